@@ -1,0 +1,31 @@
+//! A log that passed validation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Level, RawObject, Timestamp};
+
+/// One log of one device. Only [`crate::Limits`]-checked values get in here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Who sent it.
+    pub device_id: String,
+    /// How grave it is.
+    pub log_level: Level,
+    /// What happened, for a person to read.
+    pub message: String,
+    /// What happened, for a program to read: the JSON object's text as it was sent, or as patched.
+    pub log_data: RawObject,
+    /// When the host took it.
+    pub received_at: Timestamp,
+}
+
+/// A log on its way through the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The log as the host's plugins left it.
+    pub log: Log,
+    /// Id of the plugin chain that the host ran it through, for the row's provenance.
+    pub chain: String,
+    /// W3C trace context of the request (`traceparent`), if the device or a proxy sent one.
+    pub traceparent: Option<String>,
+}
