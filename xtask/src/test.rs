@@ -1,0 +1,143 @@
+//! `cargo xtask test`: all tests, on real servers.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cmd::{self, Outcome};
+use crate::{app, guests, packages, paths};
+
+pub const HELP: &str = "\
+test [-- ARGS]  install what the tests need, build the plugins, run every test
+
+Needs redis-server, nginx and PostgreSQL 15 or newer, installed with apt-get when missing. ARGS go to
+`cargo test` in place of `--workspace`, such as `-- -p sawpit-queue`.";
+
+/// The oldest PostgreSQL that the store is written for.
+const POSTGRES: u32 = 15;
+
+pub fn run(args: &[String]) -> Outcome<()> {
+    let (ours, passed) = app::split(args);
+    if !ours.is_empty() {
+        return Err(format!("unknown arguments {ours:?}; arguments of `cargo test` go after `--`"));
+    }
+    install_servers()?;
+    guests::build_any()?;
+    let started = Instant::now();
+    let mut command = cmd::cargo();
+    command.arg("test").env("SAWPIT_TEST_PLUGINS", paths::built_plugins()).current_dir(paths::root());
+    if passed.is_empty() {
+        command.arg("--workspace");
+    }
+    let (tally, result) = count(command.args(passed));
+    println!("\n{}", tally.sentence(started.elapsed()));
+    result
+}
+
+fn install_servers() -> Outcome<()> {
+    let mut missing = Vec::new();
+    missing.extend((!cmd::exists("redis-server")).then_some("redis-server"));
+    missing.extend((!cmd::exists("nginx")).then_some("nginx"));
+    missing.extend((!has_postgres()).then(postgres_package));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    packages::install(&missing, "the tests run on real servers")?;
+    if has_postgres() {
+        return Ok(());
+    }
+    Err(format!(
+        "PostgreSQL {POSTGRES} or newer is needed and this system's is older: install it from apt.postgresql.org"
+    ))
+}
+
+/// As the test kit looks for it: the versioned folders of Debian, else what is on the PATH.
+fn has_postgres() -> bool {
+    let versions = Path::new("/usr/lib/postgresql").read_dir().into_iter().flatten().flatten();
+    let newest = versions.filter_map(|folder| folder.file_name().to_str()?.parse().ok()).max();
+    newest >= Some(POSTGRES) || on_path_version() >= Some(POSTGRES)
+}
+
+/// From `postgres (PostgreSQL) 16.4 (Debian …)`.
+fn on_path_version() -> Option<u32> {
+    let text = cmd::output(Command::new("postgres").arg("--version"))?;
+    text.split_whitespace().nth(2)?.split('.').next()?.parse().ok()
+}
+
+/// Debian 12 has version 15 under its own name; where that is unknown, the newest that the system has.
+fn postgres_package() -> &'static str {
+    let known = cmd::output(Command::new("apt-cache").args(["show", "postgresql-15"])).is_some();
+    if known { "postgresql-15" } else { "postgresql" }
+}
+
+/// What the test binaries said, added up.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    binaries: u32,
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+impl Tally {
+    /// Adds a line such as `test result: ok. 24 passed; 0 failed; 0 ignored; …`; other lines change nothing.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let number = |word: &str| {
+            let before = result.split(word).next()?;
+            before.trim_end().rsplit(' ').next()?.parse::<u32>().ok()
+        };
+        self.binaries += 1;
+        self.passed += number("passed").unwrap_or(0);
+        self.failed += number("failed").unwrap_or(0);
+        self.ignored += number("ignored").unwrap_or(0);
+    }
+
+    fn sentence(&self, took: Duration) -> String {
+        let Self { binaries, passed, failed, ignored } = self;
+        let seconds = took.as_secs();
+        format!(
+            "xtask test: {passed} passed, {failed} failed, {ignored} ignored, in {binaries} test binaries, {seconds} s"
+        )
+    }
+}
+
+/// Runs the tests, passing their output on line by line.
+fn count(command: &mut Command) -> (Tally, Outcome<()>) {
+    let mut tally = Tally::default();
+    let mut child = match command.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(e) => return (tally, Err(format!("cannot start cargo test: {e}"))),
+    };
+    for line in
+        child.stdout.take().map(BufReader::new).into_iter().flat_map(BufReader::lines).map_while(Result::ok)
+    {
+        println!("{line}");
+        tally.add(&line);
+    }
+    let result = match child.wait() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo test failed ({status})")),
+        Err(e) => Err(e.to_string()),
+    };
+    (tally, result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_up_what_the_binaries_said() {
+        let mut tally = Tally::default();
+        tally.add("test a::b ... ok");
+        tally.add(
+            "test result: ok. 24 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 2.46s",
+        );
+        tally.add(
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s",
+        );
+        assert_eq!(tally, Tally { binaries: 2, passed: 27, failed: 2, ignored: 1 });
+    }
+}
