@@ -1,1 +1,24 @@
-//! (under construction)
+//! What every Sawpit process needs and no device would recognise: settings, telemetry, life cycle, health,
+//! clock, randomness, back-off, and the one door to the CPU pool.
+//!
+//! Knows nothing of logs (only [`sawpit_model::Timestamp`]). A command is: [`settings`] resolved, then
+//! [`boot::run`], which hands a [`Process`] to the command's own async function.
+
+pub mod backoff;
+pub mod boot;
+pub mod clock;
+pub mod door;
+pub mod health;
+pub mod ops;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use backoff::{Backoff, Random};
+pub use boot::{Exit, Process, ProcessSettings};
+pub use clock::Clock;
+pub use door::{Door, DoorError};
+pub use health::Health;
+pub use settings::{ByteSize, FromSetting, Resolver, SettingSpec, SettingsErrors};
+pub use shutdown::{Drain, Drained, Shutdown};
+pub use telemetry::{LogFormat, Metrics};
