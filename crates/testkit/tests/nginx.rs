@@ -1,0 +1,224 @@
+//! The project's nginx.conf under a real nginx: what it refuses, and whom it asks again.
+//!
+//! The hosts here are a few lines that count what reaches them, because the question is what nginx sends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use sawpit_testkit::{Nginx, free_port, workspace_root};
+
+fn template() -> String {
+    fs::read_to_string(workspace_root().join("nginx/nginx.conf")).unwrap()
+}
+
+/// How a host of the test treats each request, once it has read all of it.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Answer,
+    Hangup,
+    Overloaded,
+}
+
+struct Host {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Host {
+    fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&requests);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let count = Arc::clone(&count);
+                thread::spawn(move || serve(&stream, manner, &count));
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(mut stream: &TcpStream, manner: Manner, count: &AtomicUsize) {
+    let mut reader = BufReader::new(stream);
+    while let Some(head) = read_head(&mut reader) {
+        let length = header(&head, "content-length").map_or(0, |value| value.parse().unwrap());
+        reader.read_exact(&mut vec![0; length]).unwrap();
+        count.fetch_add(1, Ordering::SeqCst);
+        let status = match manner {
+            Manner::Answer => "200 OK",
+            Manner::Overloaded => "503 Service Unavailable",
+            Manner::Hangup => return,
+        };
+        let id = header(&head, "x-request-id").unwrap_or_default();
+        let connection = header(&head, "connection").unwrap_or_default();
+        let body = format!("id={id} connection={connection}");
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).unwrap();
+    }
+}
+
+fn read_head(reader: &mut impl BufRead) -> Option<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    Some(head)
+}
+
+fn header(head: &str, name: &str) -> Option<String> {
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .into_iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().to_owned())
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+fn ask(nginx: &Nginx, method: &str, extra: &str, body: &str) -> Answer {
+    ask_declaring(nginx, method, extra, body.len(), body)
+}
+
+/// Declares a body of `length` bytes but sends `body`.
+fn ask_declaring(nginx: &Nginx, method: &str, extra: &str, length: usize, body: &str) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", nginx.port())).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "{method} /api/log HTTP/1.1\r\nHost: t\r\n{extra}Content-Length: {length}\r\n\r\n{body}")
+        .unwrap();
+    let mut reader = BufReader::new(&stream);
+    let head = read_head(&mut reader).unwrap();
+    let mut body = vec![0; header(&head, "content-length").unwrap().parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: String::from_utf8(body).unwrap() }
+}
+
+#[track_caller]
+fn check_problem(answer: &Answer, status: u16, kind: &str) {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    assert_eq!(header(&answer.head, "content-type").unwrap(), "application/problem+json");
+    assert!(answer.body.contains(&format!("\"type\":\"urn:sawpit:problem:{kind}\"")), "{}", answer.body);
+    assert!(answer.body.contains(&format!("\"status\":{status}")), "{}", answer.body);
+    assert!(header(&answer.head, "x-request-id").is_some());
+}
+
+#[test]
+fn spreads_requests_over_both_hosts_on_kept_connections() {
+    let hosts = [Host::start(Manner::Answer), Host::start(Manner::Answer)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    for _ in 0..20 {
+        let answer = ask(&nginx, "POST", "", "{}");
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.ends_with("connection="), "{}", answer.body);
+    }
+    assert!(hosts.iter().all(|host| host.requests() > 0));
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 20);
+}
+
+#[test]
+fn a_post_goes_to_the_other_host_when_the_first_refuses_the_connection() {
+    let host = Host::start(Manner::Answer);
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let nginx = Nginx::start(&template(), &[nobody, host.address]);
+    for _ in 0..20 {
+        assert_eq!(ask(&nginx, "POST", "", "{}").status, 200);
+    }
+    assert_eq!(host.requests(), 20);
+}
+
+#[test]
+fn a_post_that_a_host_may_have_taken_is_never_repeated() {
+    let hosts = [Host::start(Manner::Hangup), Host::start(Manner::Hangup)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    let answer = ask(&nginx, "POST", "", "{}");
+    check_problem(&answer, 502, "maybe-queued");
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 1);
+}
+
+#[test]
+fn a_get_is_repeated_on_the_other_host() {
+    let hosts = [Host::start(Manner::Hangup), Host::start(Manner::Hangup)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    assert_eq!(ask(&nginx, "GET", "", "").status, 502);
+    assert_eq!([hosts[0].requests(), hosts[1].requests()], [1, 1]);
+}
+
+#[test]
+fn an_overloaded_host_answers_for_itself_and_is_not_rested() {
+    let hosts = [Host::start(Manner::Overloaded), Host::start(Manner::Overloaded)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    for _ in 0..20 {
+        let answer = ask(&nginx, "POST", "", "{}");
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.starts_with("id="), "the host's own body passes: {}", answer.body);
+    }
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 20);
+}
+
+#[test]
+fn a_body_at_the_limit_passes_and_one_byte_more_is_refused() {
+    let hosts = [Host::start(Manner::Answer), Host::start(Manner::Answer)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    let limit = 8 * 1024 * 1024;
+    assert_eq!(ask(&nginx, "POST", "", &"x".repeat(limit)).status, 200);
+    // Nothing of it is sent: nginx refuses by the length declared, and a reset could swallow its answer.
+    let answer = ask_declaring(&nginx, "POST", "", limit + 1, "");
+    check_problem(&answer, 413, "body-too-large");
+}
+
+#[test]
+fn requests_over_the_rate_are_answered_429() {
+    let hosts = [Host::start(Manner::Answer), Host::start(Manner::Answer)];
+    let full = template();
+    assert!(full.contains("rate=10000r/s") && full.contains("burst=2000 nodelay"));
+    // The same limit, low enough to be reached by a test.
+    let low = full.replace("rate=10000r/s", "rate=1r/m").replace("burst=2000", "burst=4");
+    let nginx = Nginx::start(&low, &[hosts[0].address, hosts[1].address]);
+    for _ in 0..5 {
+        assert_eq!(ask(&nginx, "POST", "", "{}").status, 200);
+    }
+    let answer = ask(&nginx, "POST", "", "{}");
+    check_problem(&answer, 429, "too-many-requests");
+    assert_eq!(header(&answer.head, "retry-after").unwrap(), "1");
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 5);
+}
+
+#[test]
+fn a_request_id_is_passed_on_or_made() {
+    let hosts = [Host::start(Manner::Answer), Host::start(Manner::Answer)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    let given = ask(&nginx, "GET", "X-Request-Id: abc-123\r\n", "");
+    assert!(given.body.starts_with("id=abc-123 "), "{}", given.body);
+    let long = format!("X-Request-Id: {}\r\n", "a".repeat(129));
+    for extra in ["", &long] {
+        let made = ask(&nginx, "GET", extra, "");
+        let id = made.body.trim_start_matches("id=").split(' ').next().unwrap();
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", made.body);
+    }
+}
+
+#[test]
+fn broken_requests_are_answered_in_the_hosts_shape() {
+    let hosts = [Host::start(Manner::Answer), Host::start(Manner::Answer)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    let long = format!("X-Long: {}\r\n", "a".repeat(9000));
+    check_problem(&ask(&nginx, "GET", &long, ""), 400, "bad-request");
+}
