@@ -4,16 +4,26 @@
 //! ([`RawObject`]), checked once and never serialised again unless a plugin patched it, because parsing and
 //! printing JSON would cost more than everything else the host does for a log.
 
+mod body;
+mod check;
 mod id;
 mod level;
 mod limits;
 mod log;
+mod patch;
 mod raw;
+mod scan;
+mod text;
 mod timestamp;
+mod wire;
 
+pub use body::{BodyError, FieldError, parse_batch, parse_log};
 pub use id::{MessageId, ParseIdError};
 pub use level::{Level, UnknownLevel};
 pub use limits::Limits;
 pub use log::{Entry, Log};
+pub use patch::PatchError;
 pub use raw::{RawObject, RawObjectError};
+pub use scan::Members;
 pub use timestamp::{ParseTimestampError, Timestamp};
+pub use wire::WireError;

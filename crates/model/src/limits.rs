@@ -11,6 +11,8 @@ pub struct Limits {
     pub log_data_bytes: usize,
     /// Deepest nesting of objects and arrays in `log_data`; `{}` has depth 1.
     pub log_data_depth: usize,
+    /// Longest number in `log_data`, in bytes of JSON text. Its value is limited by what a 64-bit float holds.
+    pub number_bytes: usize,
     /// Most logs in one batch; at least 1 is always required.
     pub batch_logs: usize,
     /// Largest request body, in bytes.
@@ -24,6 +26,7 @@ impl Default for Limits {
             message_bytes: 16 * 1024,
             log_data_bytes: 64 * 1024,
             log_data_depth: 64,
+            number_bytes: 1_000,
             batch_logs: 1_000,
             body_bytes: 8 * 1024 * 1024,
         }
