@@ -1,1 +1,26 @@
-//! (under construction)
+//! The HTTP side: admit, filter, enrich, append; and read back.
+//!
+//! A request waits for three things and no more: its body, one plugin call that it shares with the requests beside it
+//! ([`gather`]), and the queue's confirmation. Back-pressure comes first ([`admission`]): what cannot be queued is
+//! refused before a plugin runs. Every error is a [`problem`].
+
+mod admission;
+mod app;
+mod body;
+mod cached;
+mod gather;
+mod host;
+mod ingest;
+mod observe;
+mod openapi;
+mod plugins_page;
+mod problem;
+mod query;
+mod routes;
+mod serve;
+mod settings;
+mod stats;
+
+pub use host::{Host, HostError, HostParts};
+pub use serve::serve;
+pub use settings::{HostSettings, ServeSettings};

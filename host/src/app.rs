@@ -1,0 +1,130 @@
+//! What the routes share.
+
+use std::sync::Arc;
+
+use sawpit_model::Log;
+use sawpit_plugins::{Chain, Ingested, Registry, Stage};
+use sawpit_queue::{Cache, Producer};
+use sawpit_service::{Clock, Door};
+use sawpit_store::Store;
+
+use crate::admission::{Admitted, Backlog, InFlight};
+use crate::gather::{Done, Gather, GatherError, GatherLimits};
+use crate::host::{HostError, HostParts};
+use crate::observe::RequestIds;
+use crate::problem::{Kind, Problem};
+use crate::settings::HostSettings;
+
+/// The state of the router; a handle.
+pub(crate) type App = Arc<Shared>;
+
+/// Everything a handler needs.
+pub(crate) struct Shared {
+    pub(crate) producer: Producer,
+    pub(crate) store: Store,
+    pub(crate) cache: Cache,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) settings: HostSettings,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) request_ids: RequestIds,
+    gather: Gather,
+    door: Door,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: HostParts) -> Result<App, HostError> {
+        let settings = parts.settings;
+        let door = Door::new(settings.plugin_threads, door_room(settings.plugin_threads))?;
+        let backlog = Backlog::new(settings.backlog_limit);
+        backlog.watch(parts.queue.clone(), settings.backlog_poll);
+        Ok(Arc::new(Self {
+            producer: parts.queue.producer(),
+            gather: gather(&settings, &door, parts.registry.clone()),
+            store: parts.store,
+            cache: parts.cache,
+            registry: parts.registry,
+            request_ids: RequestIds::new(parts.clock.now()),
+            clock: parts.clock,
+            in_flight: InFlight::new(settings.in_flight_bytes),
+            settings,
+            backlog,
+            door,
+        }))
+    }
+
+    /// Refuses an append while the backlog is at its limit.
+    pub(crate) fn admit(&self) -> Result<(), Problem> {
+        match self.backlog.admit() {
+            Admitted::Yes => Ok(()),
+            Admitted::Full(waiting) => {
+                metrics::counter!("sawpit_http_refused_total", "limit" => "backlog").increment(1);
+                Err(self.come_back(
+                    Kind::BacklogFull,
+                    format!(
+                        "{waiting} messages wait, the limit is {}; nothing was taken.",
+                        self.backlog.limit()
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// A 503 with `Retry-After`.
+    pub(crate) fn come_back(&self, kind: Kind, detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+        Problem::new(kind, detail).retry_after(self.settings.retry_after_secs())
+    }
+
+    /// Runs the ingest stages of the chain over the logs of one request.
+    pub(crate) async fn ingest(&self, logs: Vec<Log>) -> Result<Done, Problem> {
+        let chain = self.registry.chain();
+        if is_idle(&chain) {
+            return Ok(Done {
+                chain: chain.id().into(),
+                outcomes: logs.into_iter().map(Ingested::Accepted).collect(),
+            });
+        }
+        drop(chain);
+        self.gather.run(logs).await.map_err(|error| match error {
+            GatherError::Full => self.come_back(
+                Kind::Busy,
+                format!(
+                    "{} logs wait for the plugins, the limit; nothing was taken.",
+                    self.settings.gather_waiting_logs
+                ),
+            ),
+            GatherError::Panicked => Problem::internal(error),
+        })
+    }
+
+    /// Runs work that takes milliseconds off the threads that serve connections.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.door.run_when_free(work).await.map_err(Problem::internal)
+    }
+}
+
+/// Runners take one place each, the rest is for work aside, whose number the in-flight bytes limit.
+const fn door_room(threads: usize) -> usize {
+    if threads == 0 { 64 } else { threads * 4 }
+}
+
+fn gather(settings: &HostSettings, door: &Door, registry: Registry) -> Gather {
+    let limits = GatherLimits {
+        runners: door.threads(),
+        call_logs: settings.gather_logs,
+        waiting_logs: settings.gather_waiting_logs,
+    };
+    Gather::new(limits, door.clone(), move |logs| {
+        let chain = registry.chain();
+        Done { chain: chain.id().into(), outcomes: chain.ingest(logs) }
+    })
+}
+
+/// Whether no log needs a call.
+fn is_idle(chain: &Chain) -> bool {
+    chain.is_empty_for(Stage::Filter) && chain.is_empty_for(Stage::Enrich)
+}

@@ -1,0 +1,159 @@
+//! Reads a request's body within its limits: type, length, time, and bytes held over all requests.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::admission::{Held, InFlight};
+use crate::problem::{Kind, Problem};
+use crate::settings::HostSettings;
+
+/// A whole body. Its bytes count as in flight for as long as this lives.
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    _held: Held,
+}
+
+/// Refuses what does not say that it is JSON, before a byte of it is read.
+pub(crate) fn check_headers(headers: &HeaderMap, settings: &HostSettings) -> Result<(), Problem> {
+    if !headers.get(CONTENT_TYPE).is_some_and(is_json) {
+        return Err(Problem::new(
+            Kind::WrongContentType,
+            "Send the header Content-Type: application/json (charset utf-8, or none).",
+        ));
+    }
+    if headers.get(CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Problem::new(Kind::WrongContentType, "Send the body without Content-Encoding."));
+    }
+    match announced(headers) {
+        Some(bytes) if bytes > settings.limits.body_bytes as u64 => Err(too_large(settings)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the body whole.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    in_flight: &std::sync::Arc<InFlight>,
+    settings: &HostSettings,
+) -> Result<Whole, Problem> {
+    check_headers(headers, settings)?;
+    match tokio::time::timeout(settings.body_timeout, collect(body, in_flight.hold(), settings)).await {
+        Ok(result) => result,
+        Err(_) => Err(Problem::new(
+            Kind::BodyTimeout,
+            format!(
+                "The body must arrive within {} s; nothing was taken.",
+                settings.body_timeout.as_secs_f32()
+            ),
+        )),
+    }
+}
+
+async fn collect(mut body: Body, mut held: Held, settings: &HostSettings) -> Result<Whole, Problem> {
+    let first = next(&mut body, &mut held, 0, settings).await?.unwrap_or_default();
+    let Some(second) = next(&mut body, &mut held, first.len(), settings).await? else {
+        // The usual case, a body of one frame, is not copied.
+        return Ok(Whole { bytes: first, _held: held });
+    };
+    let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    while let Some(more) = next(&mut body, &mut held, whole.len(), settings).await? {
+        whole.extend_from_slice(&more);
+    }
+    Ok(Whole { bytes: whole.freeze(), _held: held })
+}
+
+/// The next bytes; `None` at the end. Trailers are skipped.
+async fn next(
+    body: &mut Body,
+    held: &mut Held,
+    so_far: usize,
+    settings: &HostSettings,
+) -> Result<Option<Bytes>, Problem> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            tracing::debug!(%error, "body broken off");
+            Problem::new(
+                Kind::BodyUnreadable,
+                "The connection broke off within the body, or its chunks are malformed.",
+            )
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if so_far + data.len() > settings.limits.body_bytes {
+            return Err(too_large(settings));
+        }
+        held.grow(data.len()).map_err(|_| at_limit(settings))?;
+        return Ok(Some(data));
+    }
+    Ok(None)
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_large(settings: &HostSettings) -> Problem {
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("A body may have {} bytes at most; split the batch.", settings.limits.body_bytes),
+    )
+}
+
+fn at_limit(settings: &HostSettings) -> Problem {
+    metrics::counter!("sawpit_http_refused_total", "limit" => "in_flight_bytes").increment(1);
+    Problem::new(
+        Kind::Busy,
+        format!(
+            "The host holds {} bytes of bodies, its limit; nothing was taken, send it again.",
+            settings.in_flight_bytes
+        ),
+    )
+    .retry_after(settings.retry_after_secs())
+}
+
+/// `application/json`, with no parameter but `charset=utf-8` (RFC 8259 defines none; many clients send it).
+fn is_json(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+        && parts.filter(|part| !part.is_empty()).all(is_utf8_charset)
+}
+
+fn is_utf8_charset(parameter: &str) -> bool {
+    parameter.split_once('=').is_some_and(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("charset")
+            && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_told_from_other_types() {
+        for yes in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+            "application/json;",
+        ] {
+            assert!(is_json(&HeaderValue::from_static(yes)), "{yes}");
+        }
+        for no in [
+            "",
+            "text/plain",
+            "application/jsonx",
+            "application/json; charset=latin1",
+            "application/json; x=y",
+        ] {
+            assert!(!is_json(&HeaderValue::from_static(no)), "{no}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `POST /api/logs/batch`.
+//!
+//! Bad members do not spoil the rest; what is left is appended at once, all or none, so that a 503 never means that
+//! a part was stored.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use sawpit_model::{BodyError, Entry, FieldError, Log, MessageId, Timestamp, parse_batch};
+use sawpit_plugins::Ingested;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::{App, Shared};
+use crate::body::{self, Whole};
+use crate::gather::Done;
+use crate::ingest::errors;
+use crate::observe::traceparent;
+use crate::problem::{Kind, Problem, Rejected};
+
+/// From this many bytes on, a body is parsed off the threads that serve connections (about 0.1 ms of work).
+const PARSE_ASIDE_BYTES: usize = 32 * 1024;
+
+/// A log of a batch that a filter dropped.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DroppedMember {
+    /// Its place in the batch, from 0.
+    index: usize,
+    /// The filter.
+    plugin: String,
+    /// Why.
+    reason: String,
+}
+
+/// What became of each log of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BatchAnswer {
+    /// `queued`; `dropped` when filters dropped all that was not refused.
+    #[schema(value_type = String, example = "queued")]
+    status: &'static str,
+    /// How many logs were queued.
+    count: usize,
+    /// One per log of the batch, in its order: the id, or null for a log that was not queued.
+    #[schema(value_type = Vec<Option<String>>)]
+    message_ids: Vec<Option<MessageId>>,
+    /// When the host took the batch.
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+    /// The logs that were refused.
+    rejected: Vec<Rejected>,
+    /// The logs that filters dropped.
+    dropped: Vec<DroppedMember>,
+}
+
+/// Posts 1 to 1,000 logs.
+///
+/// 202 when at least one of them was queued or dropped; what was queued is durable, and was queued at once.
+#[utoipa::path(
+    post, path = "/api/logs/batch", tag = "ingest",
+    request_body(content = crate::openapi::BatchBody, content_type = "application/json"),
+    responses(
+        (status = 202, description = "What became of each log", body = BatchAnswer),
+        crate::openapi::IngestErrors,
+    ),
+)]
+pub(crate) async fn post_batch(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    body::check_headers(&parts.headers, &app.settings)?;
+    app.admit()?;
+    let body = body::read(&parts.headers, body, &app.in_flight, &app.settings).await?;
+    let received_at = app.clock.now();
+    let members = parse(&app, &body, received_at).await?.map_err(errors::of_body)?;
+    let mut sorted = Sorted::new(members.len());
+    let (indices, logs) = sorted.valid(members);
+    let done = if logs.is_empty() { None } else { Some(app.ingest(logs).await?) };
+    let entries =
+        done.map_or_else(Vec::new, |done| sorted.outcomes(&indices, done, traceparent(&parts.headers)));
+    sorted.check_all_refused(&app)?;
+    let ids = append(&app, entries).await?;
+    Ok((StatusCode::ACCEPTED, Json(sorted.answer(ids, received_at))).into_response())
+}
+
+type Members = Result<Vec<Result<Log, Vec<FieldError>>>, BodyError>;
+
+async fn parse(app: &Shared, body: &Whole, received_at: Timestamp) -> Result<Members, Problem> {
+    let limits = app.settings.limits;
+    if body.bytes.len() < PARSE_ASIDE_BYTES {
+        return Ok(parse_batch(&body.bytes, &limits, received_at));
+    }
+    let bytes = body.bytes.clone();
+    app.aside(move || parse_batch(&bytes, &limits, received_at)).await
+}
+
+async fn append(app: &Shared, entries: Vec<Entry>) -> Result<Vec<MessageId>, Problem> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = app.producer.append_batch(entries).await.map_err(|error| errors::of_append(app, &error))?;
+    app.backlog.appended(ids.len());
+    Ok(ids)
+}
+
+/// The logs of a batch, sorted by what became of them.
+struct Sorted {
+    total: usize,
+    queued: Vec<usize>,
+    rejected: Vec<Rejected>,
+    dropped: Vec<DroppedMember>,
+}
+
+impl Sorted {
+    fn new(total: usize) -> Self {
+        Self { total, queued: Vec::new(), rejected: Vec::new(), dropped: Vec::new() }
+    }
+
+    /// The logs that break no rule, with their places.
+    fn valid(&mut self, members: Vec<Result<Log, Vec<FieldError>>>) -> (Vec<usize>, Vec<Log>) {
+        let (mut indices, mut logs) = (Vec::with_capacity(members.len()), Vec::with_capacity(members.len()));
+        for (index, member) in members.into_iter().enumerate() {
+            match member {
+                Ok(log) => {
+                    indices.push(index);
+                    logs.push(log);
+                }
+                Err(errors) => self.rejected.push(invalid(index, errors)),
+            }
+        }
+        (indices, logs)
+    }
+
+    /// The entries to append, after the plugins' verdicts.
+    fn outcomes(&mut self, indices: &[usize], done: Done, traceparent: Option<String>) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(indices.len());
+        for (&index, outcome) in indices.iter().zip(done.outcomes) {
+            match outcome {
+                Ingested::Accepted(log) => {
+                    self.queued.push(index);
+                    entries.push(Entry {
+                        log,
+                        chain: done.chain.to_string(),
+                        traceparent: traceparent.clone(),
+                    });
+                }
+                Ingested::Dropped { plugin, reason } => {
+                    self.dropped.push(DroppedMember {
+                        index,
+                        plugin: plugin.to_string(),
+                        reason: reason.to_string(),
+                    });
+                }
+                Ingested::Rejected { plugin, reason } => {
+                    self.rejected.push(refused(index, plugin.to_string(), reason.to_string(), false));
+                }
+                Ingested::Failed { plugin, error } => {
+                    tracing::warn!(%plugin, %error, "a plugin failed on a log of a batch");
+                    self.rejected.push(refused(
+                        index,
+                        plugin.to_string(),
+                        "the plugin failed on this log".into(),
+                        true,
+                    ));
+                }
+            }
+        }
+        self.rejected.sort_unstable_by_key(|rejected| rejected.index);
+        entries
+    }
+
+    /// 422 when nothing is left, or 503 when sending the same batch again may help.
+    fn check_all_refused(&mut self, app: &Shared) -> Result<(), Problem> {
+        if self.rejected.len() < self.total {
+            return Ok(());
+        }
+        let rejected = std::mem::take(&mut self.rejected);
+        let problem = if rejected.iter().all(|rejected| rejected.retry) {
+            app.come_back(
+                Kind::PluginFailed,
+                "A plugin failed on every log; nothing was taken, send it again later.",
+            )
+        } else {
+            Problem::new(Kind::AllRefused, "Every log of the batch was refused; rejected says why.")
+        };
+        Err(problem.rejected(rejected))
+    }
+
+    fn answer(self, ids: Vec<MessageId>, received_at: Timestamp) -> BatchAnswer {
+        let mut message_ids = vec![None; self.total];
+        for (index, id) in self.queued.iter().zip(&ids) {
+            if let Some(place) = message_ids.get_mut(*index) {
+                *place = Some(*id);
+            }
+        }
+        BatchAnswer {
+            status: if ids.is_empty() { "dropped" } else { "queued" },
+            count: ids.len(),
+            message_ids,
+            received_at,
+            rejected: self.rejected,
+            dropped: self.dropped,
+        }
+    }
+}
+
+fn invalid(index: usize, errors: Vec<FieldError>) -> Rejected {
+    let errors = errors::fields(errors);
+    let reason = errors.iter().map(|e| format!("{}: {}", e.field, e.rule)).collect::<Vec<_>>().join("; ");
+    Rejected { index, plugin: None, reason, errors, retry: false }
+}
+
+fn refused(index: usize, plugin: String, reason: String, retry: bool) -> Rejected {
+    Rejected { index, plugin: Some(plugin), reason, errors: Vec::new(), retry }
+}

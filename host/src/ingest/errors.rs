@@ -1,0 +1,36 @@
+//! What the parser's and the queue's errors are answered with.
+
+use sawpit_model::{BodyError, FieldError};
+use sawpit_queue::AppendError;
+
+use crate::app::Shared;
+use crate::problem::{FieldProblem, Kind, Problem};
+
+pub(crate) fn of_body(error: BodyError) -> Problem {
+    match error {
+        BodyError::Fields(errors) => Problem::fields(Kind::InvalidLog, fields(errors)),
+        BodyError::Syntax { line, column, .. } => {
+            Problem::new(Kind::MalformedJson, error.to_string()).at(line, column)
+        }
+        BodyError::BatchSize { .. } => {
+            Problem::fields(Kind::InvalidBatch, vec![FieldProblem::new("logs", error.to_string())])
+        }
+        other => Problem::new(Kind::MalformedJson, other.to_string()),
+    }
+}
+
+pub(crate) fn fields(errors: Vec<FieldError>) -> Vec<FieldProblem> {
+    errors.into_iter().map(|error| FieldProblem::new(error.field.to_string(), error.rule)).collect()
+}
+
+/// Whether the queue surely did not take it decides what the device is told.
+pub(crate) fn of_append(app: &Shared, error: &AppendError) -> Problem {
+    tracing::warn!(%error, "append failed");
+    match error {
+        AppendError::Unknown { .. } => app.come_back(
+            Kind::MaybeQueued,
+            "The log may or may not have been stored; sending it again may store it twice.",
+        ),
+        _ => app.come_back(Kind::NotQueued, "Nothing was stored; send it again."),
+    }
+}

@@ -1,0 +1,117 @@
+//! `POST /api/log`.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use sawpit_model::{Entry, Log, MessageId, Timestamp, parse_log};
+use sawpit_plugins::Ingested;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::{App, Shared};
+use crate::body;
+use crate::ingest::errors;
+use crate::observe::traceparent;
+use crate::problem::{Kind, Problem};
+
+/// The log is durably queued.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Queued {
+    /// Always `queued`.
+    #[schema(value_type = String, example = "queued")]
+    status: &'static str,
+    /// The id that its row will carry.
+    #[schema(value_type = String, example = "1760000000000-0")]
+    message_id: MessageId,
+    /// When the host took it.
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+}
+
+/// A filter dropped the log: it is not stored, and need not be sent again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Dropped {
+    /// Always `dropped`.
+    #[schema(value_type = String, example = "dropped")]
+    status: &'static str,
+    /// The filter.
+    plugin: String,
+    /// Why.
+    reason: String,
+}
+
+/// What a log posted alone is answered with.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum SingleAnswer {
+    /// Queued.
+    Queued(Queued),
+    /// Dropped.
+    Dropped(Dropped),
+}
+
+/// Posts one log.
+///
+/// 202 once the log is durably queued, or dropped by a filter's decision.
+#[utoipa::path(
+    post, path = "/api/log", tag = "ingest",
+    request_body(content = crate::openapi::LogBody, content_type = "application/json"),
+    responses(
+        (status = 202, description = "Queued, or dropped by a filter", body = SingleAnswer),
+        crate::openapi::IngestErrors,
+    ),
+)]
+pub(crate) async fn post_log(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    body::check_headers(&parts.headers, &app.settings)?;
+    app.admit()?;
+    let body = body::read(&parts.headers, body, &app.in_flight, &app.settings).await?;
+    let received_at = app.clock.now();
+    let log = parse_log(&body.bytes, &app.settings.limits, received_at).map_err(errors::of_body)?;
+    let done = app.ingest(vec![log]).await?;
+    let Some(outcome) = done.outcomes.into_iter().next() else {
+        return Err(Problem::internal("the plugin chain answered for no log"));
+    };
+    let answer = match outcome {
+        Ingested::Accepted(log) => {
+            let entry =
+                Entry { log, chain: done.chain.to_string(), traceparent: traceparent(&parts.headers) };
+            SingleAnswer::Queued(append(&app, entry, received_at).await?)
+        }
+        other => refuse(&app, other)?,
+    };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+async fn append(app: &Shared, entry: Entry, received_at: Timestamp) -> Result<Queued, Problem> {
+    let message_id = app.producer.append(entry).await.map_err(|error| errors::of_append(app, &error))?;
+    app.backlog.appended(1);
+    Ok(Queued { status: "queued", message_id, received_at })
+}
+
+/// A plugin's failure is not the device's fault, so it is a 503: the device keeps the log and sends it again, by when
+/// the operator may have replaced the plugin. (`on_error = "pass"` lets logs through instead.)
+fn refuse(app: &Shared, outcome: Ingested) -> Result<SingleAnswer, Problem> {
+    match outcome {
+        Ingested::Dropped { plugin, reason } => Ok(SingleAnswer::Dropped(Dropped {
+            status: "dropped",
+            plugin: plugin.to_string(),
+            reason: reason.to_string(),
+        })),
+        Ingested::Rejected { plugin, reason } => {
+            Err(Problem::new(Kind::RefusedByFilter, format!("{plugin}: {reason}"))
+                .plugin(plugin.to_string(), Some(reason.to_string())))
+        }
+        Ingested::Failed { plugin, error } => {
+            tracing::warn!(%plugin, %error, "a plugin failed on a log");
+            Err(app
+                .come_back(
+                    Kind::PluginFailed,
+                    "The plugin failed; the log was not taken, send it again later.",
+                )
+                .plugin(plugin.to_string(), None))
+        }
+        Ingested::Accepted(Log { .. }) => Err(Problem::internal("an accepted log was refused")),
+    }
+}

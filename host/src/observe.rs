@@ -1,0 +1,200 @@
+//! Around every route: request id, time-out, panics, counts and durations.
+//!
+//! Metrics name the route's pattern, never the path, or each device would make a series of its own.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use sawpit_model::Timestamp;
+
+use crate::app::App;
+use crate::problem::{Kind, Problem};
+use crate::routes;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest `x-request-id` that is taken from a client, in bytes.
+const REQUEST_ID_BYTES: usize = 128;
+
+/// Makes ids that nobody else makes, for requests that bring none: unique among hosts by start time and process, within one by a count.
+pub(crate) struct RequestIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new(started: Timestamp) -> Self {
+        Self {
+            prefix: format!("{:x}-{:x}", started.as_micros(), std::process::id()),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// A text that no other call gave, on any host.
+    pub(crate) fn text(&self) -> String {
+        format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn make(&self) -> HeaderValue {
+        HeaderValue::try_from(self.text()).unwrap_or(HeaderValue::from_static("none"))
+    }
+
+    /// The client's id if it is short and printable, since it is written to logs; else one of ours.
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        match headers.get(REQUEST_ID) {
+            Some(id)
+                if (1..=REQUEST_ID_BYTES).contains(&id.len())
+                    && id.as_bytes().iter().all(u8::is_ascii_graphic) =>
+            {
+                id.clone()
+            }
+            _ => self.make(),
+        }
+    }
+}
+
+/// The middleware of all routes and of the fallbacks.
+pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (id, method) = (app.request_ids.of(request.headers()), request.method().clone());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("unmatched", |path| routes::pattern(path.as_str()));
+    let started = Instant::now();
+    let _in_flight = InFlightGauge::up();
+    let mut response = answer(&app, request, next).await;
+    record(route, &method, response.status(), started.elapsed());
+    if response.status().is_server_error() {
+        let id = id.to_str().unwrap_or("");
+        tracing::warn!(%method, route, status = response.status().as_u16(), id, "answered an error of ours");
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn answer(app: &App, request: Request, next: Next) -> Response {
+    let limit = app.settings.request_timeout;
+    let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(limit, guarded).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::internal("a handler panicked").into_response(),
+        Err(_) => Problem::new(
+            Kind::RequestTimeout,
+            format!(
+                "No answer within {} s. Logs that were posted may have been queued.",
+                limit.as_secs_f32()
+            ),
+        )
+        .retry_after(app.settings.retry_after_secs())
+        .into_response(),
+    }
+}
+
+fn record(route: &'static str, method: &Method, status: StatusCode, took: Duration) {
+    let status = status.as_str().to_owned();
+    metrics::counter!("sawpit_http_requests_total", "route" => route, "method" => name(method), "status" => status)
+        .increment(1);
+    metrics::histogram!("sawpit_http_request_duration_seconds", "route" => route).record(took.as_secs_f64());
+}
+
+/// Methods are open-ended, and a label must not be.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+/// One request in flight, also when its future is dropped because the client left.
+struct InFlightGauge;
+
+impl InFlightGauge {
+    fn up() -> Self {
+        metrics::gauge!("sawpit_http_in_flight").increment(1);
+        Self
+    }
+}
+
+impl Drop for InFlightGauge {
+    fn drop(&mut self) {
+        metrics::gauge!("sawpit_http_in_flight").decrement(1);
+    }
+}
+
+/// The `traceparent` header, if it is well-formed (W3C Trace Context, section 3.2): version, trace id, parent id and
+/// flags in lower-case hex, ids not all zero. Versions other than 00 may carry more, which is not passed on.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex =
+        |text: &str, len| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let zero = |text: &str| text.bytes().all(|b| b == b'0');
+    let well_formed = hex(version, 2)
+        && version != "ff"
+        && hex(trace, 32)
+        && !zero(trace)
+        && hex(parent, 16)
+        && !zero(parent)
+        && hex(flags, 2)
+        && (version != "00" || parts.next().is_none());
+    well_formed.then(|| format!("{version}-{trace}-{parent}-{flags}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &'static str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", HeaderValue::from_static(text));
+        traceparent(&headers)
+    }
+
+    #[test]
+    fn only_a_well_formed_traceparent_is_taken() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(parse(good).as_deref(), Some(good));
+        assert_eq!(
+            parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x").map(|t| t.len()),
+            Some(55)
+        );
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_choose_an_id_that_is_long_or_unprintable() {
+        let ids = RequestIds::new(Timestamp::from_micros(255));
+        let of = |value: HeaderValue| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, value);
+            ids.of(&headers)
+        };
+        assert_eq!(of(HeaderValue::from_static("abc-1")), "abc-1");
+        assert_ne!(of(HeaderValue::from_static("a b")), "a b");
+        let (longest, longer) = ("x".repeat(REQUEST_ID_BYTES), "x".repeat(REQUEST_ID_BYTES + 1));
+        assert_eq!(of(HeaderValue::try_from(&longest).unwrap()), longest);
+        assert_ne!(of(HeaderValue::try_from(&longer).unwrap()), longer);
+        assert_ne!(ids.of(&HeaderMap::new()), ids.of(&HeaderMap::new()));
+    }
+}

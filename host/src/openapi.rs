@@ -1,0 +1,165 @@
+//! `GET /openapi.json`, made from the types that are answered.
+//!
+//! The types here describe what other crates serialise (rows, statistics, plugins) or what a request may hold; a test
+//! compares them with real answers.
+
+#![allow(dead_code, reason = "the types and functions here only describe")]
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::{IntoResponses, OpenApi, ToSchema};
+
+use crate::cached::Source;
+use crate::problem::{FieldProblem, ProblemBody, Rejected};
+use crate::{ingest, plugins_page, query, stats};
+
+/// One log, as posted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LogBody {
+    /// Who sends it; 1 to 64 bytes.
+    #[schema(example = "sensor-001", min_length = 1, max_length = 64)]
+    device_id: String,
+    /// DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case.
+    #[schema(example = "INFO")]
+    log_level: String,
+    /// What happened, for a person; 1 to 16,384 bytes.
+    #[schema(example = "started", min_length = 1, max_length = 16384)]
+    message: String,
+    /// What happened, for a program; an object of 65,536 bytes at most.
+    #[schema(required = false)]
+    log_data: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A batch, as posted.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchBody {
+    /// 1 to 1,000 logs.
+    #[schema(min_items = 1, max_items = 1000)]
+    logs: Vec<LogBody>,
+}
+
+/// A stored log.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Row {
+    /// Id of the message that it came from.
+    message_id: String,
+    /// Ids of all messages that it came from, when a transform made it from several.
+    #[schema(required = false)]
+    sources: Vec<String>,
+    /// Who sent it.
+    device_id: String,
+    /// How grave it is.
+    log_level: String,
+    /// For a person.
+    message: String,
+    /// For a program, as the plugins left it.
+    log_data: serde_json::Map<String, serde_json::Value>,
+    /// When the host took it.
+    #[schema(format = DateTime)]
+    received_at: String,
+    /// Id of the plugin chain that it went through.
+    chain: String,
+}
+
+/// Statistics over all that is stored.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StatsAnswer {
+    /// Rows in all.
+    total: u64,
+    /// Where the answer came from.
+    source: Source,
+}
+
+/// The plugins of this host.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PluginsPage {
+    /// Id of the chain that serves now.
+    chain: String,
+    /// In the order they run: name, file, stages, version, hash, mode, state, since, calls, errors, cost, last error.
+    plugins: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// The errors of `POST`.
+pub(crate) struct IngestErrors;
+
+impl IntoResponses for IngestErrors {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            ("400", "The body is not valid JSON, or broke off"),
+            ("408", "The body took too long to arrive"),
+            ("413", "The body is too large"),
+            ("415", "The body is not declared as JSON"),
+            ("422", "A rule is broken, or a filter refused"),
+            ("500", "The host failed"),
+            (
+                "503",
+                "The backlog or the host is at its limit, a plugin failed, or the queue did not take it; see Retry-After",
+            ),
+        ])
+    }
+}
+
+/// The errors of `GET`.
+pub(crate) struct QueryErrors;
+
+impl IntoResponses for QueryErrors {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            ("400", "A parameter or the path is not valid"),
+            ("500", "The host failed"),
+            ("503", "The database did not answer; see Retry-After"),
+        ])
+    }
+}
+
+fn problems(list: &[(&str, &str)]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    let one = |description: &str| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemBody"))).build();
+        ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+    };
+    list.iter().map(|(status, description)| ((*status).to_owned(), RefOr::T(one(description)))).collect()
+}
+
+#[utoipa::path(get, path = "/health/live", tag = "operation",
+    responses((status = 200, description = "The process runs")))]
+fn live() {}
+
+#[utoipa::path(get, path = "/health/ready", tag = "operation",
+    responses((status = 200, description = "Ready for requests"), (status = 503, description = "Not ready; says why")))]
+fn ready() {}
+
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
+fn metrics_page() {}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Sawpit", description = "Log ingest with WebAssembly plugins."),
+    paths(
+        ingest::single::post_log,
+        ingest::batch::post_batch,
+        query::get_logs,
+        stats::get_stats,
+        plugins_page::get_plugins,
+        live,
+        ready,
+        metrics_page,
+    ),
+    components(schemas(ProblemBody, FieldProblem, Rejected))
+)]
+struct Api;
+
+static DOCUMENT: LazyLock<Bytes> =
+    LazyLock::new(|| Api::openapi().to_pretty_json().unwrap_or_else(|_| "{}".to_owned()).into());
+
+/// The description of the API.
+pub(crate) async fn get_openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
+}

@@ -1,0 +1,149 @@
+//! Connections: accepted within a limit, cut when they dawdle, drained at the end.
+//!
+//! `axum::serve` has no time-outs, so the loop is our own, over hyper-util's connection builder: HTTP/1.1 and HTTP/2
+//! with prior knowledge on one port.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use sawpit_service::Drained;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+use crate::settings::ServeSettings;
+
+/// Serves until `shutdown` resolves, then stops accepting, answers what is in flight (idle connections are closed
+/// at once) and returns, at the latest after [`ServeSettings::drain_timeout`].
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: ServeSettings,
+    shutdown: impl Future<Output = ()>,
+) -> Drained {
+    let server = Server::new(router, &settings);
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            (stream, permit) = server.accept(&listener) => {
+                connections.spawn(server.connection(stream, permit, graceful.watcher()));
+            }
+        }
+    }
+    drop(listener);
+    drain(graceful, connections, settings.drain_timeout).await
+}
+
+async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, deadline: Duration) -> Drained {
+    tracing::info!(connections = connections.len(), "draining");
+    let all = async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    };
+    match tokio::time::timeout(deadline, all).await {
+        Ok(()) => Drained::Empty,
+        // Dropping the set cuts them.
+        Err(_) => Drained::TimedOut { left: connections.len() },
+    }
+}
+
+struct Server {
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    slots: Arc<Semaphore>,
+    header_timeout: Duration,
+}
+
+impl Server {
+    fn new(router: Router, settings: &ServeSettings) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(settings.http2_streams)
+            .keep_alive_interval(settings.header_timeout)
+            .keep_alive_timeout(settings.header_timeout);
+        Self {
+            router,
+            builder,
+            slots: Arc::new(Semaphore::new(settings.connections)),
+            header_timeout: settings.header_timeout,
+        }
+    }
+
+    /// The next connection, once there is a slot for it.
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+        let permit = Arc::clone(&self.slots).acquire_owned().await.ok();
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return (stream, permit),
+                // Of the process (no file descriptors left) or of one connection that is gone already; both pass.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    /// The life of one connection.
+    fn connection(
+        &self,
+        stream: TcpStream,
+        permit: Option<OwnedSemaphorePermit>,
+        watcher: Watcher,
+    ) -> impl Future<Output = ()> + use<> {
+        let (router, builder, limit) = (self.router.clone(), self.builder.clone(), self.header_timeout);
+        let spoke = Arc::new(AtomicBool::new(false));
+        async move {
+            let _slot = permit;
+            // Answers are written whole, so there is nothing to wait for.
+            let _ = stream.set_nodelay(true);
+            let service = marking(router, Arc::clone(&spoke));
+            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = watcher.watch(connection);
+            tokio::pin!(connection);
+            let end = tokio::select! {
+                end = &mut connection => end,
+                // hyper's own time-out starts only once it knows which version of HTTP is spoken.
+                () = tokio::time::sleep(limit) => {
+                    if !spoke.load(Ordering::Relaxed) { return }
+                    connection.await
+                }
+            };
+            if let Err(error) = end {
+                tracing::debug!(error, "connection ended early");
+            }
+        }
+    }
+}
+
+/// The routes, noting that a whole request head arrived.
+fn marking(
+    router: Router,
+    spoke: Arc<AtomicBool>,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    service_fn(move |request: Request<Incoming>| {
+        spoke.store(true, Ordering::Relaxed);
+        router.clone().oneshot(request.map(Body::new))
+    })
+}

@@ -1,0 +1,96 @@
+//! What can be set, each limit with its unit.
+
+use std::time::Duration;
+
+use sawpit_model::Limits;
+
+/// How the routes behave. [`Default`] is DESIGN's values; nothing is read from the environment here.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// Limits on what a device may post.
+    pub limits: Limits,
+    /// Most bytes of request bodies held at once, over all requests; beyond it 503.
+    pub in_flight_bytes: usize,
+    /// Longest time a body may take to arrive, beyond it 408.
+    pub body_timeout: Duration,
+    /// Longest time a request may take from its head to its answer, beyond it 503. Longer than
+    /// [`HostSettings::body_timeout`] plus the queue's append time-out.
+    pub request_timeout: Duration,
+    /// Messages waiting in the queue at which ingest answers 503.
+    pub backlog_limit: u64,
+    /// How often the queue is asked for its backlog.
+    pub backlog_poll: Duration,
+    /// What `Retry-After` says on a 503; whole seconds, at least 1.
+    pub retry_after: Duration,
+    /// Threads that run plugins and parse large batches; 0 for one per core.
+    pub plugin_threads: usize,
+    /// Most logs of several requests put into one plugin call (a larger batch is one call of its own).
+    pub gather_logs: usize,
+    /// Most logs waiting for a plugin call, beyond it 503.
+    pub gather_waiting_logs: usize,
+    /// `limit` of a query that names none.
+    pub query_limit_default: u32,
+    /// Largest `limit` of a query.
+    pub query_limit_max: u32,
+    /// How long an answer to a query is cached.
+    pub cache_ttl: Duration,
+    /// How long the statistics are cached.
+    pub stats_ttl: Duration,
+    /// Largest answer that is cached, in bytes.
+    pub cache_value_bytes: usize,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            in_flight_bytes: 256 * 1024 * 1024,
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(25),
+            backlog_limit: 100_000,
+            backlog_poll: Duration::from_millis(100),
+            retry_after: Duration::from_secs(2),
+            plugin_threads: 0,
+            gather_logs: 256,
+            gather_waiting_logs: 65_536,
+            query_limit_default: 100,
+            query_limit_max: 1_000,
+            cache_ttl: Duration::from_secs(300),
+            stats_ttl: Duration::from_secs(60),
+            cache_value_bytes: 1024 * 1024,
+        }
+    }
+}
+
+impl HostSettings {
+    /// What `Retry-After` says.
+    pub(crate) fn retry_after_secs(&self) -> u64 {
+        self.retry_after.as_secs().max(1)
+    }
+}
+
+/// How connections are treated.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    /// Longest time a connection may take to send a request's head, which on a kept-alive connection includes the
+    /// time it idles. A proxy must close its idle connections sooner (nginx: `keepalive_timeout` of the upstream),
+    /// or it will now and then send a request into a connection that is being closed.
+    pub header_timeout: Duration,
+    /// Most connections open at once; further ones wait in the listener's backlog.
+    pub connections: usize,
+    /// Most requests at once on one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// How long in-flight requests may take after the shutdown began.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            connections: 10_000,
+            http2_streams: 256,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
