@@ -20,6 +20,7 @@ mod postgres;
 mod process;
 mod program;
 mod redis;
+mod resp;
 mod spawner;
 mod temp;
 mod tree;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::process::{Launch, Process, exchange};
 use crate::temp::TempFolder;
-use crate::{ports, program};
+use crate::{ports, program, resp};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -59,22 +59,15 @@ impl Redis {
         self.port
     }
 
-    /// Runs one command and returns the first line of the answer as Redis sends it (`+OK`, `:3`, `-ERR …`);
-    /// for a bulk string, the string. Enough for `XLEN` or `CONFIG SET` in tests that may not name a client.
+    /// Runs one command and returns the answer as text: `+OK`, `:3` and `-ERR …` as they come, a string as its
+    /// content, `(nil)`, an array as one line per element. For tests that may not name a client.
     ///
     /// # Panics
     /// When there is no answer.
     #[track_caller]
     pub fn command(&self, words: &[&str]) -> String {
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        let answer = exchange(address(self.port), request.as_bytes(), 64 * 1024);
-        let answer =
-            answer.unwrap_or_else(|| panic!("redis on port {} does not answer {words:?}", self.port));
-        let line = if answer.starts_with('$') { answer.lines().nth(1) } else { answer.lines().next() };
-        line.unwrap_or_default().to_owned()
+        let answer = resp::ask(address(self.port), words);
+        answer.unwrap_or_else(|e| panic!("redis on port {} does not answer {words:?}: {e}", self.port))
     }
 
     /// SIGKILL: what was not written to disk is lost.

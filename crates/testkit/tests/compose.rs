@@ -1,0 +1,138 @@
+//! compose.yaml agrees with nginx.conf and with itself, and real servers take the settings it gives them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::fs;
+
+use sawpit_testkit::{Postgres, Redis, workspace_root};
+use yaml_rust2::{Yaml, YamlLoader};
+
+fn compose() -> Yaml {
+    let text = fs::read_to_string(workspace_root().join("compose.yaml")).unwrap();
+    YamlLoader::load_from_str(&text).unwrap().remove(0)
+}
+
+fn services(compose: &Yaml) -> Vec<(&str, &Yaml)> {
+    compose["services"].as_hash().unwrap().iter().map(|(name, it)| (name.as_str().unwrap(), it)).collect()
+}
+
+/// A key of a service, also when it comes from the mapping that `<<` merges in (which the parser leaves alone).
+fn get<'a>(service: &'a Yaml, key: &str) -> &'a Yaml {
+    let own = &service[key];
+    if own.is_badvalue() { &service["<<"][key] } else { own }
+}
+
+fn words(list: &Yaml) -> Vec<&str> {
+    list.as_vec().unwrap_or(const { &Vec::new() }).iter().filter_map(Yaml::as_str).collect()
+}
+
+fn service<'a>(compose: &'a Yaml, name: &str) -> &'a Yaml {
+    let service = &compose["services"][name];
+    assert!(!service.is_badvalue(), "no service {name}");
+    service
+}
+
+#[test]
+fn every_service_restarts_is_checked_and_is_given_time_to_stop() {
+    for (name, service) in services(&compose()) {
+        for key in ["image", "restart", "stop_grace_period"] {
+            assert!(get(service, key).as_str().is_some(), "{name} has no {key}");
+        }
+        assert!(!words(&get(service, "healthcheck")["test"]).is_empty(), "{name} has no health check");
+    }
+}
+
+#[test]
+fn what_is_depended_on_and_mounted_exists() {
+    let compose = compose();
+    for (name, service) in services(&compose) {
+        if let Some(needed) = get(service, "depends_on").as_hash() {
+            for (needed, how) in needed {
+                assert!(
+                    !compose["services"][needed.as_str().unwrap()].is_badvalue(),
+                    "{name} needs {needed:?}"
+                );
+                assert_eq!(how["condition"].as_str(), Some("service_healthy"));
+            }
+        }
+        for volume in words(&service["volumes"]) {
+            let source = volume.split(':').next().unwrap();
+            let known = compose["volumes"].as_hash().unwrap().contains_key(&Yaml::String(source.to_owned()));
+            assert!(known || workspace_root().join(source).exists(), "{name} mounts {source}");
+        }
+    }
+}
+
+#[test]
+fn ports_and_hosts_are_those_of_nginx_conf() {
+    let compose = compose();
+    let nginx = fs::read_to_string(workspace_root().join("nginx/nginx.conf")).unwrap();
+    assert_eq!(words(&service(&compose, "nginx")["ports"]), ["18723:18723"]);
+    assert!(nginx.contains("listen 18723 "));
+    for (host, threads) in [("host-1", "--threads=6"), ("host-2", "--threads=4")] {
+        let command = words(&service(&compose, host)["command"]);
+        assert!(nginx.contains(&format!("server {host}:8000 ")), "nginx.conf does not name {host}");
+        assert!(command.contains(&"--listen=0.0.0.0:8000") && command.contains(&threads), "{command:?}");
+    }
+    assert_eq!(nginx.matches("server host-").count(), 2);
+    assert_eq!(words(&service(&compose, "redis")["ports"]), ["127.0.0.1:16891:6379"]);
+    assert_eq!(words(&service(&compose, "postgres")["ports"]), ["127.0.0.1:15467:5432"]);
+}
+
+#[test]
+fn hosts_and_worker_share_queue_store_and_plugin_folder() {
+    let compose = compose();
+    let shared = |name| {
+        let mut command = words(&service(&compose, name)["command"]);
+        command.retain(|word| ["--queue", "--store", "--plugins"].iter().any(|flag| word.starts_with(flag)));
+        command
+    };
+    assert_eq!(shared("host-1").len(), 3);
+    assert_eq!(shared("host-1"), shared("host-2"));
+    assert_eq!(shared("host-1"), shared("worker"));
+    for name in ["host-2", "worker"] {
+        assert_eq!(service(&compose, name)["volumes"][0]["source"].as_str(), Some("plugins"));
+    }
+    assert_eq!(words(&service(&compose, "host-1")["volumes"]), ["plugins:/plugins"]);
+}
+
+#[test]
+fn a_real_postgres_takes_the_settings() {
+    let compose = compose();
+    let command = words(&service(&compose, "postgres")["command"]);
+    let settings: Vec<(&str, &str)> = command.iter().filter_map(|word| word.split_once('=')).collect();
+    let postgres = Postgres::with(&settings);
+    let expected = [
+        ("max_connections", "200"),
+        ("shared_buffers", "256MB"),
+        ("effective_cache_size", "768MB"),
+        ("synchronous_commit", "on"),
+        ("commit_delay", "200"),
+        ("commit_siblings", "2"),
+        ("fsync", "on"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(postgres.query("postgres", &format!("SHOW {name}")), value, "{name}");
+    }
+    assert_eq!(service(&compose, "postgres")["image"].as_str(), Some("postgres:15-alpine"));
+}
+
+#[test]
+fn a_real_redis_takes_the_settings() {
+    let compose = compose();
+    let command = words(&service(&compose, "redis")["command"]);
+    let settings: Vec<(&str, &str)> = command[1..]
+        .chunks(2)
+        .map(|pair| (pair[0].trim_start_matches("--"), if pair[1].is_empty() { "\"\"" } else { pair[1] }))
+        .collect();
+    let redis = Redis::with(&settings);
+    let bytes = (512 * 1024 * 1024).to_string();
+    for (name, value) in [
+        ("maxmemory", bytes.as_str()),
+        ("maxmemory-policy", "volatile-lru"),
+        ("appendonly", "yes"),
+        ("save", ""),
+    ] {
+        assert_eq!(redis.command(&["CONFIG", "GET", name]), format!("{name}\n{value}"));
+    }
+    assert!(service(&compose, "redis")["image"].as_str().unwrap().starts_with("redis:7"));
+}
