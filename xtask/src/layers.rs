@@ -5,13 +5,14 @@
 use serde_json::Value;
 
 /// Of our crates, those that each may depend on. Dev-dependencies may add the test kit.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("sawpit-model", &[]),
     ("sawpit-queue", &["sawpit-model"]),
     ("sawpit-store", &["sawpit-model"]),
     ("sawpit-plugins", &["sawpit-model"]),
     ("sawpit-service", &["sawpit-model"]),
     ("sawpit-testkit", &[]),
+    ("sawpit-bench", &["sawpit-testkit", "sawpit-model", "sawpit-plugins"]),
     ("sawpit-host", &SERVICES),
     ("sawpit-worker", &SERVICES),
     ("sawpit", &PROGRAM),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cmd::{self, Outcome};
+
 /// The root of the checkout.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -22,4 +24,17 @@ pub fn watched_plugins() -> PathBuf {
 /// The build folder of the plugins: apart, because their compiler may be another than the program's.
 pub fn guests_target() -> PathBuf {
     root().join("target/guests")
+}
+
+/// Where cargo puts what it builds in release mode.
+///
+/// # Errors
+/// Cargo does not say.
+pub fn release_target() -> Outcome<PathBuf> {
+    let mut metadata = cmd::cargo();
+    metadata.args(["metadata", "--no-deps", "--format-version=1"]).current_dir(root());
+    let text = cmd::output(&mut metadata).ok_or("`cargo metadata` failed")?;
+    // The one field that is wanted, without a JSON library: a path holds no quote unless somebody tries hard.
+    let folder = text.split("\"target_directory\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    Ok(Path::new(folder.ok_or("`cargo metadata` names no target directory")?).join("release"))
 }

@@ -1,0 +1,35 @@
+//! `cargo xtask bench`: figures of the release build on real servers.
+
+use std::process::Command;
+
+use crate::cmd::{self, Outcome};
+use crate::{guests, packages, paths, test};
+
+pub const HELP: &str = "\
+bench [SECONDS]  measure host, worker and plugin calls; prints a table with ratios
+
+Builds in release mode. Needs redis-server, PostgreSQL 15 or newer and wrk, installed with apt-get when
+missing. SECONDS is the length of each measurement of the host, 5 unless given.";
+
+pub fn run(args: &[String]) -> Outcome<()> {
+    let seconds = match args {
+        [] => "5",
+        [seconds] if seconds.parse::<u32>().is_ok_and(|n| n > 0) => seconds,
+        _ => return Err(format!("unknown arguments {args:?}; see --help")),
+    };
+    test::install_servers()?;
+    if !cmd::exists("wrk") {
+        packages::install(&["wrk"], "the bench posts with wrk")?;
+    }
+    guests::build_any()?;
+    build(&["--package=sawpit", "--package=sawpit-bench", "--bins"])?;
+    build(&["--package=sawpit-plugins", "--example=call_cost"])?;
+    let built = paths::release_target()?;
+    let mut bench = Command::new(built.join("sawpit-bench"));
+    bench.arg(built.join("sawpit")).arg(built.join("examples/call_cost"));
+    cmd::run(bench.arg(paths::built_plugins()).arg(seconds))
+}
+
+fn build(what: &[&str]) -> Outcome<()> {
+    cmd::run(cmd::cargo().args(["build", "--release"]).args(what).current_dir(paths::root()))
+}
