@@ -1,0 +1,265 @@
+//! `NAME.toml` beside `NAME.wasm`: how the operator wants the plugin to run.
+
+use std::fmt;
+use std::time::Duration;
+
+use globset::{Glob, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+use sawpit_model::{Level, Log};
+
+use crate::RuntimeSettings;
+
+/// What becomes of a log that the plugin fails on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnError {
+    /// It is refused (host) or fails (worker).
+    #[default]
+    Reject,
+    /// It goes on as if the plugin were not there.
+    Pass,
+}
+
+/// Whether the plugin's answers count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Mode {
+    /// They do.
+    #[default]
+    Active,
+    /// It is called on copies, and what it would change is only counted.
+    Shadow,
+    /// It is not even compiled.
+    Off,
+}
+
+/// Something beside its own memory that a plugin may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Grant {
+    /// Write lines to the log of the process. Without it they are kept only as the cause of an error.
+    Log,
+    /// Read the clock.
+    Clock,
+    /// Count into the metrics of the process.
+    Counters,
+}
+
+/// The manifest is wrong. The message names the key and the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{file}: {cause}")]
+    Syntax {
+        /// The file's name.
+        file: String,
+        /// Where and what, in the parser's words.
+        cause: String,
+    },
+    /// A value that breaks a rule.
+    #[error("{file}: {key} {rule}")]
+    Value {
+        /// The file's name.
+        file: String,
+        /// The key.
+        key: &'static str,
+        /// The rule.
+        rule: String,
+    },
+}
+
+/// Which logs a plugin gets.
+#[derive(Clone, Default)]
+pub struct Match {
+    devices: Option<Vec<GlobMatcher>>,
+    levels: Option<[bool; Level::ALL.len()]>,
+}
+
+impl Match {
+    /// Whether the plugin gets this log.
+    #[must_use]
+    pub fn takes(&self, log: &Log) -> bool {
+        let level = self.levels.is_none_or(|levels| levels.get(usize::from(log.log_level.code())) == Some(&true));
+        level && self.devices.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.is_match(&log.device_id)))
+    }
+
+    /// Whether it gets every log.
+    #[must_use]
+    pub const fn takes_all(&self) -> bool {
+        self.devices.is_none() && self.levels.is_none()
+    }
+}
+
+impl fmt::Debug for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let globs = self.devices.as_ref().map(|globs| globs.iter().map(|glob| glob.glob().glob()).collect::<Vec<_>>());
+        f.debug_struct("Match").field("device_id", &globs).field("log_level", &self.levels).finish()
+    }
+}
+
+/// A manifest that was checked, with the runtime's defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The file's name, as it is or would be.
+    pub file: String,
+    /// The `config` table as JSON; `{}` without one.
+    pub config: String,
+    /// Whether there is a `config` table.
+    pub has_config: bool,
+    /// What becomes of a log that the plugin fails on.
+    pub on_error: OnError,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// How much memory an instance may have, in MiB.
+    pub memory_mib: u32,
+    /// Which logs it gets.
+    pub matches: Match,
+    /// Whether its answers count.
+    pub mode: Mode,
+    /// What it may use.
+    pub grants: Vec<Grant>,
+}
+
+/// The file as it is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    config: Option<toml::Table>,
+    on_error: OnError,
+    timeout_ms: Option<u64>,
+    memory_mib: Option<u32>,
+    r#match: RawMatch,
+    mode: Mode,
+    grants: Vec<Grant>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawMatch {
+    device_id: Option<OneOrMany>,
+    log_level: Option<OneOrMany>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl Manifest {
+    /// Longest `timeout_ms`, in milliseconds: a request waits for it.
+    pub const TIMEOUT_MS_MAX: u64 = 60_000;
+
+    /// Parses the text of the file called `file`; an empty text is a manifest without keys.
+    ///
+    /// # Errors
+    /// The first key that is unknown, of a wrong type or breaks its rule.
+    pub fn parse(file: &str, text: &str, settings: &RuntimeSettings) -> Result<Self, ManifestError> {
+        let raw: Raw = toml::from_str(text).map_err(|error| ManifestError::Syntax {
+            file: file.to_owned(),
+            cause: error.to_string().trim_end().to_owned(),
+        })?;
+        let wrong = |key, rule: String| ManifestError::Value { file: file.to_owned(), key, rule };
+        Ok(Self {
+            file: file.to_owned(),
+            has_config: raw.config.is_some(),
+            config: config_json(raw.config).map_err(|rule| wrong("config", rule))?,
+            on_error: raw.on_error,
+            timeout: timeout(raw.timeout_ms, settings).map_err(|rule| wrong("timeout_ms", rule))?,
+            memory_mib: memory(raw.memory_mib, settings).map_err(|rule| wrong("memory_mib", rule))?,
+            matches: Match {
+                devices: devices(raw.r#match.device_id.as_ref()).map_err(|rule| wrong("match.device_id", rule))?,
+                levels: levels(raw.r#match.log_level.as_ref()).map_err(|rule| wrong("match.log_level", rule))?,
+            },
+            mode: raw.mode,
+            grants: raw.grants,
+        })
+    }
+
+    /// Whether the plugin may use it.
+    #[must_use]
+    pub fn grants(&self, grant: Grant) -> bool {
+        self.grants.contains(&grant)
+    }
+}
+
+fn config_json(config: Option<toml::Table>) -> Result<String, String> {
+    let table = config.unwrap_or_default();
+    let json = json_of(toml::Value::Table(table))?;
+    Ok(json.to_string())
+}
+
+/// Dates become their text, as JSON has none.
+fn json_of(value: toml::Value) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => serde_json::Number::from_f64(number)
+            .map(serde_json::Value::Number)
+            .ok_or_else(|| format!("must not hold {number}: JSON has no such number"))?,
+        toml::Value::Boolean(yes) => yes.into(),
+        toml::Value::Datetime(time) => time.to_string().into(),
+        toml::Value::Array(values) => values.into_iter().map(json_of).collect::<Result<Vec<_>, _>>()?.into(),
+        toml::Value::Table(table) => serde_json::Value::Object(
+            table.into_iter().map(|(key, value)| Ok((key, json_of(value)?))).collect::<Result<_, String>>()?,
+        ),
+    })
+}
+
+fn timeout(millis: Option<u64>, settings: &RuntimeSettings) -> Result<Duration, String> {
+    match millis {
+        None => Ok(settings.timeout),
+        Some(millis @ 1..=Manifest::TIMEOUT_MS_MAX) => Ok(Duration::from_millis(millis)),
+        Some(other) => Err(format!("must be 1 to {}, not {other}", Manifest::TIMEOUT_MS_MAX)),
+    }
+}
+
+fn memory(mib: Option<u32>, settings: &RuntimeSettings) -> Result<u32, String> {
+    let max = settings.memory_mib_max;
+    match mib {
+        None => Ok(settings.memory_mib),
+        Some(mib) if (1..=max).contains(&mib) => Ok(mib),
+        Some(other) => Err(format!("must be 1 to {max}, not {other}")),
+    }
+}
+
+fn devices(patterns: Option<&OneOrMany>) -> Result<Option<Vec<GlobMatcher>>, String> {
+    let Some(patterns) = patterns.map(OneOrMany::as_slice) else { return Ok(None) };
+    let compile = |pattern: &String| Glob::new(pattern).map(|glob| glob.compile_matcher());
+    let globs: Result<Vec<_>, _> = patterns.iter().map(compile).collect();
+    match globs {
+        Ok(globs) if globs.is_empty() => Err("must name at least one pattern: leave it out for all".to_owned()),
+        Ok(globs) => Ok(Some(globs)),
+        Err(error) => Err(format!("must be glob patterns such as \"sensor-*\": {error}")),
+    }
+}
+
+fn levels(names: Option<&OneOrMany>) -> Result<Option<[bool; Level::ALL.len()]>, String> {
+    let Some(names) = names.map(OneOrMany::as_slice) else { return Ok(None) };
+    if names.is_empty() {
+        return Err("must name at least one level: leave it out for all".to_owned());
+    }
+    let mut wanted = [false; Level::ALL.len()];
+    for name in names {
+        let level: Level = name.parse().map_err(|error| format!("has an {error}"))?;
+        if let Some(slot) = wanted.get_mut(usize::from(level.code())) {
+            *slot = true;
+        }
+    }
+    Ok(Some(wanted))
+}
