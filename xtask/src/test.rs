@@ -12,7 +12,7 @@ pub const HELP: &str = "\
 test [-- ARGS]  install what the tests need, build the plugins, run every test
 
 Needs redis-server, nginx and PostgreSQL 15 or newer, installed with apt-get when missing. ARGS go to
-`cargo test` in place of `--workspace`, such as `-- -p sawpit-queue`.";
+`cargo test`, such as `-- -p sawpit-queue`.";
 
 /// The oldest PostgreSQL that the store is written for.
 const POSTGRES: u32 = 15;
@@ -27,12 +27,18 @@ pub fn run(args: &[String]) -> Outcome<()> {
     let started = Instant::now();
     let mut command = cmd::cargo();
     command.arg("test").env("SAWPIT_TEST_PLUGINS", paths::built_plugins()).current_dir(paths::root());
-    if passed.is_empty() {
+    if !selects_packages(passed) {
         command.arg("--workspace");
     }
     let (tally, result) = count(command.args(passed));
     println!("\n{}", tally.sentence(started.elapsed()));
     result
+}
+
+/// Whether arguments of `cargo test` say which packages; if not, all are tested.
+fn selects_packages(args: &[String]) -> bool {
+    let mut cargos = args.iter().take_while(|arg| *arg != "--");
+    cargos.any(|arg| ["-p", "--package", "--workspace"].iter().any(|flag| arg.starts_with(flag)))
 }
 
 fn install_servers() -> Outcome<()> {
@@ -127,6 +133,14 @@ fn count(command: &mut Command) -> (Tally, Outcome<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_packages_are_tested_unless_some_are_named() {
+        let selects = |args: &str| selects_packages(&args.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert!(selects("-p sawpit-queue"));
+        assert!(selects("--package=sawpit-queue name"));
+        assert!(!selects("name -- -p"));
+    }
 
     #[test]
     fn adds_up_what_the_binaries_said() {
