@@ -21,12 +21,16 @@ pub struct MessageId {
 pub struct ParseIdError(String);
 
 impl MessageId {
-    /// The id that sorts next after this one.
+    /// The largest id.
+    pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
+
+    /// The id that sorts next after this one; [`MessageId::MAX`] stays itself.
     #[must_use]
     pub const fn next(self) -> Self {
-        match self.seq.checked_add(1) {
-            Some(seq) => Self { ms: self.ms, seq },
-            None => Self { ms: self.ms.saturating_add(1), seq: 0 },
+        match (self.seq.checked_add(1), self.ms.checked_add(1)) {
+            (Some(seq), _) => Self { ms: self.ms, seq },
+            (None, Some(ms)) => Self { ms, seq: 0 },
+            (None, None) => Self::MAX,
         }
     }
 }
@@ -43,10 +47,15 @@ impl FromStr for MessageId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parse = || {
             let (ms, seq) = text.split_once('-')?;
-            Some(Self { ms: ms.parse().ok()?, seq: seq.parse().ok()? })
+            Some(Self { ms: decimal(ms)?, seq: decimal(seq)? })
         };
-        parse().ok_or_else(|| ParseIdError(text.to_owned()))
+        parse().ok_or_else(|| ParseIdError(text.chars().take(64).collect()))
     }
+}
+
+/// Digits only: unlike `u64::from_str`, no plus sign.
+fn decimal(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 impl Serialize for MessageId {

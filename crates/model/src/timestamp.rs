@@ -53,7 +53,9 @@ impl Timestamp {
 
 impl From<OffsetDateTime> for Timestamp {
     fn from(time: OffsetDateTime) -> Self {
-        Self::from_micros(i64::try_from(time.unix_timestamp_nanos() / 1_000).unwrap_or(Self::MAX_MICROS))
+        Self::from_micros(
+            i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or(Self::MAX_MICROS),
+        )
     }
 }
 
@@ -64,19 +66,32 @@ impl From<Timestamp> for OffsetDateTime {
 }
 
 impl fmt::Display for Timestamp {
+    /// Written digit by digit: this runs for every log, and the general formatter would cost several times as much.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = self.to_datetime();
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            t.year(),
-            u8::from(t.month()),
-            t.day(),
-            t.hour(),
-            t.minute(),
-            t.second(),
-            t.microsecond()
-        )
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [
+            (0..4, t.year().unsigned_abs()),
+            (5..7, u8::from(t.month()).into()),
+            (8..10, t.day().into()),
+            (11..13, t.hour().into()),
+            (14..16, t.minute().into()),
+            (17..19, t.second().into()),
+            (20..26, t.microsecond()),
+        ];
+        for (place, number) in parts {
+            put_decimal(text.get_mut(place).unwrap_or_default(), number);
+        }
+        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Fills `digits` with the last digits of `number`.
+fn put_decimal(digits: &mut [u8], mut number: u32) {
+    for digit in digits.iter_mut().rev() {
+        // A remainder of ten fits a byte.
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
