@@ -1,4 +1,4 @@
-//! compose.yaml agrees with nginx.conf and with itself, and real servers take the settings it gives them.
+//! compose.yaml agrees with nginx.conf and with itself, nginx.conf with the host's defaults, and real servers take the settings it gives them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 use std::fs;
@@ -76,6 +76,27 @@ fn ports_and_hosts_are_those_of_nginx_conf() {
     assert_eq!(nginx.matches("server host-").count(), 2);
     assert_eq!(words(&service(&compose, "redis")["ports"]), ["127.0.0.1:16891:6379"]);
     assert_eq!(words(&service(&compose, "postgres")["ports"]), ["127.0.0.1:15467:5432"]);
+}
+
+/// The comments `host: --FLAG VALUE` of nginx.conf, held against the table of settings as it is written.
+#[test]
+fn limits_that_nginx_conf_names_are_the_hosts_defaults() {
+    let nginx = fs::read_to_string(workspace_root().join("nginx/nginx.conf")).unwrap();
+    let folder = workspace_root().join("cli/src/settings");
+    let files = fs::read_dir(folder).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    let settings: String = files.collect();
+    let named: Vec<(&str, &str)> = nginx.split("host: --").skip(1).map(flag_and_value).collect();
+    assert!(named.len() >= 6, "{named:?}");
+    for (flag, value) in named {
+        let spec = settings.split("SettingSpec::new(").find(|spec| spec.starts_with(&format!("\"{flag}\"")));
+        let spec = spec.unwrap_or_else(|| panic!("the host has no setting {flag}"));
+        assert!(spec.contains(&format!(".default(\"{value}\")")), "nginx.conf says --{flag} {value}");
+    }
+}
+
+fn flag_and_value(comment: &str) -> (&str, &str) {
+    let mut words = comment.split_whitespace();
+    (words.next().unwrap(), words.next().unwrap().trim_end_matches(','))
 }
 
 #[test]
