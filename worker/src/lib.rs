@@ -1,1 +1,93 @@
-//! (under construction)
+//! The batch side: read up to 100 messages, run the transform plugins over them, store them in one
+//! transaction, acknowledge.
+//!
+//! The key decision: **a message is acknowledged only after the transaction that holds its rows has
+//! committed**, and whatever cannot be decided is left unacknowledged, because the queue delivers it again
+//! and the store's ledger knows what was committed. So every crash, time-out and stall ends in "again", and
+//! "again" ends in exactly one row.
+//!
+//! - [`run`] is the loop: it takes deliveries and keeps a limited number of batches in flight;
+//! - `intake` sorts deliveries (new, known to the ledger, corrupt, tried too often);
+//! - [`step`] turns a batch's logs into rows, without I/O, on the CPU pool;
+//! - `batch` takes one batch to its end, `commit` tries the store, `settle` decides what follows each outcome;
+//! - `lease` holds the worker's standing in the database, by which a stalled worker is fenced off;
+//! - `upkeep` makes partitions ahead and measures the backlog.
+
+mod batch;
+mod commit;
+mod intake;
+mod lease;
+mod report;
+mod settings;
+mod settle;
+pub mod step;
+mod upkeep;
+mod work;
+
+use std::sync::Arc;
+
+use sawpit_plugins::Registry;
+use sawpit_queue::{Cache, Queue};
+use sawpit_service::{Clock, Door, Shutdown};
+use sawpit_store::Store;
+use tokio::task::JoinSet;
+
+pub use settings::WorkerSettings;
+
+/// What a worker works with.
+#[derive(Clone)]
+pub struct WorkerParts {
+    /// Where the messages are.
+    pub queue: Queue,
+    /// Where the rows go.
+    pub store: Store,
+    /// The plugins; each batch takes one version of the whole chain.
+    pub registry: Registry,
+    /// The hosts' cache, so that answers about the devices of a batch become stale at once; without it
+    /// they do so when they expire.
+    pub cache: Option<Cache>,
+    /// Tells when a batch was committed.
+    pub clock: Clock,
+    /// How the worker behaves.
+    pub settings: WorkerSettings,
+}
+
+/// Why a worker could not start. Once it runs, it outlasts its queue and its store being away.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The CPU pool did not start.
+    #[error(transparent)]
+    Door(#[from] sawpit_service::door::DoorOpenError),
+    /// The queue refused a consumer.
+    #[error("could not read from the queue: {0}; check that it is up and that --queue names it")]
+    Queue(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store refused a lease.
+    #[error("could not register with the store: {0}; check that it is up and that --store names it")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Runs a worker until `shutdown` is requested; then no more is read, the batches in hand are committed and
+/// acknowledged within the drain deadline, and what is left stays in the queue for another worker.
+///
+/// # Errors
+/// When the worker could not start.
+pub async fn run(parts: WorkerParts, shutdown: Shutdown) -> Result<(), WorkerError> {
+    let name = parts.settings.name.clone();
+    let consumer = parts.queue.consumer(&name).await.map_err(|error| WorkerError::Queue(Box::new(error)))?;
+    let lease = lease::Leases::take(parts.store.clone(), &name)
+        .await
+        .map_err(|error| WorkerError::Store(Box::new(error)))?;
+    let in_flight = parts.settings.in_flight.max(1);
+    let shared = Arc::new(work::Shared {
+        door: Door::new(parts.settings.threads, in_flight)?,
+        settler: consumer.settler(),
+        lease,
+        parts,
+    });
+    let mut beside = JoinSet::new();
+    beside.spawn(upkeep::measure(Arc::clone(&shared)));
+    tracing::info!(worker = name, in_flight, "worker started");
+    work::Loop::new(shared, consumer, shutdown).run().await;
+    tracing::info!(worker = name, "worker stopped");
+    Ok(())
+}

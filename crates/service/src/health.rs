@@ -191,7 +191,7 @@ mod tests {
     #[tokio::test]
     async fn a_check_that_hangs_or_panics_has_failed() {
         let health = health();
-        health.register("hangs", || std::future::pending::<Outcome>());
+        health.register("hangs", std::future::pending::<Outcome>);
         health.register("panics", || async { panic!("broken check") });
         let ready = health.ready().await;
         assert_eq!(ready.checks.len(), 2);

@@ -19,6 +19,10 @@ const TABLE: &[SettingSpec] = &[
 ];
 const ELSEWHERE: &[SettingSpec] = &[SettingSpec::new("data", "DIR", "A folder of another command")];
 
+fn table_args() -> Vec<Arg> {
+    args(TABLE)
+}
+
 fn resolver(args: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Resolver {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("t.toml");
@@ -28,7 +32,7 @@ fn resolver(args: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Resolver
         all.push(format!("--config={}", path.display()));
     }
     all.extend(args.iter().map(ToString::to_string));
-    let flags = Command::new("test").args(super::args(TABLE)).try_get_matches_from(all).unwrap();
+    let flags = Command::new("test").args(table_args()).try_get_matches_from(all).unwrap();
     let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
     Resolver::new(TABLE, ELSEWHERE, &flags, env)
 }
@@ -135,7 +139,7 @@ fn optional_settings_and_whether_they_were_given() {
 #[test]
 fn a_named_file_must_be_there() {
     let flags = Command::new("test")
-        .args(super::args(TABLE))
+        .args(table_args())
         .try_get_matches_from(["test", "--config", "no/such.toml"])
         .unwrap();
     let seen = mistakes(Resolver::new(TABLE, &[], &flags, |_| None));
@@ -148,6 +152,6 @@ fn a_named_file_must_be_there() {
 
 #[test]
 fn help_names_variable_and_default() {
-    let help = Command::new("test").args(super::args(TABLE)).render_long_help().to_string();
+    let help = Command::new("test").args(table_args()).render_long_help().to_string();
     assert!(help.contains("[env: SAWPIT_RETRY_MAX] [default: 5s]"), "{help}");
 }

@@ -1,0 +1,152 @@
+//! One batch, from its deliveries to its acknowledgement.
+//!
+//! Nothing here returns an error: what a failure leaves behind is an unacknowledged message, and that is
+//! the queue's to deliver again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sawpit_model::MessageId;
+use sawpit_plugins::Chain;
+use sawpit_queue::{DeadReason, Delivery};
+use sawpit_store::Batch;
+
+use crate::commit::Tries;
+use crate::intake::{self, Sorted};
+use crate::report::{self, Stored};
+use crate::settle::Decision;
+use crate::step::{FailedInput, Input, Stepped, step};
+use crate::work::{Arrival, Shared};
+
+/// Takes what arrived together to its end.
+pub(crate) async fn run(shared: Arc<Shared>, arrival: Arrival) {
+    let Arrival { deliveries, former_owners } = arrival;
+    report::arrived(deliveries.len());
+    let mut tries = Tries::new(&shared);
+    let known = tries.ledger(&former_owners, &intake::doubtful(&deliveries)).await;
+    let Sorted { process, known, bury } = intake::sort(deliveries, &known, shared.parts.settings.max_tries);
+    acknowledge(&shared, known, "known").await;
+    inter(&shared, bury).await;
+    // One version of the whole chain from start to end, also when the batch is halved (invariant 6).
+    let chain = shared.parts.registry.chain();
+    let mut groups = vec![process];
+    while let Some(group) = groups.pop() {
+        if !group.is_empty() {
+            groups.extend(settle_group(&shared, &chain, group, &mut tries).await);
+        }
+    }
+}
+
+/// Settles a group of messages, or gives back those of its parts that are still to be settled.
+async fn settle_group(
+    shared: &Shared,
+    chain: &Arc<Chain>,
+    group: Vec<Delivery>,
+    tries: &mut Tries<'_>,
+) -> Vec<Vec<Delivery>> {
+    let Some(Stepped { rows, settled, dropped, failed }) = step_aside(shared, chain, &group).await else {
+        return Vec::new();
+    };
+    let stored = Stored::of(&rows);
+    let batch = Batch { ids: settled, rows, committed_at: shared.parts.clock.now() };
+    match tries.commit(&batch, group.len()).await {
+        Decision::Ack => {
+            stored.publish(shared, batch.committed_at).await;
+            report::dropped(&dropped);
+            finish(shared, group, failed).await;
+        }
+        Decision::Bury { reason } => bury_all(shared, group, &reason).await,
+        Decision::Bisect => return halves(group),
+        Decision::Compare => return compare(shared, group, tries).await,
+        Decision::Abandon | Decision::Retry { .. } => report::batch("abandoned"),
+    }
+    Vec::new()
+}
+
+/// Runs the step on the CPU pool; `None` when it panicked, and the group is left to be delivered again.
+async fn step_aside(shared: &Shared, chain: &Arc<Chain>, group: &[Delivery]) -> Option<Stepped> {
+    let input = |delivery: &Delivery| {
+        delivery.body.as_ref().ok().map(|entry| Input { id: delivery.id, entry: entry.clone() })
+    };
+    let inputs: Vec<Input> = group.iter().filter_map(input).collect();
+    let chain = Arc::clone(chain);
+    match shared.door.run_when_free(move || step(&chain, &inputs)).await {
+        Ok(stepped) => Some(stepped),
+        Err(error) => {
+            report::batch("panicked");
+            tracing::error!(%error, "the transform step broke, its messages will be delivered again");
+            None
+        }
+    }
+}
+
+/// After the commit: the messages that plugins failed on are buried, the others acknowledged.
+async fn finish(shared: &Shared, group: Vec<Delivery>, failed: Vec<FailedInput>) {
+    let mut reasons: HashMap<MessageId, DeadReason> = failed
+        .into_iter()
+        .map(|failed| (failed.id, DeadReason { reason: failed.error, plugin: failed.plugin }))
+        .collect();
+    let (mut dead, mut done) = (Vec::new(), Vec::new());
+    for delivery in group {
+        match reasons.remove(&delivery.id) {
+            Some(reason) => dead.push((delivery, reason)),
+            None => done.push(delivery),
+        }
+    }
+    acknowledge(shared, done, "committed").await;
+    inter(shared, dead).await;
+}
+
+async fn bury_all(shared: &Shared, group: Vec<Delivery>, reason: &str) {
+    let dead = |delivery| (delivery, DeadReason { reason: reason.to_owned(), plugin: None });
+    inter(shared, group.into_iter().map(dead).collect()).await;
+}
+
+fn halves(mut group: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let second = group.split_off(group.len() / 2);
+    // The first half is taken next: order within a device is kept as far as that goes.
+    vec![second, group]
+}
+
+/// Acknowledges what another batch has stored, and gives back the others.
+async fn compare(shared: &Shared, group: Vec<Delivery>, tries: &mut Tries<'_>) -> Vec<Vec<Delivery>> {
+    let ids: Vec<_> = group.iter().map(|delivery| delivery.id).collect();
+    let known = tries.ledger(&[], &ids).await;
+    let (stored, rest): (Vec<_>, Vec<_>) =
+        group.into_iter().partition(|delivery| known.contains(&delivery.id));
+    if stored.is_empty() {
+        // The ledger contradicts itself; trying again at once would go round in circles.
+        report::batch("abandoned");
+        return Vec::new();
+    }
+    acknowledge(shared, stored, "known").await;
+    vec![rest]
+}
+
+/// Acknowledges messages that are committed. When the queue is away they come again and the ledger knows
+/// them, so a failure needs no more than a note.
+async fn acknowledge(shared: &Shared, done: Vec<Delivery>, outcome: &'static str) {
+    let count = done.len();
+    if count == 0 {
+        return;
+    }
+    match shared.settler.ack(done).await {
+        Ok(_) => report::logs(outcome, count),
+        Err(error) => tracing::warn!(%error, count, "committed, not acknowledged: they will come again"),
+    }
+}
+
+/// Moves messages to the dead letters. When the queue is away they come again and are judged again.
+async fn inter(shared: &Shared, dead: Vec<(Delivery, DeadReason)>) {
+    let count = dead.len();
+    if count == 0 {
+        return;
+    }
+    for (delivery, why) in &dead {
+        tracing::warn!(id = %delivery.id, reason = why.reason, plugin = why.plugin, "dead letter");
+    }
+    match shared.settler.bury(dead).await {
+        Ok(_) => report::logs("buried", count),
+        Err(error) => tracing::warn!(%error, count, "not buried: they will come again"),
+    }
+}

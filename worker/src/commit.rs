@@ -1,0 +1,84 @@
+//! The tries of one batch against a store that may be away: it is waited for, as long as that takes.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use sawpit_model::MessageId;
+use sawpit_service::{Backoff, Random};
+use sawpit_store::{Batch, StoreError};
+
+use crate::lease::Held;
+use crate::report;
+use crate::settle::{Decision, decide};
+use crate::work::Shared;
+
+/// Tries, and waits between them.
+pub(crate) struct Tries<'a> {
+    shared: &'a Shared,
+    backoff: Backoff,
+    random: Random,
+}
+
+impl<'a> Tries<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        let settings = &shared.parts.settings;
+        let backoff = Backoff::new(settings.retry_base, settings.retry_max);
+        Self { shared, backoff, random: Random::from_entropy() }
+    }
+
+    /// Commits a batch of so many messages. Never answers [`Decision::Retry`]. When it answers
+    /// [`Decision::Abandon`] or [`Decision::Compare`], a new lease was taken.
+    pub(crate) async fn commit(&mut self, batch: &Batch, messages: usize) -> Decision {
+        loop {
+            let held = self.shared.lease.current().await;
+            let started = Instant::now();
+            let result = self.shared.parts.store.commit(&held.lease, batch).await;
+            let wait = self.backoff.next(self.random.unit());
+            match decide(result, messages, wait) {
+                Decision::Retry { after, cause } => {
+                    report::retry(&cause, after);
+                    tokio::time::sleep(after).await;
+                }
+                Decision::Ack => {
+                    self.backoff.reset();
+                    report::committed_in(started.elapsed());
+                    return Decision::Ack;
+                }
+                decision @ (Decision::Abandon | Decision::Compare) => {
+                    self.renew(&held).await;
+                    return decision;
+                }
+                decision => return decision,
+            }
+        }
+    }
+
+    /// Which of `ids` are committed already, once `owners` can commit no more.
+    pub(crate) async fn ledger(&mut self, owners: &[String], ids: &[MessageId]) -> HashSet<MessageId> {
+        loop {
+            match self.ask(owners, ids).await {
+                Ok(known) => return known,
+                Err(error) => self.wait(&error).await,
+            }
+        }
+    }
+
+    async fn ask(&self, owners: &[String], ids: &[MessageId]) -> Result<HashSet<MessageId>, StoreError> {
+        if !owners.is_empty() {
+            self.shared.lease.fence(owners).await?;
+        }
+        if ids.is_empty() { Ok(HashSet::new()) } else { self.shared.parts.store.committed(ids).await }
+    }
+
+    async fn renew(&mut self, lost: &Held) {
+        while let Err(error) = self.shared.lease.renew(lost).await {
+            self.wait(&error).await;
+        }
+    }
+
+    async fn wait(&mut self, error: &StoreError) {
+        let after = self.backoff.next(self.random.unit());
+        report::retry(&error.to_string(), after);
+        tokio::time::sleep(after).await;
+    }
+}

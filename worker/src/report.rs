@@ -1,0 +1,89 @@
+//! What the operator and the hosts learn of a batch: metrics, and marks in the cache.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use sawpit_model::{MessageId, Timestamp};
+use sawpit_store::Row;
+
+use crate::work::Shared;
+
+/// What others learn of rows once they are committed.
+pub(crate) struct Stored {
+    /// The newest message of each device with a new row.
+    devices: BTreeMap<String, MessageId>,
+    rows: usize,
+    oldest: Option<Timestamp>,
+}
+
+impl Stored {
+    pub(crate) fn of(rows: &[Row]) -> Self {
+        let mut devices: BTreeMap<String, MessageId> = BTreeMap::new();
+        for row in rows {
+            let newest = row.sources.iter().max().copied().unwrap_or_default();
+            match devices.get_mut(&row.log.device_id) {
+                Some(seen) => *seen = newest.max(*seen),
+                None => {
+                    devices.insert(row.log.device_id.clone(), newest);
+                }
+            }
+        }
+        Self { devices, rows: rows.len(), oldest: rows.iter().map(|row| row.log.received_at).min() }
+    }
+
+    /// Counts the batch and marks its devices' cached answers as stale. A host compares the mark with the
+    /// one under which it cached, so any other value will do; a cache that is away is no error.
+    pub(crate) async fn publish(self, shared: &Shared, committed_at: Timestamp) {
+        batch("committed");
+        metrics::counter!("sawpit_worker_rows_total").increment(self.rows as u64);
+        if let Some(oldest) = self.oldest {
+            metrics::histogram!("sawpit_worker_lag_seconds").record(seconds_between(oldest, committed_at));
+        }
+        if let Some(cache) = &shared.parts.cache {
+            let mark =
+                |(device, id): (String, MessageId)| (format!("cache:gen:{device}"), id.to_string().into());
+            cache
+                .set_many(self.devices.into_iter().map(mark).collect(), shared.parts.settings.cache_ttl)
+                .await;
+        }
+    }
+}
+
+fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    let micros = to.as_micros().saturating_sub(from.as_micros());
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64()
+}
+
+/// A batch ended: `committed`, `abandoned` or `panicked`.
+pub(crate) fn batch(outcome: &'static str) {
+    metrics::counter!("sawpit_worker_batches_total", "outcome" => outcome).increment(1);
+}
+
+/// Messages were settled: `committed`, `known` (committed before) or `buried`.
+pub(crate) fn logs(outcome: &'static str, count: usize) {
+    metrics::counter!("sawpit_worker_logs_total", "outcome" => outcome).increment(count as u64);
+}
+
+/// Messages were delivered together.
+#[allow(clippy::cast_precision_loss, reason = "a histogram of at most some hundreds")]
+pub(crate) fn arrived(count: usize) {
+    metrics::histogram!("sawpit_worker_batch_logs").record(count as f64);
+}
+
+/// A commit took so long.
+pub(crate) fn committed_in(took: Duration) {
+    metrics::histogram!("sawpit_worker_commit_seconds").record(took);
+}
+
+/// The store is away and is waited for.
+pub(crate) fn retry(cause: &str, after: Duration) {
+    metrics::counter!("sawpit_worker_retries_total").increment(1);
+    tracing::warn!(cause, ?after, "the store is away, trying again");
+}
+
+/// Logs that transform plugins dropped by their own verdict.
+pub(crate) fn dropped(by_plugin: &HashMap<String, u64>) {
+    for (plugin, count) in by_plugin {
+        metrics::counter!("sawpit_dropped_total", "plugin" => plugin.clone()).increment(*count);
+    }
+}

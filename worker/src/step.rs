@@ -1,0 +1,213 @@
+//! A batch's logs to rows: the transform plugins, then who came from what. No I/O; runs on the CPU pool.
+
+use std::collections::HashMap;
+
+use sawpit_model::{Entry, Log, MessageId};
+use sawpit_plugins::{Chain, Transformed};
+use sawpit_store::Row;
+
+/// One message of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Its id in the queue.
+    pub id: MessageId,
+    /// What it carries.
+    pub entry: Entry,
+}
+
+/// What became of a batch's messages. Each is in exactly one of `settled` and `failed`.
+#[derive(Debug, Default)]
+pub struct Stepped {
+    /// The rows to store.
+    pub rows: Vec<Row>,
+    /// The messages that the commit of `rows` settles: also those that plugins merged or dropped.
+    pub settled: Vec<MessageId>,
+    /// How many messages each plugin dropped.
+    pub dropped: HashMap<String, u64>,
+    /// The messages that a plugin failed on: to be buried.
+    pub failed: Vec<FailedInput>,
+}
+
+/// A message that a transform plugin could not handle, under the policy `on_error = "reject"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedInput {
+    /// The message.
+    pub id: MessageId,
+    /// The plugin that failed; `None` when the chain as a whole lost the message.
+    pub plugin: Option<String>,
+    /// How.
+    pub error: String,
+}
+
+/// Runs the chain over a batch and accounts for each of its messages.
+#[must_use]
+pub fn step(chain: &Chain, inputs: &[Input]) -> Stepped {
+    let logs: Vec<Log> = inputs.iter().map(|input| input.entry.log.clone()).collect();
+    account(chain.id(), inputs, chain.transform(logs))
+}
+
+/// From places in the batch to message ids.
+fn account(chain: &str, inputs: &[Input], transformed: Transformed) -> Stepped {
+    let mut ends = vec![End::Lost; inputs.len()];
+    let mut stepped = Stepped::default();
+    for dropped in transformed.dropped {
+        set(&mut ends, dropped.input, End::Settled);
+        *stepped.dropped.entry(dropped.plugin).or_default() += 1;
+    }
+    for failed in transformed.failed {
+        set(&mut ends, failed.input, End::Failed { plugin: Some(failed.plugin), error: failed.error });
+    }
+    stepped.rows = rows(chain, inputs, transformed.outputs, &mut ends);
+    for (input, end) in inputs.iter().zip(ends) {
+        match end {
+            End::Settled => stepped.settled.push(input.id),
+            End::Failed { plugin, error } => stepped.failed.push(FailedInput { id: input.id, plugin, error }),
+            End::Lost => stepped.failed.push(lost(input.id)),
+        }
+    }
+    stepped
+}
+
+/// How a message left the chain.
+#[derive(Clone, Debug)]
+enum End {
+    /// In a row, or dropped by a plugin's own verdict.
+    Settled,
+    /// A plugin failed on it.
+    Failed { plugin: Option<String>, error: String },
+    /// The chain accounted for it nowhere; never silently (invariant 1).
+    Lost,
+}
+
+fn set(ends: &mut [End], place: usize, end: End) {
+    if let Some(slot) = ends.get_mut(place) {
+        *slot = end;
+    }
+}
+
+fn lost(id: MessageId) -> FailedInput {
+    let error = "the transform plugins returned neither a row nor a verdict for this log".to_owned();
+    FailedInput { id, plugin: None, error }
+}
+
+fn rows(chain: &str, inputs: &[Input], outputs: Vec<sawpit_plugins::Output>, ends: &mut [End]) -> Vec<Row> {
+    let mut parts: HashMap<MessageId, u32> = HashMap::new();
+    let mut rows = Vec::with_capacity(outputs.len());
+    for output in outputs {
+        let sources: Vec<_> = output.sources.iter().filter_map(|place| inputs.get(*place)).collect();
+        let Some(origin) = sources.first() else { continue };
+        let part = parts.entry(origin.id).or_default();
+        rows.push(Row {
+            sources: sources.iter().map(|input| input.id).collect(),
+            part: *part,
+            log: output.log,
+            chain: joined(&origin.entry.chain, chain),
+        });
+        *part += 1;
+        // A row wins over a failure: a log that was split is stored as far as it came, not also buried.
+        output.sources.iter().for_each(|place| set(ends, *place, End::Settled));
+    }
+    rows
+}
+
+/// The chains that made a row: the host's, and the worker's when it is another.
+fn joined(host: &str, worker: &str) -> String {
+    match (host, worker) {
+        (host, worker) if host == worker || worker.is_empty() => host.to_owned(),
+        ("", worker) => worker.to_owned(),
+        (host, worker) => format!("{host}+{worker}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sawpit_model::{Level, RawObject, Timestamp};
+    use sawpit_plugins::{Dropped, Failed, Output};
+
+    use super::*;
+
+    fn id(seq: u64) -> MessageId {
+        MessageId { ms: 1, seq }
+    }
+
+    fn log(message: &str) -> Log {
+        Log {
+            device_id: "d".to_owned(),
+            log_level: Level::Info,
+            message: message.to_owned(),
+            log_data: RawObject::default(),
+            received_at: Timestamp::from_micros(7),
+        }
+    }
+
+    fn inputs(count: u64) -> Vec<Input> {
+        let entry = |seq| Entry { log: log(&seq_text(seq)), chain: "h".to_owned(), traceparent: None };
+        (0..count).map(|seq| Input { id: id(seq), entry: entry(seq) }).collect()
+    }
+
+    fn seq_text(seq: u64) -> String {
+        format!("log {seq}")
+    }
+
+    fn output(message: &str, sources: &[usize]) -> Output {
+        Output { log: log(message), sources: sources.to_vec() }
+    }
+
+    fn transformed(outputs: Vec<Output>) -> Transformed {
+        Transformed { outputs, dropped: Vec::new(), failed: Vec::new() }
+    }
+
+    #[test]
+    fn a_merged_row_names_all_its_sources_and_settles_them() {
+        let stepped = account("w", &inputs(3), transformed(vec![output("folded", &[2, 0, 1])]));
+        assert_eq!(stepped.rows.len(), 1);
+        assert_eq!(stepped.rows[0].sources, [id(2), id(0), id(1)]);
+        assert_eq!(stepped.rows[0].chain, "h+w");
+        assert_eq!(stepped.settled, [id(0), id(1), id(2)]);
+        assert!(stepped.failed.is_empty());
+    }
+
+    #[test]
+    fn parts_of_a_split_log_are_counted_from_0() {
+        let outputs = vec![output("a", &[0]), output("x", &[1]), output("b", &[0])];
+        let stepped = account("w", &inputs(2), transformed(outputs));
+        let parts: Vec<_> = stepped.rows.iter().map(|row| (row.sources[0].seq, row.part)).collect();
+        assert_eq!(parts, [(0, 0), (1, 0), (0, 1)]);
+    }
+
+    #[test]
+    fn dropped_logs_are_settled_and_counted_failed_ones_are_not_settled() {
+        let mut result = transformed(vec![output("kept", &[0])]);
+        result.dropped.push(Dropped { input: 1, plugin: "sample".to_owned(), reason: "debug".to_owned() });
+        result.failed.push(Failed { input: 2, plugin: "redact".to_owned(), error: "trap".to_owned() });
+        let stepped = account("w", &inputs(3), result);
+        assert_eq!(stepped.settled, [id(0), id(1)]);
+        assert_eq!(stepped.dropped["sample"], 1);
+        let plugin = Some("redact".to_owned());
+        assert_eq!(stepped.failed, [FailedInput { id: id(2), plugin, error: "trap".to_owned() }]);
+    }
+
+    #[test]
+    fn a_log_that_the_chain_accounts_for_nowhere_has_failed() {
+        let stepped = account("w", &inputs(2), transformed(vec![output("kept", &[1])]));
+        assert_eq!(stepped.settled, [id(1)]);
+        assert_eq!(stepped.failed, [lost(id(0))]);
+    }
+
+    #[test]
+    fn a_row_wins_over_a_failure_of_the_same_log() {
+        let mut result = transformed(vec![output("half", &[0])]);
+        result.failed.push(Failed { input: 0, plugin: "late".to_owned(), error: "trap".to_owned() });
+        let stepped = account("w", &inputs(1), result);
+        assert_eq!(stepped.settled, [id(0)]);
+        assert!(stepped.failed.is_empty());
+    }
+
+    #[test]
+    fn chains_are_named_once() {
+        assert_eq!(joined("a", "a"), "a");
+        assert_eq!(joined("a", "b"), "a+b");
+        assert_eq!(joined("", "b"), "b");
+        assert_eq!(joined("a", ""), "a");
+    }
+}
