@@ -22,5 +22,5 @@ mod settings;
 mod stats;
 
 pub use host::{Host, HostError, HostParts};
-pub use serve::serve;
+pub use serve::{Drained, serve};
 pub use settings::{HostSettings, ServeSettings};

@@ -73,6 +73,15 @@ pub(crate) struct Row {
 pub(crate) struct StatsAnswer {
     /// Rows in all.
     total: u64,
+    /// Logs of each level; all five are there.
+    per_level: BTreeMap<String, u64>,
+    /// The ten devices with most logs, each a pair of device and count, most first.
+    #[schema(value_type = Vec<Vec<serde_json::Value>>)]
+    top_devices: Vec<(String, u64)>,
+    /// Logs received in the last 60 seconds.
+    last_minute: u64,
+    /// The same per second.
+    last_minute_rate: f64,
     /// Where the answer came from.
     source: Source,
 }

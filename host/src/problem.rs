@@ -84,9 +84,10 @@ impl Kind {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FieldProblem {
     /// The field's path in the body, or the parameter's name.
-    #[schema(example = "log_level")]
+    #[schema(example = "device_id")]
     pub field: String,
-    /// The rule that it breaks.
+    /// The rule that it breaks, as a sentence whose subject is the field.
+    #[schema(example = "must be 1 to 64 bytes of UTF-8, but has 65")]
     pub rule: String,
 }
 
@@ -177,7 +178,7 @@ impl Problem {
 
     /// One that names fields; the detail lists them for a reader of the log of a device.
     pub(crate) fn fields(kind: Kind, errors: Vec<FieldProblem>) -> Self {
-        let listed: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.field, e.rule)).collect();
+        let listed: Vec<String> = errors.iter().map(|e| format!("{} {}", e.field, e.rule)).collect();
         let mut problem = Self::new(kind, listed.join("; "));
         problem.0.errors = errors;
         problem

@@ -4,8 +4,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use sawpit_model::{Level, Limits, Timestamp};
-use sawpit_store::{Cursor, DeviceQuery, StoredRow};
+use sawpit_model::{Level, Limits, Timestamp, UnknownLevel};
+use sawpit_store::{Cursor, DeviceQuery, StoreError, StoredRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -115,9 +115,14 @@ async fn ask(app: &Shared, query: &DeviceQuery) -> Result<OpenObject, Problem> {
 }
 
 /// The store's message goes to the log only.
-pub(crate) fn store_problem(app: &Shared, error: impl std::fmt::Display) -> Problem {
-    tracing::warn!(%error, "the store failed");
-    app.come_back(Kind::StoreUnavailable, "The database did not answer; ask again.")
+pub(crate) fn store_problem(app: &Shared, error: StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable { cause } => {
+            tracing::warn!(cause, "the store is not available");
+            app.come_back(Kind::StoreUnavailable, "The database did not answer; ask again.")
+        }
+        other => Problem::internal(other),
+    }
 }
 
 /// Never used before by any host: the time, and a count of this process.
@@ -127,7 +132,7 @@ fn fresh_generation(app: &Shared) -> String {
 
 fn check_device(device_id: &str, limits: &Limits) -> Result<(), Problem> {
     let rule = if device_id.is_empty() || device_id.len() > limits.device_id_bytes {
-        format!("must have 1 to {} bytes", limits.device_id_bytes)
+        format!("must be 1 to {} bytes of UTF-8", limits.device_id_bytes)
     } else if device_id.contains('\0') {
         "must not contain NUL".to_owned()
     } else {
@@ -221,7 +226,11 @@ impl Parser<'_> {
         for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             match name.parse::<Level>() {
                 Ok(level) => self.query.levels.push(level),
-                Err(error) => self.errors.push(FieldProblem::new("log_level", error.to_string())),
+                Err(UnknownLevel(name)) => {
+                    let rule =
+                        format!("must be DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case, not {name:?}");
+                    self.errors.push(FieldProblem::new("log_level", rule));
+                }
             }
         }
     }

@@ -18,13 +18,24 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use sawpit_service::Drained;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::settings::ServeSettings;
+
+/// How the serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request in flight was answered.
+    Clean,
+    /// The deadline passed with so many connections still open; they were cut.
+    Cut {
+        /// Connections that were open at the deadline.
+        connections: usize,
+    },
+}
 
 /// Serves until `shutdown` resolves, then stops accepting, answers what is in flight (idle connections are closed
 /// at once) and returns, at the latest after [`ServeSettings::drain_timeout`].
@@ -59,9 +70,9 @@ async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, deadlin
         while connections.join_next().await.is_some() {}
     };
     match tokio::time::timeout(deadline, all).await {
-        Ok(()) => Drained::Empty,
+        Ok(()) => Drained::Clean,
         // Dropping the set cuts them.
-        Err(_) => Drained::TimedOut { left: connections.len() },
+        Err(_) => Drained::Cut { connections: connections.len() },
     }
 }
 

@@ -73,8 +73,8 @@ impl HostSettings {
 #[derive(Clone, Debug)]
 pub struct ServeSettings {
     /// Longest time a connection may take to send a request's head, which on a kept-alive connection includes the
-    /// time it idles. A proxy must close its idle connections sooner (nginx: `keepalive_timeout` of the upstream),
-    /// or it will now and then send a request into a connection that is being closed.
+    /// time it idles. A proxy must close its idle connections sooner (nginx: `keepalive_timeout` of the upstream,
+    /// 60 s unless set), or it will now and then send a request into a connection that is being closed.
     pub header_timeout: Duration,
     /// Most connections open at once; further ones wait in the listener's backlog.
     pub connections: usize,
@@ -87,7 +87,7 @@ pub struct ServeSettings {
 impl Default for ServeSettings {
     fn default() -> Self {
         Self {
-            header_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(75),
             connections: 10_000,
             http2_streams: 256,
             drain_timeout: Duration::from_secs(30),

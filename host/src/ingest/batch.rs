@@ -143,23 +143,14 @@ impl Sorted {
                     });
                 }
                 Ingested::Dropped { plugin, reason } => {
-                    self.dropped.push(DroppedMember {
-                        index,
-                        plugin: plugin.to_string(),
-                        reason: reason.to_string(),
-                    });
+                    self.dropped.push(DroppedMember { index, plugin, reason: reason });
                 }
                 Ingested::Rejected { plugin, reason } => {
-                    self.rejected.push(refused(index, plugin.to_string(), reason.to_string(), false));
+                    self.rejected.push(refused(index, plugin, reason, false));
                 }
                 Ingested::Failed { plugin, error } => {
                     tracing::warn!(%plugin, %error, "a plugin failed on a log of a batch");
-                    self.rejected.push(refused(
-                        index,
-                        plugin.to_string(),
-                        "the plugin failed on this log".into(),
-                        true,
-                    ));
+                    self.rejected.push(refused(index, plugin, "the plugin failed on this log".into(), true));
                 }
             }
         }
@@ -204,7 +195,7 @@ impl Sorted {
 
 fn invalid(index: usize, errors: Vec<FieldError>) -> Rejected {
     let errors = errors::fields(errors);
-    let reason = errors.iter().map(|e| format!("{}: {}", e.field, e.rule)).collect::<Vec<_>>().join("; ");
+    let reason = errors.iter().map(|e| format!("{} {}", e.field, e.rule)).collect::<Vec<_>>().join("; ");
     Rejected { index, plugin: None, reason, errors, retry: false }
 }
 

@@ -6,21 +6,25 @@ use sawpit_queue::AppendError;
 use crate::app::Shared;
 use crate::problem::{FieldProblem, Kind, Problem};
 
+/// Not JSON at all is 400; JSON that breaks a rule is 422.
 pub(crate) fn of_body(error: BodyError) -> Problem {
     match error {
         BodyError::Fields(errors) => Problem::fields(Kind::InvalidLog, fields(errors)),
+        BodyError::BatchSize { found, limit } => {
+            let rule = format!("must hold 1 to {limit} logs, but has {found}");
+            Problem::fields(Kind::InvalidBatch, vec![FieldProblem::new("logs", rule)])
+        }
         BodyError::Syntax { line, column, .. } => {
             Problem::new(Kind::MalformedJson, error.to_string()).at(line, column)
         }
-        BodyError::BatchSize { .. } => {
-            Problem::fields(Kind::InvalidBatch, vec![FieldProblem::new("logs", error.to_string())])
-        }
+        BodyError::NotAnObject { .. } => Problem::new(Kind::InvalidLog, error.to_string()),
+        BodyError::TooLarge { .. } => Problem::new(Kind::BodyTooLarge, error.to_string()),
         other => Problem::new(Kind::MalformedJson, other.to_string()),
     }
 }
 
 pub(crate) fn fields(errors: Vec<FieldError>) -> Vec<FieldProblem> {
-    errors.into_iter().map(|error| FieldProblem::new(error.field.to_string(), error.rule)).collect()
+    errors.into_iter().map(|error| FieldProblem::new(error.field, error.rule)).collect()
 }
 
 /// Whether the queue surely did not take it decides what the device is told.

@@ -94,14 +94,11 @@ async fn append(app: &Shared, entry: Entry, received_at: Timestamp) -> Result<Qu
 /// the operator may have replaced the plugin. (`on_error = "pass"` lets logs through instead.)
 fn refuse(app: &Shared, outcome: Ingested) -> Result<SingleAnswer, Problem> {
     match outcome {
-        Ingested::Dropped { plugin, reason } => Ok(SingleAnswer::Dropped(Dropped {
-            status: "dropped",
-            plugin: plugin.to_string(),
-            reason: reason.to_string(),
-        })),
+        Ingested::Dropped { plugin, reason } => {
+            Ok(SingleAnswer::Dropped(Dropped { status: "dropped", plugin, reason: reason }))
+        }
         Ingested::Rejected { plugin, reason } => {
-            Err(Problem::new(Kind::RefusedByFilter, format!("{plugin}: {reason}"))
-                .plugin(plugin.to_string(), Some(reason.to_string())))
+            Err(Problem::new(Kind::RefusedByFilter, detail(&plugin, &reason)).plugin(plugin, Some(reason)))
         }
         Ingested::Failed { plugin, error } => {
             tracing::warn!(%plugin, %error, "a plugin failed on a log");
@@ -110,8 +107,17 @@ fn refuse(app: &Shared, outcome: Ingested) -> Result<SingleAnswer, Problem> {
                     Kind::PluginFailed,
                     "The plugin failed; the log was not taken, send it again later.",
                 )
-                .plugin(plugin.to_string(), None))
+                .plugin(plugin, None))
         }
         Ingested::Accepted(Log { .. }) => Err(Problem::internal("an accepted log was refused")),
+    }
+}
+
+/// The plugin's own words, after its name.
+fn detail(plugin: &str, reason: &str) -> String {
+    if reason.is_empty() {
+        format!("{plugin} refused it and gave no reason.")
+    } else {
+        format!("{plugin}: {reason}")
     }
 }

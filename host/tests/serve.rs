@@ -1,0 +1,152 @@
+//! Connections over real sockets: drain, dawdling clients, HTTP/2, limits.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, Version};
+use axum::routing::get;
+use http_body_util::BodyExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use sawpit_host::{Drained, ServeSettings, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+struct Served {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    end: JoinHandle<Drained>,
+}
+
+/// `/slow` answers after 300 ms, `/stuck` never, `/` at once.
+async fn start(settings: ServeSettings) -> Served {
+    let router = Router::new()
+        .route("/", get(|| async { "quick" }))
+        .route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "slow"
+            }),
+        )
+        .route("/stuck", get(|| std::future::pending::<&'static str>()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let end = tokio::spawn(serve(listener, router, settings, async move {
+        let _ = stopped.await;
+    }));
+    Served { address, stop, end }
+}
+
+async fn connect(served: &Served, send: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(send.as_bytes()).await.unwrap();
+    stream
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+/// Everything until the server closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    let _cut = stream.read_to_end(&mut text).await;
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test]
+async fn draining_answers_what_is_in_flight_and_closes_idle_connections() {
+    let served = start(ServeSettings::default()).await;
+    let mut idle = connect(&served, &request("/")).await;
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    let silent = TcpStream::connect(served.address).await.unwrap();
+    let mut slow = connect(&served, &request("/slow")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    served.stop.send(()).unwrap();
+    let answer = rest(&mut slow).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("slow"), "{answer}");
+    assert!(rest(&mut idle).await.ends_with("quick"));
+    assert_eq!(served.end.await.unwrap(), Drained::Clean);
+    assert!(TcpStream::connect(served.address).await.is_err(), "the port is closed");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn draining_ends_at_its_deadline() {
+    let served =
+        start(ServeSettings { drain_timeout: Duration::from_millis(100), ..ServeSettings::default() }).await;
+    let mut stuck = connect(&served, &request("/stuck")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    served.stop.send(()).unwrap();
+    assert_eq!(served.end.await.unwrap(), Drained::Cut { connections: 1 });
+    assert_eq!(rest(&mut stuck).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_head_is_cut() {
+    let limit = Duration::from_millis(150);
+    let served = start(ServeSettings { header_timeout: limit, ..ServeSettings::default() }).await;
+    // Silent; undecided between versions of HTTP; within a head; silent after the preface of HTTP/2.
+    for begun in ["", "PRI * HT", "GET / HTTP/1.1\r\nHost:", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let began = Instant::now();
+        let mut stream = connect(&served, begun).await;
+        tokio::time::timeout(Duration::from_secs(5), rest(&mut stream)).await.expect("cut");
+        assert!(
+            began.elapsed() >= limit - Duration::from_millis(20),
+            "{begun:?} after {:?}",
+            began.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_within_the_header_time_is_answered() {
+    let served =
+        start(ServeSettings { header_timeout: Duration::from_secs(2), ..ServeSettings::default() }).await;
+    let mut stream = connect(&served, "GET / HTTP/1.1\r\n").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stream.write_all(b"Host: h\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(rest(&mut stream).await.ends_with("quick"));
+}
+
+#[tokio::test]
+async fn a_request_may_take_longer_than_its_head() {
+    let served =
+        start(ServeSettings { header_timeout: Duration::from_millis(100), ..ServeSettings::default() }).await;
+    let mut stream = connect(&served, &request("/slow")).await;
+    assert!(rest(&mut stream).await.contains("slow"));
+}
+
+#[tokio::test]
+async fn connections_are_limited_and_the_next_one_waits() {
+    let served = start(ServeSettings { connections: 1, ..ServeSettings::default() }).await;
+    let first = connect(&served, &request("/stuck")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut second = connect(&served, &request("/")).await;
+    let mut byte = [0; 1];
+    let waits = tokio::time::timeout(Duration::from_millis(200), second.read(&mut byte)).await;
+    assert!(waits.is_err(), "answered beyond the limit");
+    drop(first);
+    tokio::time::timeout(Duration::from_secs(5), second.read(&mut byte)).await.expect("its turn").unwrap();
+    assert_eq!(&byte, b"H");
+}
+
+#[tokio::test]
+async fn http2_without_tls_is_served() {
+    let served = start(ServeSettings::default()).await;
+    let stream = TokioIo::new(TcpStream::connect(served.address).await.unwrap());
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(format!("http://{}/", served.address)).body(Body::empty()).unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "quick");
+}
