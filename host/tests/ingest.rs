@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use common::{Hosted, NOW, host, host_with, host_with_plugins, json_post};
+use common::{Hosted, NOW, host, host_on_queue_of, host_with, host_with_plugins, json_post};
 use sawpit_host::HostSettings;
 use sawpit_model::{Entry, Limits, MessageId, Timestamp};
 
@@ -98,6 +98,16 @@ async fn the_backlog_limit_is_obeyed_and_opens_again() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the host did not notice that the backlog is gone");
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_is_answered_503() {
+    let host = host_on_queue_of(2).await;
+    host.log(LOG).await.ok(202);
+    host.batch(format!("{{\"logs\":[{LOG},{LOG}]}}")).await.problem(503, "backlog-full");
+    host.log(LOG).await.ok(202);
+    host.log(LOG).await.problem(503, "backlog-full");
+    assert_eq!(queued(&host).await.len(), 2);
 }
 
 #[tokio::test]

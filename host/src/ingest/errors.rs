@@ -31,6 +31,10 @@ pub(crate) fn fields(errors: Vec<FieldError>) -> Vec<FieldProblem> {
 pub(crate) fn of_append(app: &Shared, error: &AppendError) -> Problem {
     tracing::warn!(%error, "append failed");
     match error {
+        AppendError::Full { limit } => app.come_back(
+            Kind::BacklogFull,
+            format!("The backlog is at its limit of {limit} messages; nothing was taken."),
+        ),
         AppendError::Unknown { .. } => app.come_back(
             Kind::MaybeQueued,
             "The log may or may not have been stored; sending it again may store it twice.",

@@ -46,7 +46,13 @@ pub async fn host() -> Hosted {
 }
 
 pub async fn host_with(settings: HostSettings) -> Hosted {
-    open(TempFolder::new("host"), settings).await
+    let queue_limit = settings.backlog_limit * 10;
+    open(TempFolder::new("host"), settings, queue_limit).await
+}
+
+/// A host whose queue refuses appends at a limit that the host does not know of.
+pub async fn host_on_queue_of(queue_limit: u64) -> Hosted {
+    open(TempFolder::new("host"), HostSettings::default(), queue_limit).await
 }
 
 /// A host with some of the example plugins, each beside the text of its manifest.
@@ -59,14 +65,14 @@ pub async fn host_with_plugins(settings: HostSettings, plugins: &[(&str, &str)])
         std::fs::write(into.join(name).with_extension("toml"), manifest).unwrap();
         std::fs::copy(wasm, into.join(name).with_extension("wasm")).unwrap();
     }
-    open(folder, settings).await
+    open(folder, settings, 1_000_000).await
 }
 
-async fn open(folder: TempFolder, settings: HostSettings) -> Hosted {
+async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> Hosted {
     let clock = Clock::manual(Timestamp::from_micros(NOW));
     let queue = QueueSettings {
         url: folder.join("queue").display().to_string(),
-        backlog_limit: settings.backlog_limit * 10,
+        backlog_limit: queue_limit,
         block: Duration::from_millis(100),
         ..QueueSettings::default()
     };
@@ -74,7 +80,7 @@ async fn open(folder: TempFolder, settings: HostSettings) -> Hosted {
         url: format!("sqlite:{}", folder.join("logs.db").display()),
         ..StoreSettings::default()
     };
-    let queue = Queue::open(queue, clock.clone()).await.unwrap();
+    let queue = Queue::open(queue, time(&clock)).await.unwrap();
     let store = Store::open(store, clock.now()).await.unwrap();
     let cache = Cache::open("memory:", CacheSettings::default()).await.unwrap();
     let parts = HostParts {
@@ -97,11 +103,15 @@ async fn open(folder: TempFolder, settings: HostSettings) -> Hosted {
     }
 }
 
+fn time(clock: &Clock) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+    let clock = clock.clone();
+    Arc::new(move || clock.now())
+}
+
 fn registry(folder: &TempFolder, clock: &Clock, settings: &HostSettings) -> Registry {
     let path = folder.join("plugins");
     std::fs::create_dir_all(&path).unwrap();
-    let clock = clock.clone();
-    let mut runtime = RuntimeSettings::new(Arc::new(move || clock.now()));
+    let mut runtime = RuntimeSettings::new(time(clock));
     runtime.limits = settings.limits;
     Registry::open(Runtime::new(runtime).unwrap(), path, RegistrySettings::default()).unwrap()
 }
