@@ -10,6 +10,10 @@ use crate::scan::{Members, elements, kind, syntax};
 use crate::text::unescape;
 use crate::{Level, Limits, Log, RawObject, Timestamp};
 
+/// Most errors told of one log: a person reads them, and a body of a million unknown fields must not become an
+/// answer of a million errors.
+const ERRORS: usize = 16;
+
 /// One rule that one field breaks.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[error("{field} {rule}")]
@@ -54,7 +58,7 @@ pub enum BodyError {
         /// What it is instead, as in `an array`.
         found: &'static str,
     },
-    /// The fields of the log, or of the batch's envelope, break these rules (at least one).
+    /// The fields of the log, or of the batch's envelope, break these rules: at least one, and at most 16 are told.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Fields(Vec<FieldError>),
     /// No logs, or more than [`Limits::batch_logs`].
@@ -249,6 +253,9 @@ impl Errors {
 
     /// An empty `field` is the whole log.
     fn add(&mut self, field: &str, rule: impl Into<String>) {
+        if self.found.len() >= ERRORS {
+            return;
+        }
         let field = match self.index {
             None => field.to_owned(),
             Some(index) if field.is_empty() => format!("logs[{index}]"),

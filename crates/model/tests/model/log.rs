@@ -75,6 +75,15 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn at_most_sixteen_mistakes_are_told() {
+    let of = |unknown: usize| format!("{{{}}}", vec!["\"x\":1"; unknown].join(","));
+    // Three fields are required besides.
+    assert_eq!(errors(&of(12)).len(), 15);
+    assert_eq!(errors(&of(14)).len(), 16);
+    assert_eq!(errors(&of(50)).len(), 16);
+}
+
+#[test]
 fn a_field_given_twice_is_refused() {
     let twice = "must be given once, but is given more than once";
     let body = r#"{"device_id":"a","device\u005fid":"b","log_level":"INFO","message":"m"}"#;
