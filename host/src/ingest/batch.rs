@@ -143,7 +143,7 @@ impl Sorted {
                     });
                 }
                 Ingested::Dropped { plugin, reason } => {
-                    self.dropped.push(DroppedMember { index, plugin, reason: reason });
+                    self.dropped.push(DroppedMember { index, plugin, reason });
                 }
                 Ingested::Rejected { plugin, reason } => {
                     self.rejected.push(refused(index, plugin, reason, false));

@@ -95,7 +95,7 @@ async fn append(app: &Shared, entry: Entry, received_at: Timestamp) -> Result<Qu
 fn refuse(app: &Shared, outcome: Ingested) -> Result<SingleAnswer, Problem> {
     match outcome {
         Ingested::Dropped { plugin, reason } => {
-            Ok(SingleAnswer::Dropped(Dropped { status: "dropped", plugin, reason: reason }))
+            Ok(SingleAnswer::Dropped(Dropped { status: "dropped", plugin, reason }))
         }
         Ingested::Rejected { plugin, reason } => {
             Err(Problem::new(Kind::RefusedByFilter, detail(&plugin, &reason)).plugin(plugin, Some(reason)))
