@@ -1,8 +1,8 @@
 //! The HTTP side: admit, filter, enrich, append; and read back.
 //!
 //! A request waits for three things and no more: its body, one plugin call that it shares with the requests beside it
-//! ([`gather`]), and the queue's confirmation. Back-pressure comes first ([`admission`]): what cannot be queued is
-//! refused before a plugin runs. Every error is a [`problem`].
+//! (`gather`), and the queue's confirmation. Back-pressure comes first (`admission`): what cannot be queued is
+//! refused before a plugin runs. Every error is a `problem`.
 
 mod admission;
 mod app;
