@@ -27,9 +27,9 @@ mod work;
 use std::sync::Arc;
 
 use sawpit_plugins::Registry;
-use sawpit_queue::{Cache, Queue};
+use sawpit_queue::{Cache, Queue, QueueError};
 use sawpit_service::{Clock, Door, Shutdown};
-use sawpit_store::Store;
+use sawpit_store::{Store, StoreError};
 use tokio::task::JoinSet;
 
 pub use settings::WorkerSettings;
@@ -59,11 +59,11 @@ pub enum WorkerError {
     #[error(transparent)]
     Door(#[from] sawpit_service::door::DoorOpenError),
     /// The queue refused a consumer.
-    #[error("could not read from the queue: {0}; check that it is up and that --queue names it")]
-    Queue(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("could not start reading from the queue; check that it is up and that --queue names it")]
+    Queue(#[source] QueueError),
     /// The store refused a lease.
-    #[error("could not register with the store: {0}; check that it is up and that --store names it")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("could not register with the store; check that it is up and that --store names it")]
+    Store(#[source] StoreError),
 }
 
 /// Runs a worker until `shutdown` is requested; then no more is read, the batches in hand are committed and
@@ -73,10 +73,8 @@ pub enum WorkerError {
 /// When the worker could not start.
 pub async fn run(parts: WorkerParts, shutdown: Shutdown) -> Result<(), WorkerError> {
     let name = parts.settings.name.clone();
-    let consumer = parts.queue.consumer(&name).await.map_err(|error| WorkerError::Queue(Box::new(error)))?;
-    let lease = lease::Leases::take(parts.store.clone(), &name)
-        .await
-        .map_err(|error| WorkerError::Store(Box::new(error)))?;
+    let consumer = parts.queue.consumer(&name).await.map_err(WorkerError::Queue)?;
+    let lease = lease::Leases::take(parts.store.clone(), &name).await.map_err(WorkerError::Store)?;
     let in_flight = parts.settings.in_flight.max(1);
     let shared = Arc::new(work::Shared {
         door: Door::new(parts.settings.threads, in_flight)?,

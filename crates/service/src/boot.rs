@@ -12,6 +12,9 @@ use crate::{Clock, Health, Shutdown};
 /// How long one readiness check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the end of the process waits for blocking work that the command left behind.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -74,7 +77,11 @@ where
     E: Display,
 {
     match start(settings) {
-        Ok((runtime, process)) => runtime.block_on(async { report(command(process).await) }),
+        Ok((runtime, process)) => {
+            let exit = runtime.block_on(async { report(command(process).await) });
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+            exit
+        }
         Err(error) => report(Err(error)),
     }
 }

@@ -1,0 +1,12 @@
+//! The worker on real queues and real databases.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking"
+)]
+
+mod embedded;
+mod servers;
+mod world;

@@ -1,0 +1,87 @@
+//! Redis and PostgreSQL, that fail while the workers run.
+
+use sawpit_store::{Batch, CommitError, Row};
+use sawpit_testkit::{Postgres, Redis, TempFolder};
+
+use crate::world::{IDLE, World, patient};
+
+/// A number that is valid JSON, and that PostgreSQL's `jsonb` refuses.
+const CULPRIT: &str = r#"{"huge":1e999999}"#;
+
+struct Servers {
+    redis: Redis,
+    postgres: Postgres,
+    folder: TempFolder,
+}
+
+impl Servers {
+    fn start() -> Self {
+        Self { redis: Redis::start(), postgres: Postgres::start(), folder: TempFolder::new("worker") }
+    }
+
+    async fn world(&self) -> World {
+        World::open(&self.redis.url(), &self.postgres.url("postgres"), self.folder.path()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_the_store_refuses_is_buried_and_the_others_are_stored() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let good = world.append(60, &["{}"]).await;
+    let bad = world.append(1, &[CULPRIT]).await;
+    let more = world.append(60, &[r#"{"a":"b"}"#]).await;
+    servers.redis.command(&["XADD", "logs:stream", "*", "device_id", "no-other-field"]);
+    let worker = world.worker("w1");
+    world.emptied().await;
+    worker.drain().await;
+    World::assert_once(&world.rows_of(&[good, more].concat()).await);
+    assert_eq!(world.rows_of(&bad).await, [0]);
+    let dead = world.queue.dead_list(None, 10).await.unwrap();
+    assert_eq!(dead.len(), 2, "{dead:?}");
+    let refused = dead.iter().find(|letter| letter.message_id == bad[0]).unwrap();
+    assert!(refused.reason.starts_with("the store refused it: "), "{}", refused.reason);
+    let corrupt = dead.iter().find(|letter| letter.message_id != bad[0]).unwrap();
+    assert!(corrupt.reason.starts_with("not a log: "), "{}", corrupt.reason);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_and_workers_that_die_lose_and_double_nothing() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let mut ids = world.append(3_000, &["{}"]).await;
+    let (first, second) = (world.worker("w1"), world.worker("w2"));
+    patient(async || (world.queue.backlog().await.unwrap() < 2_900).then_some(())).await;
+    servers.postgres.kill();
+    ids.extend(world.append(500, &["{}"]).await);
+    tokio::time::sleep(IDLE * 2).await;
+    servers.postgres.restart();
+    first.kill().await;
+    ids.extend(world.append(500, &["{}"]).await);
+    world.emptied().await;
+    second.drain().await;
+    World::assert_once(&world.rows_of(&ids).await);
+    assert!(world.queue.dead_list(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_worker_that_wakes_up_cannot_store_a_second_time() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let ids = world.append(100, &["{}"]).await;
+    let mut stalled = world.queue.consumer("stalled").await.unwrap();
+    let lease = world.store.lease("stalled").await.unwrap();
+    let deliveries = stalled.read().await.unwrap();
+    assert_eq!(deliveries.len(), 100);
+    let worker = world.worker("w1");
+    world.emptied().await;
+    let rows = deliveries.iter().map(|delivery| {
+        let entry = delivery.body.clone().unwrap();
+        Row { sources: vec![delivery.id], part: 0, log: entry.log, chain: entry.chain }
+    });
+    let committed_at = sawpit_service::Clock::system().now();
+    let batch = Batch { ids: ids.clone(), rows: rows.collect(), committed_at };
+    assert_eq!(world.store.commit(&lease, &batch).await, Err(CommitError::Fenced));
+    worker.drain().await;
+    World::assert_once(&world.rows_of(&ids).await);
+}
