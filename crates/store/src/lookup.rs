@@ -1,0 +1,45 @@
+//! Finding message ids in the ledger.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sawpit_model::{MessageId, Timestamp};
+
+use crate::error::StoreError;
+use crate::ids;
+
+/// What is looked for, and the span in which a batch that holds any of it must overlap.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    wanted: HashSet<MessageId>,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+    /// The milliseconds of the ids.
+    pub(crate) ms: Vec<i64>,
+}
+
+impl Lookup {
+    /// `None` when none of the ids could be in a ledger.
+    pub(crate) fn new(ids: &[MessageId]) -> Option<Self> {
+        let wanted: HashSet<_> = ids.iter().copied().collect();
+        // An id that does not fit was never committed.
+        let ms: Vec<i64> = wanted.iter().filter_map(|id| i64::try_from(id.ms).ok()).collect();
+        Some(Self { min_ms: *ms.iter().min()?, max_ms: *ms.iter().max()?, wanted, ms })
+    }
+
+    /// Those of the wanted ids that the given ledger entries name.
+    pub(crate) fn found(&self, entries: &[Vec<u8>]) -> Result<HashSet<MessageId>, StoreError> {
+        let mut found = HashSet::new();
+        for entry in entries {
+            let ids = ids::decode(entry).ok_or_else(|| StoreError::unreadable("a ledger entry"))?;
+            found.extend(ids.into_iter().filter(|id| self.wanted.contains(id)));
+        }
+        Ok(found)
+    }
+}
+
+/// The time `span` before `now`.
+pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
+    let span = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(span))
+}

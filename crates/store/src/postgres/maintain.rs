@@ -1,0 +1,78 @@
+//! Partitions ahead of time, and a ledger that does not grow for ever.
+
+use sawpit_model::Timestamp;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use time::OffsetDateTime;
+
+use super::{Pg, checked};
+use crate::days::Day;
+use crate::error::StoreError;
+use crate::lookup::before;
+
+/// Advisory lock of partition making: of several workers one makes them. An arbitrary constant.
+const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
+
+impl Pg {
+    /// Makes the missing partitions. Routine calls find them all there and lock nothing.
+    pub(crate) async fn make_partitions(&self, now: Timestamp) -> Result<(), StoreError> {
+        let days = Day::around(now);
+        let mut conn = self.acquire().await?;
+        let answer = self.answer(make_missing(&mut conn, &days)).await;
+        checked(&mut conn, answer)
+    }
+
+    /// Forgets batches that were committed long ago *and* whose messages are old: a message that waited in a
+    /// long queue is old when it is committed. "Now" is at most the newest commit: while nobody commits,
+    /// nobody redelivers either, and nothing may be forgotten.
+    pub(crate) async fn trim_ledger(&self, now: Timestamp) -> Result<(), StoreError> {
+        let ask = "DELETE FROM ledger WHERE max_ms < $1 AND committed_at < $2 \
+                   AND committed_at < (SELECT max(committed_at) FROM ledger) - make_interval(secs => $3)";
+        let cutoff = before(now, self.ledger_keep);
+        let mut conn = self.acquire().await?;
+        let work = sqlx::query(ask).bind(cutoff.as_millis().cast_signed()).bind(OffsetDateTime::from(cutoff));
+        let answer = self.answer(work.bind(self.ledger_keep.as_secs_f64()).execute(&mut *conn)).await;
+        checked(&mut conn, answer)?;
+        Ok(())
+    }
+}
+
+async fn make_missing(conn: &mut PgConnection, days: &[Day]) -> sqlx::Result<()> {
+    if missing(conn, days).await?.is_empty() {
+        return Ok(());
+    }
+    let mut tx = conn.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(PARTITIONS_LOCK).execute(&mut *tx).await?;
+    // Again, under the lock: another worker may just have made them.
+    for day in missing(&mut tx, days).await? {
+        make(&mut tx, day).await?;
+    }
+    tx.commit().await
+}
+
+async fn missing(conn: &mut PgConnection, days: &[Day]) -> sqlx::Result<Vec<Day>> {
+    let names: Vec<String> = days.iter().map(|day| day.table()).collect();
+    let ask = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+               WHERE i.inhparent = 'logs'::regclass AND c.relname = ANY($1)";
+    let made: Vec<String> = sqlx::query_scalar(ask).bind(&names).fetch_all(conn).await?;
+    Ok(days.iter().filter(|day| !made.contains(&day.table())).copied().collect())
+}
+
+/// Makes the table apart and attaches it: unlike `PARTITION OF`, that leaves readers and writers of the other
+/// partitions alone. Rows of the day that already went to the default partition move first, and the lock
+/// keeps others from following them there; an insert that it holds up is tried again (see `fault`).
+async fn make(conn: &mut PgConnection, day: Day) -> sqlx::Result<()> {
+    let (table, start) = (day.table(), day.start());
+    let end = day.end().unwrap_or_else(|| "infinity".to_owned());
+    // Only digits and our own words go into the text: names and bounds cannot be parameters.
+    let script = format!(
+        "LOCK TABLE ONLY logs IN SHARE UPDATE EXCLUSIVE MODE;
+         LOCK TABLE logs_default IN ACCESS EXCLUSIVE MODE;
+         CREATE TABLE {table} (LIKE logs INCLUDING DEFAULTS);
+         WITH moved AS (
+             DELETE FROM logs_default WHERE received_at >= '{start}' AND received_at < '{end}' RETURNING *
+         ) INSERT INTO {table} SELECT * FROM moved;
+         ALTER TABLE logs ATTACH PARTITION {table} FOR VALUES FROM ('{start}') TO ('{end}');"
+    );
+    conn.execute(sqlx::raw_sql(AssertSqlSafe(script))).await?;
+    Ok(())
+}

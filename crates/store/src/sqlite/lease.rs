@@ -1,0 +1,52 @@
+//! Who may commit, what was committed, and forgetting it.
+//!
+//! SQLite has one writer at a time, so a fence cannot happen within another's commit.
+
+use std::collections::HashSet;
+
+use sawpit_model::{MessageId, Timestamp};
+
+use super::{Lite, checked};
+use crate::batch::Lease;
+use crate::error::StoreError;
+use crate::lookup::{Lookup, before};
+
+impl Lite {
+    pub(crate) async fn lease(&self, owner: &str) -> Result<Lease, StoreError> {
+        let ask = "INSERT INTO leases (owner, epoch) VALUES (?1, 1) \
+                   ON CONFLICT (owner) DO UPDATE SET epoch = epoch + 1 RETURNING epoch";
+        let mut tx = self.begin().await?;
+        let epoch = checked(sqlx::query_scalar(ask).bind(owner).fetch_one(&mut *tx).await)?;
+        checked(tx.commit().await)?;
+        Ok(Lease { owner: owner.to_owned(), epoch })
+    }
+
+    pub(crate) async fn fence(&self, owners: &[String]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for owner in owners {
+            let raise = sqlx::query("UPDATE leases SET epoch = epoch + 1 WHERE owner = ?1").bind(owner);
+            checked(raise.execute(&mut *tx).await)?;
+        }
+        checked(tx.commit().await)
+    }
+
+    pub(crate) async fn committed(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, StoreError> {
+        let Some(lookup) = Lookup::new(ids) else { return Ok(HashSet::new()) };
+        let ask = "SELECT ids FROM ledger WHERE max_ms >= ?1 AND min_ms <= ?2";
+        let work = sqlx::query_scalar::<_, Vec<u8>>(ask).bind(lookup.min_ms).bind(lookup.max_ms);
+        lookup.found(&checked(work.fetch_all(&mut *self.reader().await?).await)?)
+    }
+
+    /// As on PostgreSQL: both the commit and its messages are old, and the newest commit counts as now.
+    pub(crate) async fn trim_ledger(&self, now: Timestamp) -> Result<(), StoreError> {
+        let ask = "DELETE FROM ledger WHERE max_ms < ?1 AND committed_at < ?2 \
+                   AND committed_at < (SELECT max(committed_at) FROM ledger) - ?3";
+        let cutoff = before(now, self.ledger_keep);
+        let keep = i64::try_from(self.ledger_keep.as_micros()).unwrap_or(i64::MAX);
+        let mut tx = self.begin().await?;
+        let trim =
+            sqlx::query(ask).bind(cutoff.as_millis().cast_signed()).bind(cutoff.as_micros()).bind(keep);
+        checked(trim.execute(&mut *tx).await)?;
+        checked(tx.commit().await)
+    }
+}

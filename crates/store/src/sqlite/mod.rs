@@ -1,0 +1,126 @@
+//! The store on SQLite: one file, write-ahead log, one writer and several readers.
+//!
+//! `synchronous = FULL`, so that a commit is on disk when it is answered: messages are acknowledged on it.
+//! Writers of other processes wait for the write lock, which every transaction here takes at its start.
+
+mod commit;
+mod fault;
+mod lease;
+mod read;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
+
+use crate::chains::Chains;
+use crate::error::{OpenError, StoreError};
+use crate::settings::StoreSettings;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Takes the write lock at once: a transaction that starts as a reader could fail half way.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Pause between tries to open a file that another process is just switching to its write-ahead log.
+const OPEN_PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Lite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    chains: Arc<Chains>,
+    ledger_keep: Duration,
+}
+
+impl Lite {
+    pub(crate) async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
+        let options = options(settings)?;
+        migrate(&options, settings).await?;
+        let unreachable = |e: sqlx::Error| unreachable_file(settings, &e);
+        let writer = pool(settings, 1).connect_with(options.clone()).await.map_err(unreachable)?;
+        let readers = pool(settings, settings.pool.max(1));
+        let readers = readers.connect_with(options.read_only(true)).await.map_err(unreachable)?;
+        Ok(Self { writer, readers, chains: Arc::default(), ledger_keep: settings.ledger_keep })
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        let answer = sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await;
+        checked(answer)?;
+        Ok(())
+    }
+
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(|e| StoreError::Unavailable { cause: e.to_string() })
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.writer.begin_with(BEGIN).await.map_err(|e| StoreError::Unavailable { cause: e.to_string() })
+    }
+}
+
+fn checked<T>(answer: sqlx::Result<T>) -> Result<T, StoreError> {
+    answer.map_err(|e| StoreError::new(fault::of(&e), e))
+}
+
+fn options(settings: &StoreSettings) -> Result<SqliteConnectOptions, OpenError> {
+    let bad_url = |why: &str| OpenError::Url { url: settings.url.clone(), why: why.to_owned() };
+    if settings.url.contains(":memory:") || settings.url.contains("mode=memory") {
+        return Err(bad_url("a database in memory would lose what was acknowledged"));
+    }
+    let options = SqliteConnectOptions::from_str(&settings.url).map_err(|e| bad_url(&e.to_string()))?;
+    Ok(options
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(settings.statement_timeout))
+}
+
+fn pool(settings: &StoreSettings, connections: u32) -> SqlitePoolOptions {
+    // A file does not go away like a server: no check before use, no limit of life.
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(settings.connect_timeout.max(settings.statement_timeout))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// sqlx takes no lock on SQLite; the transaction around all migrations is one, also against other processes.
+async fn migrate(options: &SqliteConnectOptions, settings: &StoreSettings) -> Result<(), OpenError> {
+    let mut conn = connect(options, settings).await.map_err(|e| unreachable_file(settings, &e))?;
+    let failed = |e: &dyn std::fmt::Display| OpenError::Migration { cause: e.to_string() };
+    let mut tx = conn.begin_with(BEGIN).await.map_err(|e| failed(&e))?;
+    MIGRATIONS.run(&mut *tx).await.map_err(|e| failed(&e))?;
+    tx.commit().await.map_err(|e| failed(&e))?;
+    conn.close().await.map_err(|e| failed(&e))
+}
+
+/// While one process switches a new file to the write-ahead log, the others are told "locked" at once: SQLite
+/// does not wait here as it does for a write.
+async fn connect(options: &SqliteConnectOptions, settings: &StoreSettings) -> sqlx::Result<SqliteConnection> {
+    let deadline = Instant::now() + settings.connect_timeout;
+    loop {
+        match options.connect().await {
+            Err(error) if fault::is_busy(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(OPEN_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn unreachable_file(settings: &StoreSettings, cause: &sqlx::Error) -> OpenError {
+    OpenError::Unreachable { url: settings.url.clone(), cause: cause.to_string() }
+}

@@ -1,0 +1,174 @@
+//! The store, whichever database it is.
+
+use std::collections::HashSet;
+
+use sawpit_model::{MessageId, Timestamp};
+
+use crate::batch::{Batch, Lease};
+use crate::error::{CommitError, OpenError, StoreError};
+use crate::page::{DeviceQuery, Page};
+use crate::postgres::Pg;
+use crate::settings::{StoreSettings, shown};
+use crate::sqlite::Lite;
+use crate::stats::Stats;
+
+/// A database of logs. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store(Backend);
+
+#[derive(Clone, Debug)]
+enum Backend {
+    Postgres(Pg),
+    Sqlite(Lite),
+}
+
+/// Does the same on either backend.
+macro_rules! on {
+    ($store:expr, $backend:ident => $work:expr) => {
+        match &$store.0 {
+            Backend::Postgres($backend) => $work,
+            Backend::Sqlite($backend) => $work,
+        }
+    };
+}
+
+impl Store {
+    /// Connects, brings the tables up to date (safe when several processes start at once) and makes the
+    /// partitions around `now`.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is left half done.
+    pub async fn open(settings: StoreSettings, now: Timestamp) -> Result<Self, OpenError> {
+        let scheme = settings.url.split_once(':').map(|(scheme, _)| scheme);
+        let backend = match scheme {
+            Some("postgres" | "postgresql") => Backend::Postgres(Pg::open(&settings).await?),
+            Some("sqlite") => Backend::Sqlite(Lite::open(&settings).await?),
+            _ => {
+                let why = "it starts with neither postgres: nor sqlite:".to_owned();
+                return Err(OpenError::Url { url: shown(&settings.url), why });
+            }
+        };
+        let store = Self(backend);
+        let partitions = store.make_partitions(now).await;
+        partitions.map_err(|e| OpenError::Migration { cause: e.to_string() })?;
+        tracing::info!(store = %shown(&settings.url), "store is open");
+        Ok(store)
+    }
+
+    /// `"postgres"` or `"sqlite"`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.0 {
+            Backend::Postgres(_) => "postgres",
+            Backend::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// When there is none within the time limits.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        on!(self, backend => backend.ping().await)
+    }
+
+    /// Gives `owner` (a worker's name, as the queue knows it) the right to commit, and takes it from whoever
+    /// held it under that name: waits for their commits in flight, and fences later ones.
+    ///
+    /// # Errors
+    /// When the database does not answer; take the lease again.
+    pub async fn lease(&self, owner: &str) -> Result<Lease, StoreError> {
+        on!(self, backend => backend.lease(owner).await)
+    }
+
+    /// Takes the right to commit from `owners`, whose messages were reclaimed. Waits for their commits in
+    /// flight; later ones fail with [`CommitError::Fenced`]. What [`Store::committed`] says afterwards is
+    /// therefore final. A name that never held a lease is no error.
+    ///
+    /// # Errors
+    /// When the database does not answer: fence again before you go on.
+    pub async fn fence(&self, owners: &[String]) -> Result<(), StoreError> {
+        on!(self, backend => backend.fence(owners).await)
+    }
+
+    /// Which of these redelivered messages are settled already, be it as rows, merged or dropped. For messages
+    /// of another owner call [`Store::fence`] first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn committed(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, StoreError> {
+        on!(self, backend => backend.committed(ids).await)
+    }
+
+    /// Stores a batch in one transaction that is on disk when this returns. Storing the *same* ids again is
+    /// `Ok` and stores nothing, so an unknown outcome is resolved by trying again. A batch without ids and
+    /// rows is nothing to do.
+    ///
+    /// # Errors
+    /// Each says what to do with the batch: see [`CommitError`].
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the outcome unknown.
+    pub async fn commit(&self, lease: &Lease, batch: &Batch) -> Result<(), CommitError> {
+        if batch.ids.is_empty() && batch.rows.is_empty() {
+            return Ok(());
+        }
+        on!(self, backend => backend.commit(lease, batch).await)
+    }
+
+    /// One page of a device's logs, newest first; and how many there are on all pages.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
+        on!(self, backend => backend.query(query).await)
+    }
+
+    /// Counts over all logs; a scan of them.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
+        on!(self, backend => backend.stats(now).await)
+    }
+
+    /// How many rows received since `since` name each id among their sources; in the order of `ids`, 0 for an
+    /// id that no row names. A scan of the rows since then: ask for many ids at once.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn stored_ids(
+        &self,
+        ids: &[MessageId],
+        since: Timestamp,
+    ) -> Result<Vec<(MessageId, u64)>, StoreError> {
+        let counts = on!(self, backend => backend.stored_ids(ids, since).await)?;
+        Ok(ids.iter().map(|id| (*id, counts.get(id).copied().unwrap_or(0))).collect())
+    }
+
+    /// Makes the partitions that are missing from yesterday to three days ahead, and trims the ledger to
+    /// [`StoreSettings::ledger_keep`]. Call it every hour or so, from a process that reclaims: what was left
+    /// behind when the system stopped must have been reclaimed before its ledger rows go, which is why
+    /// [`Store::open`] does not trim.
+    ///
+    /// # Errors
+    /// When the database does not answer; the next call does what was missed.
+    pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.make_partitions(now).await?;
+        on!(self, backend => backend.trim_ledger(now).await)
+    }
+
+    /// Closes all connections, once those in use are given back. For an orderly end; afterwards every call
+    /// fails as unavailable.
+    pub async fn close(&self) {
+        on!(self, backend => backend.close().await)
+    }
+
+    /// SQLite has no partitions, and at its size does not need them.
+    async fn make_partitions(&self, now: Timestamp) -> Result<(), StoreError> {
+        match &self.0 {
+            Backend::Postgres(pg) => pg.make_partitions(now).await,
+            Backend::Sqlite(_) => Ok(()),
+        }
+    }
+}

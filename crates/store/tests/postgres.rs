@@ -1,0 +1,316 @@
+//! The store on PostgreSQL: one server for the file, a database for each case.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+#![allow(clippy::print_stderr, missing_docs)]
+
+mod suite;
+
+use std::time::{Duration, Instant};
+
+use sawpit_model::RawObject;
+use sawpit_store::{CommitError, OpenError, Outcome, Store, StoreError, StoreSettings};
+use sawpit_testkit::Postgres;
+use suite::kit::*;
+
+#[test]
+fn contract() {
+    // Durability is not at stake in these cases, and the machine's disk may be slow.
+    let server = Postgres::with(&[("fsync", "off")]);
+    suite::contract(|name| server.create_database(name));
+    suite::run("refused by the server", || refused_by_the_server(server.create_database("refused")));
+    suite::run("partitions", || partitions(&server));
+    suite::run("rows in the default partition move", || rows_in_the_default_partition_move(&server));
+    suite::run("partitions under load", || partitions_under_load(&server));
+    suite::run("a fence waits", || a_fence_waits(&server));
+    suite::run("synchronous commit", || synchronous_commit(&server));
+    suite::run("statement timeout", || statement_timeout(&server));
+    suite::run("pool limit", || pool_limit(&server));
+    suite::run("no password in errors", || no_password_in_errors(&server));
+}
+
+#[test]
+fn survives_the_server() {
+    let server = Postgres::start();
+    suite::run("killed after a commit", || killed_after_a_commit(&server));
+    suite::run("killed under load", || killed_under_load(&server));
+}
+
+async fn refused_by_the_server(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let good = row(id(0, 0), log("d", "good", now()));
+    let mut not_json = row(id(0, 1), log("d", "not json", now()));
+    not_json.log.log_data = RawObject::from_trusted("{broken");
+    let mut json_nul = row(id(0, 1), log("d", "NUL in json", now()));
+    json_nul.log.log_data = RawObject::from_trusted(r#"{"a":"\u0000"}"#);
+    let long_key = row(id(0, 1), log(&random_text(8_000), "key too long for the index", now()));
+    for bad in [row(id(0, 1), log("d", "a NUL\0", now())), not_json, json_nul, long_key] {
+        let why = bad.log.message.clone();
+        let refused = store.commit(&lease, &batch(vec![good.clone(), bad])).await;
+        assert!(matches!(refused, Err(CommitError::Refused { .. })), "{why}: {refused:?}");
+    }
+    assert!(messages(&store, "d").await.is_empty());
+    store.commit(&lease, &batch(vec![good])).await.unwrap();
+}
+
+/// Text that does not compress away.
+fn random_text(len: usize) -> String {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + (state >> 59) as u8 % 26)
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+async fn partitions(server: &Postgres) {
+    let url = server.create_database("partitions");
+    let store = open(&url).await;
+    let made = "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY 1) FROM pg_inherits \
+                WHERE inhparent = 'logs'::regclass";
+    let days = "logs_20261122 logs_20261123 logs_20261124 logs_20261125 logs_20261126 logs_default";
+    assert_eq!(server.query("partitions", made), days);
+    let stores: Vec<_> = (0..4).map(|_| store.clone()).collect();
+    let tasks: Vec<_> =
+        stores.into_iter().map(|store| tokio::spawn(async move { store.maintain(at(DAY)).await })).collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    let days = days.replace(" logs_default", " logs_20261127 logs_default");
+    assert_eq!(server.query("partitions", made), days);
+    let lease = store.lease("w").await.unwrap();
+    let rows = [-DAY, 0, 4 * DAY, 300 * DAY, -300 * DAY];
+    let rows = rows.iter().enumerate().map(|(n, place)| row(id(n as u64, 0), log("d", "m", at(*place))));
+    store.commit(&lease, &batch(rows.collect())).await.unwrap();
+    assert_eq!(messages(&store, "d").await.len(), 5);
+    let counts = "SELECT string_agg(t || ' ' || n, ', ' ORDER BY t) FROM \
+                  (SELECT tableoid::regclass::text AS t, count(*) AS n FROM logs GROUP BY 1) counted";
+    let expected = "logs_20261122 1, logs_20261123 1, logs_20261127 1, logs_default 2";
+    assert_eq!(server.query("partitions", counts), expected);
+    let index = "SELECT count(*) FROM pg_indexes WHERE tablename = 'logs_20261127'";
+    assert_eq!(server.query("partitions", index), "2");
+}
+
+async fn rows_in_the_default_partition_move(server: &Postgres) {
+    let store = open(&server.create_database("moving")).await;
+    let lease = store.lease("w").await.unwrap();
+    let early = |n: u64| row(id(n, 0), log("d", "early", at(10 * DAY + n as i64)));
+    store.commit(&lease, &batch((0..50).map(early).collect())).await.unwrap();
+    let in_default = "SELECT count(*) FROM logs_default";
+    assert_eq!(server.query("moving", in_default), "50");
+    store.maintain(at(9 * DAY)).await.unwrap();
+    assert_eq!(server.query("moving", in_default), "0");
+    assert_eq!(server.query("moving", "SELECT count(*) FROM logs_20261203"), "50");
+    assert_eq!(messages(&store, "d").await.len(), 50);
+}
+
+/// Commits to the very days whose partitions are made meanwhile: held up or asked to try again, never lost,
+/// doubled or refused.
+async fn partitions_under_load(server: &Postgres) {
+    let store = open(&server.create_database("load")).await;
+    let commits: Vec<_> = (0..3_u64)
+        .map(|w| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let lease = store.lease(&format!("w{w}")).await.unwrap();
+                for n in 0..40 {
+                    let id = id(w * 1_000 + n, 0);
+                    let batch = batch(vec![row(id, log("d", "m", at((4 + n as i64) * DAY)))]);
+                    commit_patiently(&store, &lease, &batch).await;
+                }
+            })
+        })
+        .collect();
+    for day in 1..40 {
+        store.maintain(at(day * DAY)).await.unwrap();
+    }
+    for task in commits {
+        task.await.unwrap();
+    }
+    assert_eq!(messages(&store, "d").await.len(), 120);
+}
+
+async fn commit_patiently(store: &Store, lease: &sawpit_store::Lease, batch: &sawpit_store::Batch) {
+    loop {
+        match store.commit(lease, batch).await {
+            Ok(()) => return,
+            Err(CommitError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+/// A commit that already holds its lease, and is held up behind it, is waited for by the fence.
+async fn a_fence_waits(server: &Postgres) {
+    let store = open(&server.create_database("fence")).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
+    // Someone locks the table for a second: the commit takes its lease and waits for the table.
+    let blocker = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            server.query(
+                "fence",
+                "BEGIN; LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1); COMMIT",
+            )
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let runtime = tokio::runtime::Handle::current();
+        let (held_up, fencer) = (store.clone(), store.clone());
+        let commit = runtime.spawn(async move { held_up.commit(&lease, &batch_of("d", &[id(1, 0)])).await });
+        std::thread::sleep(Duration::from_millis(200));
+        let fence = runtime.spawn(async move { fencer.fence(&["w".to_owned()]).await });
+        (commit, fence)
+    });
+    let (commit, fence) = blocker;
+    let (commit, fence) = (commit.await.unwrap(), fence.await.unwrap());
+    fence.unwrap();
+    let known = store.committed(&[id(1, 0)]).await.unwrap();
+    // Whichever took the row first, the two agree.
+    match commit {
+        Ok(()) => assert_eq!(known.len(), 1),
+        Err(CommitError::Fenced) => assert!(known.is_empty()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+async fn synchronous_commit(server: &Postgres) {
+    let url = server.create_database("sync");
+    server.query("sync", "ALTER DATABASE sync SET synchronous_commit = off");
+    assert_eq!(server.query("sync", "SHOW synchronous_commit"), "off");
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    // A trigger tells what the store's own connection has.
+    server.query(
+        "sync",
+        "CREATE TABLE seen (setting text); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; \
+         CREATE TRIGGER note AFTER INSERT ON ledger FOR EACH STATEMENT EXECUTE FUNCTION note()",
+    );
+    store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
+    assert_eq!(server.query("sync", "SELECT setting FROM seen"), "on");
+}
+
+async fn statement_timeout(server: &Postgres) {
+    let url = server.create_database("slow");
+    let timeout = Duration::from_millis(200);
+    let store =
+        Store::open(StoreSettings { statement_timeout: timeout, ..settings(&url) }, now()).await.unwrap();
+    let lease = store.lease("w").await.unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            server.query(
+                "slow",
+                "BEGIN; LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1.5); COMMIT",
+            )
+        });
+        std::thread::sleep(Duration::from_millis(400));
+        let (store, lease) = (store.clone(), lease.clone());
+        let late = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current()
+                .block_on(async move { store.commit(&lease, &batch_of("d", &[id(0, 0)])).await })
+        });
+        let Err(CommitError::Unavailable { outcome, .. }) = late else { panic!("{late:?}") };
+        assert_eq!(outcome, Outcome::NotCommitted);
+    });
+    store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
+}
+
+/// pool + pool_extra connections and not one more.
+async fn pool_limit(server: &Postgres) {
+    let url = server.create_database("pool");
+    let store = Store::open(StoreSettings { pool: 1, pool_extra: 2, ..settings(&url) }, now()).await.unwrap();
+    let tasks: Vec<_> = (0..30_u64)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let lease = store.lease(&format!("w{n}")).await.unwrap();
+                store.commit(&lease, &batch_of("d", &[id(n, 0)])).await.unwrap();
+            })
+        })
+        .collect();
+    let connections =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = 'pool' AND application_name = 'sawpit'";
+    for _ in 0..5 {
+        let open: u32 = server.query("postgres", connections).parse().unwrap();
+        assert!((1..=3).contains(&open), "{open} connections");
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn no_password_in_errors(server: &Postgres) {
+    let refused = format!("postgres://postgres:s3cret@127.0.0.1:{}/no_such_database", server.port());
+    let closed = format!("postgres://me:s3cret@127.0.0.1:{}/db", sawpit_testkit::free_port());
+    for url in [
+        &refused,
+        &closed,
+        "postgres://me:s3cret@host:port/db",
+        "postgres://me:s3/cret@h:s3cret/?port=s3cret",
+    ] {
+        let settings = settings(url);
+        assert!(!format!("{settings:?}").contains("s3"), "{settings:?}");
+        let error = Store::open(settings, now()).await.unwrap_err();
+        assert!(matches!(error, OpenError::Unreachable { .. } | OpenError::Url { .. }), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3"), "{error}");
+    }
+}
+
+async fn killed_after_a_commit(server: &Postgres) {
+    let store = open(&server.create_database("killed")).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1)])).await.unwrap();
+    server.kill();
+    let away = store.commit(&lease, &batch_of("d", &[id(1, 0)])).await;
+    assert!(matches!(away, Err(CommitError::Unavailable { .. })), "{away:?}");
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable { .. })));
+    server.restart();
+    // The same store, without being opened again.
+    wait_for(&store).await;
+    assert_eq!(messages(&store, "d").await, ["message 1", "message 0"]);
+    assert_eq!(store.committed(&[id(0, 0), id(0, 1), id(1, 0)]).await.unwrap().len(), 2);
+    store.commit(&lease, &batch_of("d", &[id(1, 0)])).await.unwrap();
+}
+
+async fn wait_for(store: &Store) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = store.ping().await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Workers commit and, as told, try the same batch again, while the server is killed twice.
+async fn killed_under_load(server: &Postgres) {
+    let store = open(&server.create_database("under_load")).await;
+    let workers: Vec<_> = (0..3_u64)
+        .map(|w| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let lease = store.lease(&format!("w{w}")).await.unwrap();
+                for n in 0..300 {
+                    let ids = [id(w * 100_000 + n, 0), id(w * 100_000 + n, 1)];
+                    commit_patiently(&store, &lease, &batch_of(&format!("d{w}"), &ids)).await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.kill();
+        server.restart();
+    }
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let ids: Vec<_> = (0..3).flat_map(|w| (0..300).map(move |n| id(w * 100_000 + n, 1))).collect();
+    let stored = store.stored_ids(&ids, at(-SECOND)).await.unwrap();
+    let wrong: Vec<_> = stored.iter().filter(|(_, count)| *count != 1).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

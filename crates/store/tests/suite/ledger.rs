@@ -1,0 +1,135 @@
+//! Exactly once.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sawpit_store::{Batch, CommitError, Store, StoreSettings};
+
+use super::kit::*;
+
+pub async fn knows_what_was_committed(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let mut mixed = batch_of("d", &[id(10, 0), id(5, 3), id(700, 1)]);
+    mixed.ids.push(id(600, 0)); // dropped by a plugin: settled without a row
+    store.commit(&lease, &mixed).await.unwrap();
+    store.commit(&lease, &Batch { ids: vec![id(20, 0)], rows: vec![], committed_at: now() }).await.unwrap();
+    let asked = [id(10, 0), id(5, 3), id(5, 4), id(600, 0), id(20, 0), id(700, 0), id(701, 1), id(0, 0)];
+    let known = store.committed(&asked).await.unwrap();
+    assert_eq!(known, HashSet::from([id(10, 0), id(5, 3), id(600, 0), id(20, 0)]));
+    assert!(store.committed(&[]).await.unwrap().is_empty());
+}
+
+pub async fn the_same_batch_again_is_ok_and_stored_once(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let batch = batch_of("d", &[id(0, 0), id(0, 1)]);
+    store.commit(&lease, &batch).await.unwrap();
+    store.commit(&lease, &batch).await.unwrap();
+    assert_eq!(messages(&store, "d").await.len(), 2);
+    let overlapping = batch_of("d", &[id(0, 1)]);
+    assert_eq!(store.commit(&lease, &overlapping).await, Err(CommitError::Overlap));
+    assert_eq!(messages(&store, "d").await.len(), 2);
+    let nothing = Batch { ids: vec![], rows: vec![], committed_at: now() };
+    assert_eq!(store.commit(&lease, &nothing).await, Ok(()));
+}
+
+/// Many at once with one batch: as after a lost answer, with the first try still at work.
+pub async fn the_same_batch_at_once_is_stored_once(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    for round in 0..10 {
+        let batch = batch_of("d", &[id(round, 0), id(round, 1)]);
+        let tries: Vec<_> = (0..4)
+            .map(|_| {
+                let (store, lease, batch) = (store.clone(), lease.clone(), batch.clone());
+                tokio::spawn(async move { store.commit(&lease, &batch).await })
+            })
+            .collect();
+        for tried in tries {
+            assert_eq!(tried.await.unwrap(), Ok(()));
+        }
+    }
+    assert_eq!(messages(&store, "d").await.len(), 20);
+}
+
+pub async fn a_fenced_lease_commits_no_more(url: String) {
+    let (store, other) = (open(&url).await, open(&url).await);
+    let old = store.lease("stalled").await.unwrap();
+    let bystander = store.lease("bystander").await.unwrap();
+    store.commit(&old, &batch_of("d", &[id(0, 0)])).await.unwrap();
+    other.fence(&["stalled".to_owned(), "never heard of".to_owned()]).await.unwrap();
+    assert_eq!(store.commit(&old, &batch_of("d", &[id(1, 0)])).await, Err(CommitError::Fenced));
+    assert!(store.committed(&[id(1, 0)]).await.unwrap().is_empty());
+    store.commit(&bystander, &batch_of("d", &[id(1, 0)])).await.unwrap();
+    let new = store.lease("stalled").await.unwrap();
+    assert_eq!(new.owner(), "stalled");
+    store.commit(&new, &batch_of("d", &[id(2, 0)])).await.unwrap();
+    assert_eq!(store.commit(&old, &batch_of("d", &[id(3, 0)])).await, Err(CommitError::Fenced));
+    // A second process of that name takes the lease from the first.
+    let newer = other.lease("stalled").await.unwrap();
+    assert_eq!(store.commit(&new, &batch_of("d", &[id(3, 0)])).await, Err(CommitError::Fenced));
+    store.commit(&newer, &batch_of("d", &[id(3, 0)])).await.unwrap();
+    assert_eq!(messages(&store, "d").await.len(), 4);
+}
+
+/// One commits as fast as it can; another fences it at an arbitrary moment and then asks. What it is told must
+/// be all that is ever stored.
+pub async fn what_committed_says_after_a_fence_is_final(url: String) {
+    let (store, other) = (open(&url).await, open(&url).await);
+    for round in 0..8_u64 {
+        let device = format!("d{round}");
+        let lease = store.lease("w").await.unwrap();
+        let ids: Vec<_> = (0..400).map(|n| id(round * 1_000 + n, 0)).collect();
+        let busy = tokio::spawn(commit_until_fenced(store.clone(), lease, device.clone(), ids.clone()));
+        tokio::time::sleep(Duration::from_millis(3 + round * 5)).await;
+        other.fence(&["w".to_owned()]).await.unwrap();
+        let told = other.committed(&ids).await.unwrap();
+        let done = busy.await.unwrap();
+        let stored = store.stored_ids(&ids, at(-SECOND)).await.unwrap();
+        let stored: HashSet<_> =
+            stored.into_iter().filter(|(_, count)| *count == 1).map(|(id, _)| id).collect();
+        assert_eq!(told, stored, "round {round}");
+        assert_eq!(stored.len(), done, "round {round}");
+    }
+}
+
+async fn commit_until_fenced(
+    store: Store,
+    lease: sawpit_store::Lease,
+    device: String,
+    ids: Vec<sawpit_model::MessageId>,
+) -> usize {
+    for (n, id) in ids.iter().enumerate() {
+        match store.commit(&lease, &batch_of(&device, &[*id])).await {
+            Ok(()) => {}
+            Err(CommitError::Fenced) => return n,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    ids.len()
+}
+
+/// The ledger forgets a batch when its commit and its messages are old, measured from the newest commit.
+pub async fn the_ledger_forgets_in_time(url: String) {
+    let keep = Duration::from_secs(24 * 3_600);
+    let store = Store::open(StoreSettings { ledger_keep: keep, ..settings(&url) }, now()).await.unwrap();
+    let lease = store.lease("w").await.unwrap();
+    let day_ms = u64::try_from(DAY / 1_000).unwrap();
+    let mut old = batch_of("d", &[id(0, 0)]);
+    store.commit(&lease, &old).await.unwrap();
+    // Ten days of silence: nothing can have been acknowledged meanwhile, so nothing may be forgotten.
+    store.maintain(at(10 * DAY)).await.unwrap();
+    assert_eq!(store.committed(&old.ids).await.unwrap().len(), 1);
+    // An old message, committed late, and a young one.
+    let mut late = batch_of("d", &[id(1, 0)]);
+    late.committed_at = at(10 * DAY);
+    store.commit(&lease, &late).await.unwrap();
+    let mut young = batch_of("d", &[id(10 * day_ms, 0)]);
+    young.committed_at = at(10 * DAY + HOUR);
+    store.commit(&lease, &young).await.unwrap();
+    store.maintain(at(10 * DAY + HOUR)).await.unwrap();
+    old.ids.extend(late.ids.iter().chain(&young.ids));
+    let known = store.committed(&old.ids).await.unwrap();
+    assert_eq!(known, HashSet::from([late.ids[0], young.ids[0]]));
+}

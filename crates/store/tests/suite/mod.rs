@@ -1,0 +1,49 @@
+//! The contract, on either database: each case gets the URL of an empty one.
+
+pub mod kit;
+mod ledger;
+mod rows;
+mod start;
+
+use std::panic::AssertUnwindSafe;
+
+/// Runs `case`, and says which it was when it fails.
+pub fn run<F: Future<Output = ()>>(name: &str, case: impl FnOnce() -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    println!("case {name}");
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(case())));
+    runtime.shutdown_background();
+    if let Err(panic) = result {
+        eprintln!("failed: case {name}");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// All cases; `database` makes an empty database of the given name and returns its URL.
+pub fn contract(database: impl Fn(&str) -> String) {
+    macro_rules! cases {
+        ($($module:ident::$case:ident),* $(,)?) => {
+            $( run(stringify!($case), || $module::$case(database(stringify!($case)))); )*
+        };
+    }
+    cases!(
+        rows::newest_first_with_all_fields,
+        rows::logs_of_one_instant_keep_the_queue_order,
+        rows::unicode_and_odd_text,
+        rows::filters,
+        rows::split_and_merged,
+        rows::paging_under_inserts,
+        rows::exact_pages_end,
+        rows::large_batches,
+        rows::statistics,
+        rows::refused_data,
+        ledger::knows_what_was_committed,
+        ledger::the_same_batch_again_is_ok_and_stored_once,
+        ledger::the_same_batch_at_once_is_stored_once,
+        ledger::a_fenced_lease_commits_no_more,
+        ledger::what_committed_says_after_a_fence_is_final,
+        ledger::the_ledger_forgets_in_time,
+        start::eight_at_once,
+        start::reopened_it_has_everything,
+    );
+}

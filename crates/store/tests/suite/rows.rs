@@ -1,0 +1,228 @@
+//! What is stored is what is read.
+
+use sawpit_model::{Level, MessageId, RawObject};
+use sawpit_store::{CommitError, Cursor, DeviceQuery, Page, Store};
+
+use super::kit::*;
+
+pub async fn newest_first_with_all_fields(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(1, 0)])).await.unwrap();
+    store.commit(&lease, &batch_of("other", &[id(2, 0)])).await.unwrap();
+    assert_eq!(messages(&store, "d").await, ["message 2", "message 1", "message 0"]);
+    let page = store.query(&DeviceQuery { limit: 1, ..all_of("d") }).await.unwrap();
+    let row = &page.rows[0];
+    assert_eq!((row.message_id, row.part, row.log_level), (id(1, 0), 0, Level::Info));
+    assert_eq!((row.received_at, row.chain.as_str()), (at(2), "enrich@1.0#ab"));
+    assert_eq!(json(row.log_data.as_str()), json(r#"{"a":1,"b":["x",null]}"#));
+    assert!(row.sources.is_empty());
+    assert_eq!((page.total, page.rows.len()), (3, 1));
+    assert_eq!(
+        store.query(&all_of("nobody")).await.unwrap(),
+        Page { total: 0, rows: vec![], next_cursor: None }
+    );
+}
+
+pub async fn logs_of_one_instant_keep_the_queue_order(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let rows = |ids: &[(u64, u64)]| {
+        batch(
+            ids.iter().map(|(ms, seq)| row(id(*ms, *seq), log("d", &format!("{ms}-{seq}"), now()))).collect(),
+        )
+    };
+    store.commit(&lease, &rows(&[(5, 0), (5, 1)])).await.unwrap();
+    store.commit(&lease, &rows(&[(4, 11), (5, 2), (4, 2)])).await.unwrap();
+    assert_eq!(messages(&store, "d").await, ["5-2", "5-1", "5-0", "4-11", "4-2"]);
+}
+
+pub async fn unicode_and_odd_text(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("wörker-😀").await.unwrap();
+    let mut log =
+        log("gerät-\u{1F600}", "Zeile 1\nZeile 2\t\u{202E}abc\u{0301} '); DROP TABLE logs; --", now());
+    log.log_data = RawObject::from_trusted(r#"{"ключ":"值","e":"\ud83d\ude00","q":"\"\\","n":1.5e3,"":{}}"#);
+    let mut row = row(id(0, 0), log.clone());
+    row.chain = "цепь".to_owned();
+    store.commit(&lease, &batch(vec![row])).await.unwrap();
+    let page = store.query(&all_of(&log.device_id)).await.unwrap();
+    let stored = &page.rows[0];
+    assert_eq!(
+        (&stored.device_id, &stored.message, stored.chain.as_str()),
+        (&log.device_id, &log.message, "цепь")
+    );
+    let (stored, sent) = (json(stored.log_data.as_str()), json(log.log_data.as_str()));
+    assert_eq!((&stored["ключ"], &stored["e"], &stored["q"]), (&sent["ключ"], &sent["e"], &sent["q"]));
+    assert_eq!(stored["n"].as_f64(), Some(1500.0));
+    assert_eq!(stored[""], json("{}"));
+}
+
+pub async fn filters(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let mut rows = Vec::new();
+    for (n, level) in Level::ALL.into_iter().enumerate() {
+        let mut log = log("d", level.as_str(), at(n as i64 * SECOND));
+        log.log_level = level;
+        rows.push(row(id(n as u64, 0), log));
+    }
+    store.commit(&lease, &batch(rows)).await.unwrap();
+    let ask = async |levels: &[Level], since, until| {
+        let query = DeviceQuery { levels: levels.to_vec(), since, until, ..all_of("d") };
+        let page = store.query(&query).await.unwrap();
+        assert_eq!(page.total, page.rows.len() as u64);
+        page.rows.iter().map(|row| row.log_level).collect::<Vec<_>>()
+    };
+    let (t1, t3) = (Some(at(SECOND)), Some(at(3 * SECOND)));
+    assert_eq!(ask(&[Level::Error, Level::Debug], None, None).await, [Level::Error, Level::Debug]);
+    // since is the first wanted moment, until the first unwanted.
+    assert_eq!(ask(&[], t1, t3).await, [Level::Warning, Level::Info]);
+    assert_eq!(ask(&[], t3, None).await, [Level::Critical, Level::Error]);
+    assert_eq!(ask(&[], None, t1).await, [Level::Debug]);
+    assert_eq!(ask(&[Level::Info], t1, t3).await, [Level::Info]);
+    assert_eq!(ask(&[], t3, t1).await, []);
+}
+
+pub async fn split_and_merged(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let part = |part| {
+        let mut row = row(id(0, 0), log("split", &format!("part {part}"), now()));
+        row.part = part;
+        row
+    };
+    let mut merged = row(id(1, 0), log("merged", "three in one", now()));
+    merged.sources = vec![id(1, 0), id(1, 1), id(1, 2), id(1, 1)];
+    let mut batch = batch(vec![part(0), part(1), part(2), merged]);
+    batch.ids = vec![id(0, 0), id(1, 0), id(1, 1), id(1, 2), id(9, 9)];
+    store.commit(&lease, &batch).await.unwrap();
+    assert_eq!(messages(&store, "split").await, ["part 2", "part 1", "part 0"]);
+    let rows = store.query(&all_of("merged")).await.unwrap().rows;
+    assert_eq!(rows[0].sources, [id(1, 0), id(1, 1), id(1, 2)]);
+    let ids = [id(1, 2), id(0, 0), id(1, 0), id(9, 9), id(1, 1)];
+    let stored = store.stored_ids(&ids, at(-SECOND)).await.unwrap();
+    let expected = [(ids[0], 1), (ids[1], 3), (ids[2], 1), (ids[3], 0), (ids[4], 1)];
+    assert_eq!(stored, expected);
+    let later = store.stored_ids(&ids, at(SECOND)).await.unwrap();
+    assert!(later.iter().all(|(_, count)| *count == 0), "{later:?}");
+    let row = serde_json::to_value(&rows[0]).unwrap();
+    assert_eq!(row["sources"][2], id(1, 2).to_string());
+    assert_eq!(row["received_at"], "2026-11-23T12:00:00.000000Z");
+    assert_eq!(row["log_data"]["a"], 1);
+}
+
+/// Two writers insert older and newer rows while a reader pages: it sees each row that was there at its start
+/// exactly once.
+pub async fn paging_under_inserts(url: String) {
+    const BEFORE: u64 = 250;
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let ids: Vec<MessageId> = (0..BEFORE).map(|n| id(n / 7, n % 7)).collect();
+    for ids in ids.chunks(100) {
+        store.commit(&lease, &batch_of("d", ids)).await.unwrap();
+    }
+    let writer = tokio::spawn(insert_for_a_while(store.clone()));
+    let mut seen = Vec::new();
+    let mut query = DeviceQuery { limit: 7, ..all_of("d") };
+    loop {
+        let page = store.query(&query).await.unwrap();
+        assert!(page.total >= BEFORE);
+        seen.extend(page.rows.iter().map(|row| (row.received_at, row.message_id)));
+        // As the API does it: as text.
+        query.cursor = page.next_cursor.map(|cursor| cursor.to_string().parse::<Cursor>().unwrap());
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    writer.await.unwrap();
+    assert!(seen.windows(2).all(|pair| pair[0] > pair[1]), "not strictly newest first");
+    let found = ids.iter().filter(|id| seen.iter().any(|(_, seen)| seen == *id)).count();
+    assert_eq!(found as u64, BEFORE);
+}
+
+async fn insert_for_a_while(store: Store) {
+    let lease = store.lease("busy").await.unwrap();
+    for n in 0..60 {
+        let place = if n % 2 == 0 { n * SECOND } else { -n };
+        let new = row(id(1_000 + n as u64, 0), log("d", "meanwhile", at(place)));
+        store.commit(&lease, &batch(vec![new])).await.unwrap();
+    }
+}
+
+pub async fn exact_pages_end(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2), id(0, 3)])).await.unwrap();
+    let page = store.query(&DeviceQuery { limit: 4, ..all_of("d") }).await.unwrap();
+    assert_eq!((page.rows.len(), page.next_cursor), (4, None));
+    let page = store.query(&DeviceQuery { limit: 3, ..all_of("d") }).await.unwrap();
+    let query = DeviceQuery { limit: 3, cursor: page.next_cursor, ..all_of("d") };
+    let page = store.query(&query).await.unwrap();
+    assert_eq!((page.total, page.rows.len(), page.next_cursor), (4, 1, None));
+}
+
+pub async fn large_batches(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let ids: Vec<MessageId> = (0..1_234).map(|n| id(0, n)).collect();
+    store.commit(&lease, &batch_of("d", &ids)).await.unwrap();
+    let stored = store.stored_ids(&ids, at(-1)).await.unwrap();
+    assert!(stored.iter().all(|(_, count)| *count == 1));
+    let mut big = log("big", &"x".repeat(1 << 20), now());
+    big.log_data = RawObject::from_trusted(format!(r#"{{"t":"{}"}}"#, "y".repeat(1 << 20)));
+    store.commit(&lease, &batch(vec![row(id(1, 0), big.clone())])).await.unwrap();
+    let rows = store.query(&all_of("big")).await.unwrap().rows;
+    assert_eq!(rows[0].message, big.message);
+}
+
+pub async fn statistics(url: String) {
+    let store = open(&url).await;
+    let empty = store.stats(now()).await.unwrap();
+    assert_eq!((empty.total, empty.per_level.len(), empty.last_minute), (0, 5, 0));
+    let lease = store.lease("w").await.unwrap();
+    let mut rows = Vec::new();
+    for device in 0..12_u64 {
+        for n in 0..=device {
+            let mut log = log(&format!("d{device:02}"), "m", at(-(n as i64) * 20 * SECOND));
+            log.log_level = if n == 0 { Level::Critical } else { Level::Debug };
+            rows.push(row(id(device, n), log));
+        }
+    }
+    store.commit(&lease, &batch(rows)).await.unwrap();
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!(
+        (stats.total, stats.per_level[&Level::Critical], stats.per_level[&Level::Debug]),
+        (78, 12, 66)
+    );
+    assert_eq!((stats.per_level[&Level::Info], stats.top_devices.len()), (0, 10));
+    assert_eq!(stats.top_devices[0], ("d11".to_owned(), 12));
+    assert_eq!(stats.top_devices[9], ("d02".to_owned(), 3));
+    // At 0, 20 and 40 s before now; the minute excludes its first moment.
+    assert_eq!(stats.last_minute, 12 + 11 + 10);
+    assert!((stats.last_minute_rate - 33.0 / 60.0).abs() < 1e-9);
+    assert_eq!(serde_json::to_value(&stats).unwrap()["per_level"]["CRITICAL"], 12);
+}
+
+/// Whatever the database, ids that it cannot hold are the data's fault, and nothing of the batch is stored.
+pub async fn refused_data(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let good = row(id(0, 0), log("d", "good", now()));
+    let mut unnamed = good.clone();
+    unnamed.sources.clear();
+    let mut far = good.clone();
+    far.part = u32::MAX;
+    let huge = MessageId { ms: u64::MAX, seq: 0 };
+    for bad in [unnamed, far, row(huge, log("d", "huge id", now()))] {
+        let mut batch = batch(vec![good.clone(), bad]);
+        batch.ids = vec![id(0, 0)];
+        let refused = store.commit(&lease, &batch).await;
+        assert!(matches!(refused, Err(CommitError::Refused { .. })), "{refused:?}");
+    }
+    assert_eq!(messages(&store, "d").await, [""; 0]);
+    assert!(store.committed(&[id(0, 0), huge]).await.unwrap().is_empty());
+    assert_eq!(store.stored_ids(&[huge], now()).await.unwrap(), [(huge, 0)]);
+    store.commit(&lease, &batch(vec![good])).await.unwrap();
+    assert_eq!(messages(&store, "d").await, ["good"]);
+}
