@@ -1,1 +1,24 @@
-//! (under construction)
+//! What lies between host and worker: a queue that loses nothing it said it took, and the cache.
+//!
+//! The key decision: one contract, two backends, chosen by URL. Redis streams carry many processes; an
+//! embedded file carries `sawpit up` with nothing installed. [`Queue`] hides which one it is, and one contract
+//! suite runs on both. A [`Delivery`] owns its acknowledgement: [`Settler`] consumes it, and one that is
+//! dropped is delivered again.
+//!
+//! Nothing is ever trimmed. Over the backlog's limit an append is refused, and whoever posts is told.
+
+mod cache;
+mod dead;
+mod delivery;
+mod embedded;
+mod error;
+mod queue;
+mod redis;
+mod settings;
+
+pub use cache::{Cache, CacheSettings};
+pub use dead::DeadLetter;
+pub use delivery::{Corrupt, DeadReason, Delivery, Reclaimed};
+pub use error::{AppendError, OpenError, QueueError, ReadError};
+pub use queue::{Consumer, Producer, Queue, Settler};
+pub use settings::{Clock, QueueSettings};

@@ -1,0 +1,197 @@
+//! Posting one body until it is answered.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use reqwest::{Client, StatusCode, Url, header};
+use sawpit_model::MessageId;
+use serde::Deserialize;
+
+use super::LoadSettings;
+use super::source::{Body, Shape};
+
+/// How often a body that was refused for the moment (429, 503) is posted again.
+const MAX_TRIES: u32 = 30;
+/// Longest wait between two tries, whatever `Retry-After` asks for.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// A request without an answer in this time has failed.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The answer for one log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It will be stored under this id.
+    Queued(MessageId),
+    /// A filter does not want it.
+    Dropped,
+    /// It breaks a rule.
+    Rejected,
+    /// No usable answer: it may or may not have been taken.
+    Failed(String),
+}
+
+/// Answers of a request, one per log, and how often it was asked to come back later.
+pub struct Answers {
+    /// In the order of the body.
+    pub logs: Vec<Answer>,
+    /// Answers 429 and 503 before the last one.
+    pub put_off: u32,
+}
+
+/// Posts over kept-alive connections.
+#[derive(Clone)]
+pub struct Poster {
+    client: Client,
+    base: Url,
+}
+
+#[derive(Deserialize)]
+struct SingleAnswer {
+    status: String,
+    message_id: Option<MessageId>,
+}
+
+#[derive(Deserialize)]
+struct BatchAnswer {
+    message_ids: Vec<Option<MessageId>>,
+    dropped: Vec<Index>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    index: usize,
+}
+
+impl Poster {
+    /// # Errors
+    /// The address is not a URL.
+    pub fn new(settings: &LoadSettings) -> Result<Self> {
+        let base = Url::parse(&settings.url).with_context(|| format!("--url {}", settings.url))?;
+        let client = Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections).build()?;
+        Ok(Self { client, base })
+    }
+
+    /// The HTTP client, for the queries of `--verify`.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The address of a path of segments, each percent-encoded as it needs.
+    ///
+    /// # Errors
+    /// The base address cannot have a path.
+    pub fn address(&self, segments: &[&str]) -> Result<Url> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow::anyhow!("--url {}: expected http://host:port", self.base))?
+            .pop_if_empty()
+            .extend(segments);
+        Ok(url)
+    }
+
+    /// Posts; comes back later when told so.
+    pub async fn post(&self, body: &Body) -> Answers {
+        let mut put_off = 0;
+        loop {
+            match self.post_once(body).await {
+                Ok(Posted::Answered(logs)) => return Answers { logs, put_off },
+                Ok(Posted::ComeBack(wait)) if put_off < MAX_TRIES => {
+                    put_off += 1;
+                    tokio::time::sleep(wait.min(MAX_WAIT)).await;
+                }
+                Ok(Posted::ComeBack(_)) => return fail(body, put_off, "still refused after the last try"),
+                Err(error) => return fail(body, put_off, &format!("{error:#}")),
+            }
+        }
+    }
+
+    async fn post_once(&self, body: &Body) -> Result<Posted> {
+        let path: &[&str] = match body.shape {
+            Shape::Single => &["api", "log"],
+            Shape::Batch => &["api", "logs", "batch"],
+        };
+        let request = self.client.post(self.address(path)?);
+        let response =
+            request.header(header::CONTENT_TYPE, "application/json").body(body.json.clone()).send().await?;
+        let status = response.status();
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return Ok(Posted::ComeBack(retry_after(response.headers())));
+        }
+        let answer = response.bytes().await?;
+        match (status, body.shape) {
+            (StatusCode::ACCEPTED, Shape::Single) => single(&answer),
+            (StatusCode::ACCEPTED, Shape::Batch) => batch(&answer, body.device_ids.len()),
+            (StatusCode::UNPROCESSABLE_ENTITY, _) => Ok(Posted::all(body, &Answer::Rejected)),
+            _ => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(&answer)),
+        }
+    }
+}
+
+enum Posted {
+    Answered(Vec<Answer>),
+    ComeBack(Duration),
+}
+
+impl Posted {
+    fn all(body: &Body, answer: &Answer) -> Self {
+        Self::Answered(vec![answer.clone(); body.device_ids.len()])
+    }
+}
+
+fn fail(body: &Body, put_off: u32, why: &str) -> Answers {
+    Answers { logs: vec![Answer::Failed(why.to_owned()); body.device_ids.len()], put_off }
+}
+
+fn retry_after(headers: &header::HeaderMap) -> Duration {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1))
+}
+
+fn single(answer: &[u8]) -> Result<Posted> {
+    let answer: SingleAnswer = serde_json::from_slice(answer).context("unexpected answer")?;
+    let log = match (answer.status.as_str(), answer.message_id) {
+        ("queued", Some(id)) => Answer::Queued(id),
+        ("dropped", _) => Answer::Dropped,
+        (status, _) => anyhow::bail!("unexpected answer: status {status:?}"),
+    };
+    Ok(Posted::Answered(vec![log]))
+}
+
+fn batch(answer: &[u8], sent: usize) -> Result<Posted> {
+    let answer: BatchAnswer = serde_json::from_slice(answer).context("unexpected answer")?;
+    anyhow::ensure!(answer.message_ids.len() == sent, "{} ids for {sent} logs", answer.message_ids.len());
+    let mut logs: Vec<_> =
+        answer.message_ids.into_iter().map(|id| id.map_or(Answer::Rejected, Answer::Queued)).collect();
+    for Index { index } in answer.dropped {
+        if let Some(log) = logs.get_mut(index) {
+            *log = Answer::Dropped;
+        }
+    }
+    Ok(Posted::Answered(logs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs(posted: Posted) -> Vec<Answer> {
+        match posted {
+            Posted::Answered(logs) => logs,
+            Posted::ComeBack(_) => panic!("put off"),
+        }
+    }
+
+    #[test]
+    fn a_batch_answer_is_read_log_by_log() {
+        let answer = br#"{"status":"queued","count":1,"message_ids":[null,"7-0",null],
+            "dropped":[{"index":0,"plugin":"p","reason":"r"}],"rejected":[{"index":2}]}"#;
+        let answered = logs(batch(answer, 3).unwrap());
+        assert_eq!(answered, [Answer::Dropped, Answer::Queued(MessageId { ms: 7, seq: 0 }), Answer::Rejected]);
+    }
+
+    #[test]
+    fn an_answer_with_too_few_ids_is_an_error() {
+        assert!(batch(br#"{"message_ids":[],"dropped":[]}"#, 1).is_err());
+        assert!(single(br#"{"status":"queued"}"#).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! What the answers were and how long they took.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sawpit_model::MessageId;
+use tokio::task::JoinHandle;
+
+use super::post::{Answer, Answers};
+use super::source::Body;
+use super::{LoadSettings, Verify};
+
+/// Significant digits of a latency: 0.1 percent is finer than any network repeats.
+const LATENCY_DIGITS: u8 = 3;
+
+/// Ids that were answered `queued`, by device.
+pub type Answered = HashMap<String, Vec<MessageId>>;
+
+/// Counts, latencies and, to verify, the answered ids. Shared by all connections.
+pub struct Report {
+    requests: AtomicU64,
+    queued: AtomicU64,
+    dropped: AtomicU64,
+    rejected: AtomicU64,
+    failed: AtomicU64,
+    put_off: AtomicU64,
+    behind_lock: Mutex<Collected>,
+    verify: Verify,
+    bar: ProgressBar,
+}
+
+struct Collected {
+    /// Microseconds from due to answered.
+    latency: Histogram<u64>,
+    answered: Answered,
+    first_failure: Option<String>,
+}
+
+impl Report {
+    /// # Errors
+    /// Never with the constants in use; the histogram checks its own precision.
+    pub fn new(settings: &LoadSettings) -> Result<Self> {
+        let latency = Histogram::new(LATENCY_DIGITS)?;
+        let bar = match settings.file {
+            Some(_) => ProgressBar::new_spinner(),
+            None => ProgressBar::new(settings.duration.as_millis().try_into().unwrap_or(u64::MAX)),
+        };
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:30} {elapsed_precise} {msg}") {
+            bar.set_style(style);
+        }
+        Ok(Self {
+            requests: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            put_off: AtomicU64::new(0),
+            behind_lock: Mutex::new(Collected { latency, answered: HashMap::new(), first_failure: None }),
+            verify: settings.verify,
+            bar,
+        })
+    }
+
+    /// Counts the answers of one request.
+    pub fn record(&self, body: &Body, latency: Duration, answers: Answers) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.put_off.fetch_add(u64::from(answers.put_off), Ordering::Relaxed);
+        let mut collected = self.lock();
+        // A latency over the histogram's range would be hours; the highest value stands for it.
+        collected.latency.saturating_record(latency.as_micros().try_into().unwrap_or(u64::MAX));
+        for (device_id, answer) in body.device_ids.iter().zip(answers.logs) {
+            self.count(&mut collected, device_id, answer);
+        }
+    }
+
+    fn count(&self, collected: &mut Collected, device_id: &str, answer: Answer) {
+        let counter = match answer {
+            Answer::Queued(id) => {
+                if self.verify != Verify::No {
+                    collected.answered.entry(device_id.to_owned()).or_default().push(id);
+                }
+                &self.queued
+            }
+            Answer::Dropped => &self.dropped,
+            Answer::Rejected => &self.rejected,
+            Answer::Failed(why) => {
+                collected.first_failure.get_or_insert(why);
+                &self.failed
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Draws the progress a few times a second, on a terminal only.
+    pub fn show_progress(self: Arc<Self>) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(200));
+            loop {
+                tick.tick().await;
+                let elapsed = self.bar.elapsed();
+                self.bar.set_position(elapsed.as_millis().try_into().unwrap_or(u64::MAX));
+                self.bar.set_message(format!("{:.0} logs/s", self.rate(elapsed)));
+            }
+        })
+    }
+
+    /// Prints the table.
+    pub fn finish(&self, elapsed: Duration) {
+        self.bar.finish_and_clear();
+        let collected = self.lock();
+        let millis = |quantile| collected.latency.value_at_quantile(quantile) as f64 / 1_000.0;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let lines = [
+            format!("{} requests in {:.2} s", count(&self.requests), elapsed.as_secs_f64()),
+            format!(
+                "logs: {} queued, {} dropped, {} rejected, {} failed; {:.0} logs/s",
+                count(&self.queued),
+                count(&self.dropped),
+                count(&self.rejected),
+                count(&self.failed),
+                self.rate(elapsed)
+            ),
+            format!("put off by 429 or 503 and repeated: {} times", count(&self.put_off)),
+            format!(
+                "latency ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
+                millis(0.5),
+                millis(0.9),
+                millis(0.99),
+                millis(0.999),
+                millis(1.0)
+            ),
+        ];
+        print_lines(lines.iter().map(String::as_str));
+        if let Some(why) = &collected.first_failure {
+            print_lines([format!("first failure: {why}").as_str()]);
+        }
+    }
+
+    /// Whether every log was answered.
+    pub fn is_clean(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) == 0
+    }
+
+    /// The ids to verify.
+    pub fn take_answered(&self) -> Answered {
+        std::mem::take(&mut self.lock().answered)
+    }
+
+    fn rate(&self, elapsed: Duration) -> f64 {
+        let answered = [&self.queued, &self.dropped, &self.rejected].map(|n| n.load(Ordering::Relaxed));
+        answered.iter().sum::<u64>() as f64 / elapsed.as_secs_f64().max(f64::EPSILON)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        // The counts stay true even if a holder panicked between two of them.
+        self.behind_lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The result of the command: it belongs on standard output.
+#[allow(clippy::print_stdout)]
+pub fn print_lines<'a>(lines: impl IntoIterator<Item = &'a str>) {
+    for line in lines {
+        println!("{line}");
+    }
+}

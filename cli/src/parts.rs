@@ -1,0 +1,62 @@
+//! Opening what a process works with.
+
+use anyhow::{Context, Result};
+use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
+use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
+use sawpit_service::{Clock, Health};
+use sawpit_store::{Store, StoreSettings};
+
+/// How to open each part.
+pub struct PartSettings {
+    pub queue: QueueSettings,
+    pub store: StoreSettings,
+    /// URL of the cache.
+    pub cache: String,
+    pub plugins: PluginSettings,
+}
+
+/// The plugin runtime and its folder.
+pub struct PluginSettings {
+    pub folder: std::path::PathBuf,
+    pub runtime: RuntimeSettings,
+    pub registry: RegistrySettings,
+}
+
+/// What every process that handles logs has open.
+#[derive(Clone)]
+pub struct Parts {
+    pub queue: Queue,
+    pub store: Store,
+    pub cache: Cache,
+    pub registry: Registry,
+}
+
+/// Opens all parts, the quickest to fail first, and adds their readiness checks.
+///
+/// # Errors
+/// The first part that cannot be opened, saying what to do.
+pub async fn open(settings: PartSettings, clock: &Clock, health: &Health) -> Result<Parts> {
+    let queue = Queue::open(settings.queue, clock.clone()).await.context("the queue cannot be opened")?;
+    let store = Store::open(settings.store, clock.now()).await.context("the store cannot be opened")?;
+    let cache = Cache::open(&settings.cache, CacheSettings::default()).await.context("the cache cannot be opened")?;
+    let registry = registry(settings.plugins).await?;
+    let (checked_queue, checked_store) = (queue.clone(), store.clone());
+    health.register("queue", move || {
+        let queue = checked_queue.clone();
+        async move { queue.ping().await.map_err(|error| error.to_string()) }
+    });
+    health.register("store", move || {
+        let store = checked_store.clone();
+        async move { store.ping().await.map_err(|error| error.to_string()) }
+    });
+    Ok(Parts { queue, store, cache, registry })
+}
+
+/// Compiling what is in the folder takes a while and a whole core, so it is not done on an async thread.
+async fn registry(settings: PluginSettings) -> Result<Registry> {
+    let open = move || {
+        let runtime = Runtime::new(settings.runtime).context("the plugin runtime cannot start")?;
+        Registry::open(runtime, settings.folder, settings.registry).context("the plugin folder cannot be watched")
+    };
+    tokio::task::spawn_blocking(open).await?
+}

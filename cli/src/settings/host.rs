@@ -1,0 +1,96 @@
+//! What a device may post and how queries are answered.
+
+use sawpit_host::HostSettings;
+use sawpit_model::Limits;
+use sawpit_service::settings::Resolver;
+use sawpit_service::{ByteSize, SettingSpec};
+
+/// The largest limit on bytes that makes sense: what is in one request is held in memory.
+const GIB: ByteSize = ByteSize(1 << 30);
+
+pub const SPECS: &[SettingSpec] = &[
+    SettingSpec::new("device-id-bytes", "SIZE", "Longest device_id").default("64B"),
+    SettingSpec::new("message-bytes", "SIZE", "Longest message").default("16KiB"),
+    SettingSpec::new("log-data-bytes", "SIZE", "Longest log_data, as JSON text").default("64KiB"),
+    SettingSpec::new("log-data-depth", "N", "Deepest nesting in log_data").default("64"),
+    SettingSpec::new("number-bytes", "SIZE", "Longest number in log_data").default("1000B"),
+    SettingSpec::new("batch-logs", "N", "Most logs in one batch").default("1000"),
+    SettingSpec::new("body-bytes", "SIZE", "Largest request body").default("8MiB"),
+    SettingSpec::new("in-flight-bytes", "SIZE", "Most bytes of bodies held at once; beyond it 503").default("256MiB"),
+    SettingSpec::new("body-timeout", "TIME", "Longest time a body may take to arrive").default("10s"),
+    SettingSpec::new("request-timeout", "TIME", "Longest time from a request's head to its answer").default("25s"),
+    SettingSpec::new("backlog-poll", "TIME", "How often the queue is asked for its length").default("100ms"),
+    SettingSpec::new("retry-after", "TIME", "What Retry-After says on a 503").default("2s"),
+    SettingSpec::new("plugin-threads", "N", "Threads that run plugins; one per core unless given"),
+    SettingSpec::new("gather-logs", "N", "Most logs of several requests in one plugin call").default("256"),
+    SettingSpec::new("gather-waiting-logs", "N", "Most logs waiting for a plugin call; beyond it 503").default("65536"),
+    SettingSpec::new("query-limit-default", "N", "Rows of a query that names no limit").default("100"),
+    SettingSpec::new("query-limit-max", "N", "Most rows of a query").default("1000"),
+    SettingSpec::new("cache-ttl", "TIME", "How long a query's answer is cached").default("300s"),
+    SettingSpec::new("stats-ttl", "TIME", "How long statistics are cached").default("60s"),
+    SettingSpec::new("cache-value-bytes", "SIZE", "Largest answer that is cached").default("1MiB"),
+];
+
+pub fn limits(resolver: &mut Resolver) -> Option<Limits> {
+    let mut size = |name| resolver.get_in(name, ByteSize(1)..=GIB).map(ByteSize::as_usize);
+    let device_id_bytes = size("device-id-bytes");
+    let message_bytes = size("message-bytes");
+    let log_data_bytes = size("log-data-bytes");
+    let number_bytes = size("number-bytes");
+    let body_bytes = size("body-bytes");
+    let log_data_depth = resolver.get_in("log-data-depth", 1..=1_000);
+    let batch_logs = resolver.get_in("batch-logs", 1..=100_000);
+    if let (Some(body), Some(message), Some(data)) = (body_bytes, message_bytes, log_data_bytes) {
+        let rule = "body-bytes must hold at least one log: message-bytes and log-data-bytes together";
+        resolver.check(body >= message + data, &["body-bytes", "message-bytes", "log-data-bytes"], rule);
+    }
+    Some(Limits {
+        device_id_bytes: device_id_bytes?,
+        message_bytes: message_bytes?,
+        log_data_bytes: log_data_bytes?,
+        log_data_depth: log_data_depth?,
+        number_bytes: number_bytes?,
+        batch_logs: batch_logs?,
+        body_bytes: body_bytes?,
+    })
+}
+
+pub fn resolve(resolver: &mut Resolver, limits: Option<Limits>, backlog_limit: Option<u64>) -> Option<HostSettings> {
+    let in_flight_bytes = resolver.get_in("in-flight-bytes", ByteSize(1)..=ByteSize(1 << 40)).map(ByteSize::as_usize);
+    let (body_timeout, request_timeout) = (resolver.get("body-timeout"), resolver.get("request-timeout"));
+    let (backlog_poll, retry_after) = (resolver.get("backlog-poll"), resolver.get("retry-after"));
+    let plugin_threads = resolver.optional("plugin-threads");
+    let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
+    let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
+    let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
+    let query_limit_default = resolver.get_in("query-limit-default", 1..=100_000);
+    let (cache_ttl, stats_ttl) = (resolver.get("cache-ttl"), resolver.get("stats-ttl"));
+    let cache_value_bytes = resolver.get_in("cache-value-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
+    if let (Some(body), Some(request)) = (body_timeout, request_timeout) {
+        resolver.check(body < request, &["body-timeout", "request-timeout"], "a body must arrive before its request ends");
+    }
+    if let (Some(most), Some(default)) = (query_limit_max, query_limit_default) {
+        resolver.check(default <= most, &["query-limit-default", "query-limit-max"], "the default is over the maximum");
+    }
+    if let (Some(limits), Some(in_flight)) = (limits, in_flight_bytes) {
+        let rule = "in-flight-bytes must hold at least one body of body-bytes";
+        resolver.check(in_flight >= limits.body_bytes, &["in-flight-bytes", "body-bytes"], rule);
+    }
+    Some(HostSettings {
+        limits: limits?,
+        in_flight_bytes: in_flight_bytes?,
+        body_timeout: body_timeout?,
+        request_timeout: request_timeout?,
+        backlog_limit: backlog_limit?,
+        backlog_poll: backlog_poll?,
+        retry_after: retry_after?,
+        plugin_threads: plugin_threads?.unwrap_or_else(super::plugins::cores),
+        gather_logs: gather_logs?,
+        gather_waiting_logs: gather_waiting_logs?,
+        query_limit_default: query_limit_default?,
+        query_limit_max: query_limit_max?,
+        cache_ttl: cache_ttl?,
+        stats_ttl: stats_ttl?,
+        cache_value_bytes: cache_value_bytes?,
+    })
+}

@@ -1,0 +1,63 @@
+//! `sawpit host`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use sawpit_host::{HostSettings, ServeSettings};
+use sawpit_service::settings::{Resolver, SettingsErrors};
+use sawpit_service::{ProcessSettings, SettingSpec};
+
+use super::{host, plugins, queue, serve, store};
+use crate::parts::PartSettings;
+
+const SPECS: &[SettingSpec] = &[
+    SettingSpec::new("listen", "ADDRESS", "Address to serve").default("127.0.0.1:8000"),
+    SettingSpec::new("plugins", "DIR", "Folder of plugins, watched").default("./plugins.d"),
+    SettingSpec::new("plugin-cache", "DIR", "Folder of compiled plugins, which only this user may write"),
+];
+
+/// Everything that `host` needs.
+pub struct HostCommand {
+    pub process: ProcessSettings,
+    pub listen: SocketAddr,
+    pub parts: PartSettings,
+    pub host: HostSettings,
+    pub serve: ServeSettings,
+}
+
+pub fn specs() -> Vec<SettingSpec> {
+    let urls = [queue::QUEUE, queue::CACHE, store::STORE];
+    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS].concat();
+    [super::process_specs(), SPECS.to_vec(), urls.to_vec(), parts].concat()
+}
+
+/// # Errors
+/// Every wrong setting.
+pub fn resolve(flags: &ArgMatches) -> Result<HostCommand, SettingsErrors> {
+    super::resolve(&specs(), flags, |resolver| {
+        let process = super::process(resolver);
+        let listen = resolver.get("listen");
+        let limits = host::limits(resolver);
+        let parts = parts(resolver, limits);
+        let backlog_limit = parts.as_ref().map(|parts| parts.queue.backlog_limit);
+        let host = host::resolve(resolver, limits, backlog_limit);
+        let serve = serve::resolve(resolver);
+        Some(HostCommand { process: process?, listen: listen?, parts: parts?, host: host?, serve: serve? })
+    })
+}
+
+/// The parts of a process that shares queue and store with others.
+pub fn parts(resolver: &mut Resolver, limits: Option<sawpit_model::Limits>) -> Option<PartSettings> {
+    let queue_url = resolver.get::<String>("queue");
+    let queue = queue::resolve(resolver, queue_url.clone());
+    let store_url = resolver.get("store");
+    let store = store::resolve(resolver, store_url);
+    let cache = resolver.optional::<String>("cache");
+    let compiled = resolver.optional::<PathBuf>("plugin-cache");
+    let plugins = plugins::resolve(resolver, limits, compiled.clone().flatten());
+    let is_redis = |url: &String| url.starts_with("redis");
+    let cache = cache?.or_else(|| queue_url.filter(is_redis)).unwrap_or_else(|| "memory:".to_owned());
+    compiled?;
+    Some(PartSettings { queue: queue?, store: store?, cache, plugins: plugins? })
+}

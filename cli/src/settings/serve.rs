@@ -1,0 +1,25 @@
+//! How connections are treated.
+
+use sawpit_host::ServeSettings;
+use sawpit_service::SettingSpec;
+use sawpit_service::settings::Resolver;
+
+pub const SPECS: &[SettingSpec] = &[
+    SettingSpec::new("header-timeout", "TIME", "Longest time to send a request's head, or to idle").default("75s"),
+    SettingSpec::new("connections", "N", "Most connections at once").default("10000"),
+    SettingSpec::new("http2-streams", "N", "Most requests at once on one HTTP/2 connection").default("256"),
+    SettingSpec::new("drain-timeout", "TIME", "How long work in hand may take after SIGTERM").default("30s"),
+];
+
+pub fn resolve(resolver: &mut Resolver) -> Option<ServeSettings> {
+    let header_timeout = resolver.get("header-timeout");
+    let connections = resolver.get_in("connections", 1..=1_000_000);
+    let http2_streams = resolver.get_in("http2-streams", 1..=100_000);
+    let drain_timeout = resolver.get("drain-timeout");
+    Some(ServeSettings {
+        header_timeout: header_timeout?,
+        connections: connections?,
+        http2_streams: http2_streams?,
+        drain_timeout: drain_timeout?,
+    })
+}

@@ -1,0 +1,55 @@
+//! `sawpit up`: all parts, with a folder for what host and worker are given by URL.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use sawpit_host::{HostSettings, ServeSettings};
+use sawpit_service::settings::SettingsErrors;
+use sawpit_service::{ProcessSettings, SettingSpec};
+use sawpit_worker::WorkerSettings;
+
+use super::{host, plugins, queue, serve, store, worker};
+use crate::parts::PartSettings;
+
+const SPECS: &[SettingSpec] = &[
+    SettingSpec::new("listen", "ADDRESS", "Address to serve").default("127.0.0.1:8000"),
+    SettingSpec::new("data", "DIR", "Folder of the queue, the database and the compiled plugins").default("./sawpit-data"),
+    SettingSpec::new("plugins", "DIR", "Folder of plugins, watched").default("./plugins.d"),
+];
+
+/// Everything that `up` needs.
+pub struct Up {
+    pub process: ProcessSettings,
+    pub listen: SocketAddr,
+    pub parts: PartSettings,
+    pub host: HostSettings,
+    pub serve: ServeSettings,
+    pub worker: WorkerSettings,
+}
+
+pub fn specs() -> Vec<SettingSpec> {
+    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, worker::SPECS].concat();
+    [super::process_specs(), SPECS.to_vec(), parts].concat()
+}
+
+/// # Errors
+/// Every wrong setting.
+pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
+    super::resolve(&specs(), flags, |resolver| {
+        let process = super::process(resolver);
+        let listen = resolver.get("listen");
+        let data = resolver.get::<PathBuf>("data");
+        let inside = |name: &str| data.as_ref().map(|data| data.join(name));
+        let queue = queue::resolve(resolver, inside("queue").map(|path| path.display().to_string()));
+        let database = inside("sawpit.db").map(|path| format!("sqlite:{}", path.display()));
+        let store = store::resolve(resolver, database);
+        let limits = host::limits(resolver);
+        let plugins = plugins::resolve(resolver, limits, inside("compiled"));
+        let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit));
+        let serve = serve::resolve(resolver);
+        let worker = worker::resolve(resolver, serve.as_ref().map(|serve| serve.drain_timeout));
+        let parts = PartSettings { queue: queue?, store: store?, cache: "memory:".to_owned(), plugins: plugins? };
+        Some(Up { process: process?, listen: listen?, parts, host: host?, serve: serve?, worker: worker? })
+    })
+}

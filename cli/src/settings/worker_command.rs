@@ -1,0 +1,58 @@
+//! `sawpit worker`.
+
+use std::net::SocketAddr;
+
+use clap::ArgMatches;
+use sawpit_service::settings::SettingsErrors;
+use sawpit_service::{ProcessSettings, SettingSpec};
+use sawpit_worker::WorkerSettings;
+
+use super::{host, host_command, plugins, queue, store, worker};
+use crate::parts::PartSettings;
+
+const SPECS: &[SettingSpec] = &[
+    SettingSpec::new("listen", "ADDRESS", "Address of health and metrics; none is served unless given"),
+    SettingSpec::new("plugins", "DIR", "Folder of plugins, watched").default("./plugins.d"),
+    SettingSpec::new("plugin-cache", "DIR", "Folder of compiled plugins, which only this user may write"),
+    SettingSpec::new("drain-timeout", "TIME", "How long work in hand may take after SIGTERM").default("30s"),
+];
+
+/// Everything that `worker` needs.
+pub struct WorkerCommand {
+    pub process: ProcessSettings,
+    pub listen: Option<SocketAddr>,
+    pub parts: PartSettings,
+    pub worker: WorkerSettings,
+}
+
+pub fn specs() -> Vec<SettingSpec> {
+    let urls = [queue::QUEUE, queue::CACHE, store::STORE];
+    // The limits on logs hold for what plugins make of them, too.
+    let limits = host::SPECS.iter().filter(|spec| LIMITS.contains(&spec.name)).copied().collect();
+    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS].concat();
+    [super::process_specs(), SPECS.to_vec(), urls.to_vec(), limits, parts].concat()
+}
+
+const LIMITS: [&str; 7] = [
+    "device-id-bytes",
+    "message-bytes",
+    "log-data-bytes",
+    "log-data-depth",
+    "number-bytes",
+    "batch-logs",
+    "body-bytes",
+];
+
+/// # Errors
+/// Every wrong setting.
+pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
+    super::resolve(&specs(), flags, |resolver| {
+        let process = super::process(resolver);
+        let listen = resolver.optional("listen");
+        let limits = host::limits(resolver);
+        let parts = host_command::parts(resolver, limits);
+        let drain_timeout = resolver.get("drain-timeout");
+        let worker = worker::resolve(resolver, drain_timeout);
+        Some(WorkerCommand { process: process?, listen: listen?, parts: parts?, worker: worker? })
+    })
+}

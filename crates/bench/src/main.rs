@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: what the program does on this machine, in one run.
+//!
+//! The key decision: figures are compared with each other, never with a number written down somewhere. The
+//! load generator (wrk) shares the machine with what it measures, so the absolute figures say what this
+//! machine does, and the ratios say what a plugin or a batch costs.
+//!
+//! Arguments: the `sawpit` program, the program that measures single plugin calls, the folder with the
+//! compiled example plugins, and optionally the seconds per measurement (5).
+#![allow(clippy::print_stdout, reason = "the table is the product of this program")]
+
+mod system;
+mod table;
+mod wrk;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use system::{Plugins, System};
+use table::Table;
+use wrk::{Load, Shape};
+
+/// Logs that wait for the worker when its measurement starts.
+const WORKER_LOGS: u64 = 100_000;
+
+struct Args {
+    sawpit: PathBuf,
+    call_cost: PathBuf,
+    plugins: PathBuf,
+    duration: Duration,
+}
+
+fn main() -> Result<()> {
+    let args = parse_args()?;
+    let mut table = Table::default();
+    measure_host(&args, &mut table)?;
+    measure_worker(&args, &mut table)?;
+    println!("{table}");
+    println!("One plugin call, as the runtime makes it:\n");
+    let status = Command::new(&args.call_cost).arg(&args.plugins).status();
+    if !status.with_context(|| args.call_cost.display().to_string())?.success() {
+        bail!("{} failed", args.call_cost.display());
+    }
+    Ok(())
+}
+
+fn parse_args() -> Result<Args> {
+    let mut words = std::env::args().skip(1);
+    let mut path = |what: &str| words.next().map(PathBuf::from).with_context(|| format!("no path of {what}"));
+    let (sawpit, call_cost, plugins) = (path("sawpit")?, path("call_cost")?, path("the plugins")?);
+    let seconds = words.next().map_or(Ok(5), |text| text.parse()).context("seconds per measurement")?;
+    Ok(Args { sawpit, call_cost, plugins, duration: Duration::from_secs(seconds) })
+}
+
+/// Requests and logs per second of one host, Redis behind it, nothing reading.
+fn measure_host(args: &Args, table: &mut Table) -> Result<()> {
+    for (shape, name) in [(Shape::Single, "single"), (Shape::Batch(100), "batches of 100")] {
+        let mut baseline = None;
+        for (plugins, with) in [(Plugins::None, "no plugins"), (Plugins::Examples, "filter and enrich")] {
+            let system = System::start(&args.sawpit, &args.plugins, plugins)?;
+            let host = system.host()?;
+            let load = Load { address: host.address, shape, duration: args.duration };
+            let warm_up = Load { duration: Duration::from_secs(1), ..load };
+            warm_up.run()?;
+            let result = load.run()?;
+            let base = *baseline.get_or_insert(result.logs_per_second);
+            table.row(&format!("host, {name}, {with}"), &result, result.logs_per_second / base);
+        }
+    }
+    Ok(())
+}
+
+/// Logs per second of one worker with a full stream before it, PostgreSQL behind it.
+fn measure_worker(args: &Args, table: &mut Table) -> Result<()> {
+    let mut baseline = None;
+    for (plugins, with) in [(Plugins::None, "no plugins"), (Plugins::Examples, "transform")] {
+        let system = System::start(&args.sawpit, &args.plugins, plugins)?;
+        system.fill(WORKER_LOGS)?;
+        let rate = system.drain()?;
+        let base = *baseline.get_or_insert(rate);
+        table.rate(&format!("worker, {with}"), rate, rate / base);
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Reading: what is new by the cursor, what came back by its id.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use redb::{ReadableDatabase, ReadableTable};
+use sawpit_model::MessageId;
+
+use super::file::{MESSAGES, TRIES, decode, id, key};
+use super::{Embedded, Shared};
+use crate::{Corrupt, Delivery, ReadError, Reclaimed};
+
+/// Reads under one name.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    queue: Arc<Embedded>,
+    name: String,
+}
+
+/// A message as it was found, before its delivery is counted.
+struct Found {
+    delivery: Delivery,
+    count: Option<u32>,
+}
+
+impl Consumer {
+    pub(crate) fn new(queue: Arc<Embedded>, name: &str) -> Self {
+        Self { queue, name: name.to_owned() }
+    }
+
+    pub(crate) fn queue(&self) -> Arc<Embedded> {
+        Arc::clone(&self.queue)
+    }
+
+    pub(crate) async fn read(&mut self) -> Result<Vec<Delivery>, ReadError> {
+        let deadline = Instant::now() + self.queue.settings.block;
+        loop {
+            let shared = Arc::clone(&self.queue.shared);
+            // Before looking, so that what arrives in between wakes us.
+            let arrived = shared.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            let deliveries = self.take(Shared::read_new).await?;
+            if !deliveries.is_empty() || tokio::time::timeout_at(deadline.into(), arrived).await.is_err() {
+                return Ok(deliveries);
+            }
+        }
+    }
+
+    /// What was dropped unsettled in this process. Its former owner is this consumer: a commit of it may still be
+    /// under way.
+    pub(crate) async fn reclaim(&mut self) -> Result<Reclaimed, ReadError> {
+        let deliveries = self.take(Shared::read_returned).await?;
+        let former_owners = if deliveries.is_empty() { Vec::new() } else { vec![self.name.clone()] };
+        Ok(Reclaimed { deliveries, former_owners })
+    }
+
+    /// Reads off the async threads, then notes further deliveries on disk before anybody works on them, so that
+    /// a message that ends the process is counted.
+    async fn take(
+        &self,
+        read: fn(&Shared, usize) -> Result<Vec<Found>, redb::Error>,
+    ) -> Result<Vec<Delivery>, ReadError> {
+        let (shared, batch) = (Arc::clone(&self.queue.shared), self.queue.settings.batch.max(1));
+        let found = tokio::task::spawn_blocking(move || read(&shared, batch)).await;
+        let found = found.map_err(ReadError::new)?.map_err(ReadError::new)?;
+        let tries: Vec<_> = found.iter().filter_map(|found| Some((found.delivery.id, found.count?))).collect();
+        if !tries.is_empty() {
+            self.queue.count_tries(tries).await.map_err(ReadError::new)?;
+        }
+        Ok(found.into_iter().map(|found| found.delivery).collect())
+    }
+}
+
+impl Shared {
+    /// The next messages after the cursor.
+    fn read_new(&self, most: usize) -> Result<Vec<Found>, redb::Error> {
+        let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = self.database.begin_read()?;
+        let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
+        let mut found = Vec::new();
+        for message in messages.range(key(cursor.next())..)?.take(most) {
+            let (at, bytes) = message?;
+            let id = id(at.value());
+            let known = tries.get(key(id))?.map(|count| count.value());
+            let before = if id <= self.boundary { known.unwrap_or(1) } else { 0 };
+            found.push(self.found(id, bytes.value(), before));
+            *cursor = id;
+        }
+        Ok(found)
+    }
+
+    /// Messages that were dropped unsettled. One that is gone from the file was settled by somebody.
+    fn read_returned(&self, most: usize) -> Result<Vec<Found>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
+        let mut found = Vec::new();
+        for id in self.in_hand.take_returned(most) {
+            let Some(bytes) = messages.get(key(id))? else { continue };
+            let before = tries.get(key(id))?.map_or(1, |count| count.value());
+            found.push(self.found(id, bytes.value(), before));
+        }
+        Ok(found)
+    }
+
+    fn found(&self, id: MessageId, bytes: &[u8], delivered_before: u32) -> Found {
+        let shown = || vec![("raw".to_owned(), String::from_utf8_lossy(bytes).into_owned())];
+        let body = decode(bytes).map_err(|why| Corrupt { fields: shown(), why });
+        let tries = delivered_before.saturating_add(1);
+        let redelivered = delivered_before > 0;
+        let delivery = Delivery { id, tries, redelivered, body, hold: self.in_hand.hold(id) };
+        Found { delivery, count: redelivered.then_some(tries) }
+    }
+}

@@ -1,0 +1,97 @@
+//! What is in the file.
+
+use std::path::Path;
+
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use sawpit_model::{Entry, MessageId};
+
+use crate::OpenError;
+
+/// Ids as keys: milliseconds, sequence.
+pub(crate) type Key = (u64, u64);
+
+/// Messages that are not settled.
+pub(crate) const MESSAGES: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("messages");
+/// How often a message was delivered, where that is more than once.
+pub(crate) const TRIES: TableDefinition<'_, Key, u32> = TableDefinition::new("tries");
+/// Dead letters.
+pub(crate) const DEAD: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("dead");
+/// The last ids given out, so that none is given twice although messages leave.
+pub(crate) const LAST: TableDefinition<'_, &str, Key> = TableDefinition::new("last");
+
+/// Keys of [`LAST`].
+pub(crate) const LAST_MESSAGE: &str = "message";
+pub(crate) const LAST_DEAD: &str = "dead";
+
+/// The first byte of a value: the form of the rest.
+const VERSION: u8 = 1;
+
+/// What the library keeps of the file in memory. A queue is read once, soon after it was written.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A file as it was found.
+pub(crate) struct Opened {
+    pub(crate) database: Database,
+    pub(crate) messages: u64,
+    pub(crate) last_id: MessageId,
+    pub(crate) last_dead: MessageId,
+}
+
+/// Opens the file, or makes it. One that is not ours, or broken beyond repair, is left as it is.
+pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
+    let name = path.display().to_string();
+    let unusable = |cause: String| OpenError::File { path: name.clone(), cause };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
+    }
+    let database = match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+        Ok(database) => database,
+        Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path: name }),
+        Err(error) => return Err(unusable(error.to_string())),
+    };
+    prepare(&database).map_err(|error| unusable(error.to_string()))?;
+    let (messages, last_id, last_dead) = state(&database).map_err(|error| unusable(error.to_string()))?;
+    Ok(Opened { database, messages, last_id, last_dead })
+}
+
+/// Makes the tables, so that reading finds them.
+fn prepare(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(MESSAGES)?;
+    transaction.open_table(TRIES)?;
+    transaction.open_table(DEAD)?;
+    transaction.open_table(LAST)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn state(database: &Database) -> Result<(u64, MessageId, MessageId), redb::Error> {
+    let transaction = database.begin_read()?;
+    let last = transaction.open_table(LAST)?;
+    let last_of = |name| -> Result<MessageId, redb::Error> {
+        Ok(last.get(name)?.map(|key| id(key.value())).unwrap_or_default())
+    };
+    Ok((transaction.open_table(MESSAGES)?.len()?, last_of(LAST_MESSAGE)?, last_of(LAST_DEAD)?))
+}
+
+pub(crate) fn key(id: MessageId) -> Key {
+    (id.ms, id.seq)
+}
+
+pub(crate) fn id((ms, seq): Key) -> MessageId {
+    MessageId { ms, seq }
+}
+
+/// An entry as it is kept.
+pub(crate) fn encode(entry: &Entry) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_extend(entry, vec![VERSION])
+}
+
+/// The entry in a value, or why there is none.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Entry, String> {
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| error.to_string()),
+        Some((version, _)) => Err(format!("form {version} is not known to this version of sawpit")),
+        None => Err("it is empty".to_owned()),
+    }
+}

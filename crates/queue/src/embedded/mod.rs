@@ -1,0 +1,242 @@
+//! The embedded queue: one redb file, one thread that writes it.
+//!
+//! An append is answered after the transaction that holds it is on disk. One thread takes everything that
+//! waits into one transaction (group commit), so a hundred requests cost one flush. Which message is next is
+//! known by the last id handed out, so reading never passes what was delivered before.
+//!
+//! Who reads is in this process; a message that was in somebody's hands when the process died is found again
+//! because it is still in the file. It counts as delivered before, since nobody can say.
+
+mod consumer;
+mod file;
+mod writer;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use redb::{Database, ReadableDatabase, ReadableTable};
+use sawpit_model::{Entry, MessageId, Timestamp};
+use tokio::sync::{Notify, oneshot};
+
+pub(crate) use consumer::Consumer;
+use file::DEAD;
+use writer::{Answer, Job, Work};
+
+use crate::delivery::InHand;
+use crate::{AppendError, Clock, DeadLetter, DeadReason, Delivery, OpenError, QueueError, QueueSettings};
+
+/// The file in the queue's folder.
+const FILE: &str = "queue.redb";
+
+/// An open file and the thread that writes it.
+pub(crate) struct Embedded {
+    jobs: mpsc::Sender<Job>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: QueueSettings,
+    clock: Clock,
+}
+
+/// What writer and consumers share.
+pub(crate) struct Shared {
+    pub(crate) database: Database,
+    /// Messages in the file and on their way into it.
+    backlog: AtomicU64,
+    /// Told after each transaction with new messages.
+    pub(crate) arrived: Notify,
+    /// The last message that was handed out for the first time.
+    pub(crate) cursor: Mutex<MessageId>,
+    /// The last message that was there when the file was opened: up to it, all may have been delivered before.
+    pub(crate) boundary: MessageId,
+    pub(crate) in_hand: InHand,
+    /// Why the file cannot be written any more, if so.
+    failure: Mutex<Option<String>>,
+}
+
+impl Embedded {
+    pub(crate) async fn open(settings: QueueSettings, clock: Clock) -> Result<Self, OpenError> {
+        // Opening may have to repair what a crash left, which reads the whole file.
+        let opened = tokio::task::spawn_blocking(move || Self::open_file(settings, clock)).await;
+        opened.unwrap_or_else(|error| {
+            Err(OpenError::File { path: FILE.to_owned(), cause: format!("opening it broke: {error}") })
+        })
+    }
+
+    fn open_file(settings: QueueSettings, clock: Clock) -> Result<Self, OpenError> {
+        let opened = file::open(&Path::new(&settings.url).join(FILE))?;
+        let last = (opened.last_id, opened.last_dead);
+        let shared = Arc::new(Shared {
+            database: opened.database,
+            backlog: AtomicU64::new(opened.messages),
+            arrived: Notify::new(),
+            cursor: Mutex::new(MessageId::default()),
+            boundary: opened.last_id,
+            in_hand: InHand::default(),
+            failure: Mutex::new(None),
+        });
+        let (jobs, waiting) = mpsc::channel();
+        writer::start(Arc::clone(&shared), waiting, Arc::clone(&clock), last, settings.group_bytes)?;
+        Ok(Self { jobs, shared, settings, clock })
+    }
+
+    pub(crate) async fn append_batch(&self, entries: &[Entry]) -> Result<Vec<MessageId>, AppendError> {
+        let refused = |cause: String| AppendError::Refused { cause };
+        let bytes: Result<Vec<_>, _> = entries.iter().map(file::encode).collect();
+        let bytes = bytes.map_err(|error| refused(error.to_string()))?;
+        let reserved = self.reserve(entries.len() as u64)?;
+        match self.work(Work::Append(bytes)).await {
+            Ok(Answer::Ids(ids)) => {
+                reserved.keep();
+                Ok(ids)
+            }
+            Ok(_) => Err(AppendError::Unknown { cause: "another answer than expected".to_owned() }),
+            Err(Fault::NotDone(cause)) => Err(refused(cause)),
+            Err(Fault::Unknown(cause)) => Err(AppendError::Unknown { cause }),
+        }
+    }
+
+    /// Takes room in the backlog, given back unless it is kept.
+    fn reserve(&self, messages: u64) -> Result<Reserved<'_>, AppendError> {
+        let limit = self.settings.backlog_limit;
+        let fits = |waiting: u64| waiting.checked_add(messages).filter(|sum| *sum <= limit);
+        match self.shared.backlog.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits) {
+            Ok(_) => Ok(Reserved { backlog: &self.shared.backlog, messages }),
+            Err(_) => Err(AppendError::Full { limit }),
+        }
+    }
+
+    pub(crate) async fn ack(&self, ids: &[MessageId]) -> Result<(), QueueError> {
+        self.settle(Work::Settle { ids: ids.to_vec(), letters: Vec::new() }).await
+    }
+
+    pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<(), QueueError> {
+        let now = (self.clock)();
+        let letters = dead.iter().map(|(delivery, why)| letter(delivery, why, now)).collect();
+        let ids = dead.iter().map(|(delivery, _)| delivery.id).collect();
+        self.settle(Work::Settle { ids, letters }).await
+    }
+
+    pub(crate) async fn count_tries(&self, tries: Vec<(MessageId, u32)>) -> Result<(), QueueError> {
+        self.settle(Work::Tries(tries)).await
+    }
+
+    async fn settle(&self, work: Work) -> Result<(), QueueError> {
+        self.work(work).await.map(drop).map_err(QueueError::from)
+    }
+
+    async fn work(&self, work: Work) -> Result<Answer, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Fault::NotDone("the thread that writes the queue has ended".to_owned());
+        self.jobs.send(Job { work, reply }).map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(Fault::Unknown("the thread that writes the queue broke".to_owned())))
+    }
+
+    pub(crate) fn backlog(&self) -> u64 {
+        self.shared.backlog.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn ping(&self) -> Result<(), QueueError> {
+        match self.shared.failure() {
+            None => Ok(()),
+            Some(cause) => Err(QueueError::unavailable(cause)),
+        }
+    }
+
+    pub(crate) async fn dead_list(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let shared = Arc::clone(&self.shared);
+        let read = move || shared.dead_from(first, count).map_err(QueueError::unavailable);
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(QueueError::unavailable(error)))
+    }
+
+    pub(crate) async fn dead_replay(&self, id: MessageId) -> Result<MessageId, QueueError> {
+        let letter = self.dead_list(id, 1).await?.into_iter().find(|letter| letter.id == id);
+        let letter = letter.ok_or(QueueError::NoSuchLetter { id })?;
+        let entry = Entry::from_fields(letter.fields)
+            .map_err(|error| QueueError::NotALog { id, cause: error.to_string() })?;
+        let bytes = file::encode(&entry).map_err(QueueError::unavailable)?;
+        match self.work(Work::Replay { id, bytes }).await? {
+            Answer::Ids(ids) => ids.first().copied().ok_or(QueueError::NoSuchLetter { id }),
+            Answer::Done => Err(QueueError::NoSuchLetter { id }),
+        }
+    }
+
+    pub(crate) async fn dead_purge(&self, id: MessageId) -> Result<(), QueueError> {
+        match self.work(Work::Purge(id)).await? {
+            Answer::Ids(_) => Ok(()),
+            Answer::Done => Err(QueueError::NoSuchLetter { id }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").field("folder", &self.settings.url).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn dead_from(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let dead = transaction.open_table(DEAD)?;
+        let mut letters = Vec::new();
+        for found in dead.range((first.ms, first.seq)..)?.take(count) {
+            let (_, bytes) = found?;
+            letters.extend(postcard::from_bytes::<DeadLetter>(bytes.value()).ok());
+        }
+        Ok(letters)
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fail(&self, cause: &str) {
+        tracing::error!(cause, "the queue's file cannot be written: free disk space, then start again");
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
+    }
+}
+
+/// Why a piece of work was not done, or may not have been.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    NotDone(String),
+    Unknown(String),
+}
+
+impl From<Fault> for QueueError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NotDone(cause) | Fault::Unknown(cause) => Self::unavailable(cause),
+        }
+    }
+}
+
+/// Room in the backlog for messages that are being appended.
+struct Reserved<'a> {
+    backlog: &'a AtomicU64,
+    messages: u64,
+}
+
+impl Reserved<'_> {
+    fn keep(mut self) {
+        self.messages = 0;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.backlog.fetch_sub(self.messages, Ordering::SeqCst);
+    }
+}
+
+fn letter(delivery: &Delivery, why: &DeadReason, now: Timestamp) -> DeadLetter {
+    DeadLetter {
+        id: MessageId::default(),
+        message_id: delivery.id,
+        reason: why.reason.clone(),
+        plugin: why.plugin.clone(),
+        tries: delivery.tries,
+        buried_at: now,
+        fields: delivery.fields(),
+    }
+}

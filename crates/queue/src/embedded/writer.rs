@@ -1,0 +1,243 @@
+//! The one thread that writes.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+
+use redb::{ReadableTable, WriteTransaction};
+use sawpit_model::MessageId;
+use tokio::sync::oneshot;
+
+use super::file::{DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, TRIES, key};
+use super::{Fault, Shared};
+use crate::{Clock, DeadLetter, OpenError};
+
+/// Most pieces of work in one transaction.
+const GROUP_JOBS: usize = 8_192;
+
+/// Something to do, and who waits for it.
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) reply: oneshot::Sender<Result<Answer, Fault>>,
+}
+
+/// What can be done to the file.
+pub(crate) enum Work {
+    /// Append these, in order.
+    Append(Vec<Vec<u8>>),
+    /// Remove these, and keep these letters.
+    Settle { ids: Vec<MessageId>, letters: Vec<DeadLetter> },
+    /// Note how often these were delivered.
+    Tries(Vec<(MessageId, u32)>),
+    /// Move this letter back among the messages.
+    Replay { id: MessageId, bytes: Vec<u8> },
+    /// Delete this letter.
+    Purge(MessageId),
+}
+
+/// What came of it. [`Answer::Done`] of a replay or a purge: there was no such letter.
+pub(crate) enum Answer {
+    Ids(Vec<MessageId>),
+    Done,
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    clock: Clock,
+    last_id: MessageId,
+    last_dead: MessageId,
+}
+
+/// What a transaction changed, for after its commit.
+#[derive(Default)]
+struct Change {
+    appended: u64,
+    /// Appended without room having been reserved for them.
+    replayed: u64,
+    removed: u64,
+}
+
+/// Starts the thread. It ends when the queue is dropped, after everything that waits is done.
+pub(crate) fn start(
+    shared: Arc<Shared>,
+    jobs: mpsc::Receiver<Job>,
+    clock: Clock,
+    (last_id, last_dead): (MessageId, MessageId),
+    group_bytes: usize,
+) -> Result<(), OpenError> {
+    let mut writer = Writer { shared, clock, last_id, last_dead };
+    let run = move || {
+        while let Some(group) = next_group(&jobs, group_bytes) {
+            writer.commit(group);
+        }
+    };
+    let started = std::thread::Builder::new().name("queue-writer".to_owned()).spawn(run);
+    started.map(drop).map_err(|error| OpenError::File { path: "queue.redb".to_owned(), cause: error.to_string() })
+}
+
+/// Waits for work, then takes all that waits, up to the limits.
+fn next_group(jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Option<Vec<Job>> {
+    let mut group = vec![jobs.recv().ok()?];
+    let mut bytes = group.iter().map(|job| job.work.bytes()).sum::<usize>();
+    while group.len() < GROUP_JOBS && bytes < group_bytes {
+        let Ok(job) = jobs.try_recv() else { break };
+        bytes += job.work.bytes();
+        group.push(job);
+    }
+    Some(group)
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(entries) => entries.iter().map(Vec::len).sum(),
+            Self::Settle { ids, .. } => ids.len() * size_of::<MessageId>(),
+            Self::Tries(_) | Self::Replay { .. } | Self::Purge(_) => 0,
+        }
+    }
+}
+
+impl Writer {
+    fn commit(&mut self, group: Vec<Job>) {
+        metrics::histogram!("sawpit_queue_group_logs").record(group.len() as f64);
+        let before = (self.last_id, self.last_dead);
+        match self.try_commit(&group) {
+            Ok((answers, change)) => {
+                self.publish(&change);
+                for (job, answer) in group.into_iter().zip(answers) {
+                    // Who no longer waits has its message all the same.
+                    let _ = job.reply.send(Ok(answer));
+                }
+            }
+            Err(fault) => {
+                (self.last_id, self.last_dead) = before;
+                let (Fault::NotDone(cause) | Fault::Unknown(cause)) = &fault;
+                self.shared.fail(cause);
+                group.into_iter().for_each(|job| drop(job.reply.send(Err(fault.clone()))));
+            }
+        }
+    }
+
+    fn try_commit(&mut self, group: &[Job]) -> Result<(Vec<Answer>, Change), Fault> {
+        let not_done = |error: redb::Error| Fault::NotDone(error.to_string());
+        let begun = self.shared.database.begin_write();
+        let transaction = begun.map_err(|error| not_done(error.into()))?;
+        let mut change = Change::default();
+        let applied: Result<Vec<_>, _> =
+            group.iter().map(|job| self.apply(&transaction, &job.work, &mut change)).collect();
+        let answers = applied.map_err(not_done)?;
+        self.note_last(&transaction).map_err(not_done)?;
+        transaction.commit().map_err(|error| Fault::Unknown(error.to_string()))?;
+        Ok((answers, change))
+    }
+
+    fn apply(
+        &mut self,
+        transaction: &WriteTransaction,
+        work: &Work,
+        change: &mut Change,
+    ) -> Result<Answer, redb::Error> {
+        match work {
+            Work::Append(entries) => {
+                let ids = self.insert(transaction, entries)?;
+                change.appended += ids.len() as u64;
+                Ok(Answer::Ids(ids))
+            }
+            Work::Settle { ids, letters } => {
+                change.removed += remove(transaction, ids)?;
+                self.keep(transaction, letters)?;
+                Ok(Answer::Done)
+            }
+            Work::Tries(tries) => {
+                let mut table = transaction.open_table(TRIES)?;
+                for (id, count) in tries {
+                    table.insert(key(*id), count)?;
+                }
+                Ok(Answer::Done)
+            }
+            Work::Replay { id, bytes } => {
+                if transaction.open_table(DEAD)?.remove(key(*id))?.is_none() {
+                    return Ok(Answer::Done);
+                }
+                let ids = self.insert(transaction, std::slice::from_ref(bytes))?;
+                (change.appended, change.replayed) = (change.appended + 1, change.replayed + 1);
+                Ok(Answer::Ids(ids))
+            }
+            Work::Purge(id) => {
+                let found = transaction.open_table(DEAD)?.remove(key(*id))?.is_some();
+                Ok(if found { Answer::Ids(vec![*id]) } else { Answer::Done })
+            }
+        }
+    }
+
+    fn insert(&mut self, transaction: &WriteTransaction, entries: &[Vec<u8>]) -> Result<Vec<MessageId>, redb::Error> {
+        let mut messages = transaction.open_table(MESSAGES)?;
+        let mut ids = Vec::with_capacity(entries.len());
+        for bytes in entries {
+            self.last_id = following(self.last_id, (self.clock)().as_millis());
+            messages.insert(key(self.last_id), bytes.as_slice())?;
+            ids.push(self.last_id);
+        }
+        Ok(ids)
+    }
+
+    fn keep(&mut self, transaction: &WriteTransaction, letters: &[DeadLetter]) -> Result<(), redb::Error> {
+        let mut dead = transaction.open_table(DEAD)?;
+        for letter in letters {
+            self.last_dead = following(self.last_dead, letter.buried_at.as_millis());
+            let letter = DeadLetter { id: self.last_dead, ..letter.clone() };
+            let bytes = postcard::to_stdvec(&letter).map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+            dead.insert(key(self.last_dead), bytes.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn note_last(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
+        let mut last = transaction.open_table(LAST)?;
+        for (name, id) in [(LAST_MESSAGE, self.last_id), (LAST_DEAD, self.last_dead)] {
+            let noted = last.get(name)?.map(|key| key.value());
+            if noted != Some(key(id)) {
+                last.insert(name, key(id))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, change: &Change) {
+        let backlog = &self.shared.backlog;
+        backlog.fetch_add(change.replayed, Ordering::SeqCst);
+        backlog.fetch_sub(change.removed, Ordering::SeqCst);
+        if change.appended > 0 {
+            self.shared.arrived.notify_waiters();
+        }
+    }
+}
+
+/// How many of them were there.
+fn remove(transaction: &WriteTransaction, ids: &[MessageId]) -> Result<u64, redb::Error> {
+    let (mut messages, mut tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
+    let mut removed = 0;
+    for id in ids {
+        removed += u64::from(messages.remove(key(*id))?.is_some());
+        tries.remove(key(*id))?;
+    }
+    Ok(removed)
+}
+
+/// The next id at this time. A clock that stepped back does not take the ids back with it.
+fn following(last: MessageId, now_ms: u64) -> MessageId {
+    if now_ms > last.ms { MessageId { ms: now_ms, seq: 0 } } else { last.next() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_grow_also_when_the_clock_steps_back() {
+        let first = following(MessageId::default(), 1_000);
+        assert_eq!(first, MessageId { ms: 1_000, seq: 0 });
+        assert_eq!(following(first, 1_000), MessageId { ms: 1_000, seq: 1 });
+        assert_eq!(following(first, 5), MessageId { ms: 1_000, seq: 1 });
+        assert_eq!(following(first, 1_001), MessageId { ms: 1_001, seq: 0 });
+    }
+}

@@ -1,0 +1,274 @@
+//! The contract, whichever backend is behind it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sawpit_model::{Entry, MessageId};
+
+use crate::embedded::{self, Embedded};
+use crate::redis::{self, Redis};
+use crate::{
+    AppendError, Clock, DeadLetter, DeadReason, Delivery, OpenError, QueueError, QueueSettings, ReadError, Reclaimed,
+};
+
+/// A queue; a handle that is cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Queue(Backend);
+
+#[derive(Clone, Debug)]
+enum Backend {
+    Redis(Arc<Redis>),
+    Embedded(Arc<Embedded>),
+}
+
+/// Appends messages; a handle that is cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Producer(Backend);
+
+/// Reads messages, under a name of its own.
+#[derive(Debug)]
+pub struct Consumer(Reader);
+
+#[derive(Debug)]
+enum Reader {
+    Redis(redis::Consumer),
+    Embedded(embedded::Consumer),
+}
+
+/// Settles deliveries; a handle that is cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Settler(Backend);
+
+impl Queue {
+    /// Opens the queue that `settings.url` names. `clock` gives the embedded queue its ids; Redis has its own.
+    ///
+    /// # Errors
+    /// When it cannot be reached or its file cannot be used; nothing was changed then.
+    pub async fn open(settings: QueueSettings, clock: Clock) -> Result<Self, OpenError> {
+        if settings.url.starts_with("redis+cluster:") || settings.url.starts_with("rediss:") {
+            let why = "this kind of Redis is not supported yet".to_owned();
+            return Err(OpenError::Url { url: redis::shown(&settings.url), why });
+        }
+        if settings.url.starts_with("redis:") {
+            return Ok(Self(Backend::Redis(Arc::new(Redis::open(settings).await?))));
+        }
+        if settings.url.contains("://") {
+            let why = "no queue is known by this scheme".to_owned();
+            return Err(OpenError::Url { url: redis::shown(&settings.url), why });
+        }
+        Ok(Self(Backend::Embedded(Arc::new(Embedded::open(settings, clock).await?))))
+    }
+
+    /// Appends through this.
+    #[must_use]
+    pub fn producer(&self) -> Producer {
+        Producer(self.0.clone())
+    }
+
+    /// A consumer of this name. Two that run at a time must not share a name.
+    ///
+    /// # Errors
+    /// The queue is away.
+    pub async fn consumer(&self, name: &str) -> Result<Consumer, QueueError> {
+        let reader = match &self.0 {
+            Backend::Redis(redis) => Reader::Redis(redis::Consumer::open(Arc::clone(redis), name).await?),
+            Backend::Embedded(file) => Reader::Embedded(embedded::Consumer::new(Arc::clone(file), name)),
+        };
+        Ok(Consumer(reader))
+    }
+
+    /// Messages that are not settled yet, delivered ones included.
+    ///
+    /// # Errors
+    /// The queue is away.
+    pub async fn backlog(&self) -> Result<u64, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.backlog().await,
+            Backend::Embedded(file) => Ok(file.backlog()),
+        }
+    }
+
+    /// Whether the queue answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.ping().await,
+            Backend::Embedded(file) => file.ping(),
+        }
+    }
+
+    /// `redis` or `embedded`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.0 {
+            Backend::Redis(_) => "redis",
+            Backend::Embedded(_) => "embedded",
+        }
+    }
+
+    /// Up to `count` dead letters after `after`, oldest first.
+    ///
+    /// # Errors
+    /// The queue is away.
+    pub async fn dead_list(&self, after: Option<MessageId>, count: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        self.dead_from(after.map_or_else(MessageId::default, MessageId::next), count).await
+    }
+
+    async fn dead_from(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.dead_list(first, count).await,
+            Backend::Embedded(file) => file.dead_list(first, count).await,
+        }
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// There is none of this id, or the queue is away.
+    pub async fn dead_show(&self, id: MessageId) -> Result<DeadLetter, QueueError> {
+        let found = self.dead_from(id, 1).await?.into_iter().find(|letter| letter.id == id);
+        found.ok_or(QueueError::NoSuchLetter { id })
+    }
+
+    /// Puts a dead letter back into the queue, as a new message, in one step. Its new id.
+    ///
+    /// # Errors
+    /// There is none of this id, or the queue is away.
+    pub async fn dead_replay(&self, id: MessageId) -> Result<MessageId, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.dead_replay(id).await,
+            Backend::Embedded(file) => file.dead_replay(id).await,
+        }
+    }
+
+    /// Deletes a dead letter.
+    ///
+    /// # Errors
+    /// There is none of this id, or the queue is away.
+    pub async fn dead_purge(&self, id: MessageId) -> Result<(), QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.dead_purge(id).await,
+            Backend::Embedded(file) => file.dead_purge(id).await,
+        }
+    }
+}
+
+impl Producer {
+    /// Appends one message; answers its id once the queue has it.
+    ///
+    /// # Errors
+    /// It was not confirmed; the variant says whether it may have been appended.
+    pub async fn append(&self, entry: Entry) -> Result<MessageId, AppendError> {
+        let started = Instant::now();
+        let appended = match &self.0 {
+            Backend::Redis(redis) => redis.append(&entry).await,
+            Backend::Embedded(file) => file.append_batch(&[entry]).await.and_then(|ids| first(&ids)),
+        };
+        note(started, 1, appended.as_ref().err());
+        appended
+    }
+
+    /// Appends all of them, in order, or none; answers their ids once the queue has them.
+    ///
+    /// # Errors
+    /// They were not confirmed; the variant says whether they may have been appended.
+    pub async fn append_batch(&self, entries: Vec<Entry>) -> Result<Vec<MessageId>, AppendError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let started = Instant::now();
+        let appended = match &self.0 {
+            Backend::Redis(redis) => redis.append_batch(&entries).await,
+            Backend::Embedded(file) => file.append_batch(&entries).await,
+        };
+        note(started, entries.len(), appended.as_ref().err());
+        appended
+    }
+}
+
+fn first(ids: &[MessageId]) -> Result<MessageId, AppendError> {
+    ids.first().copied().ok_or_else(|| AppendError::Unknown { cause: "the queue gave no id".to_owned() })
+}
+
+fn note(started: Instant, messages: usize, error: Option<&AppendError>) {
+    let outcome = match error {
+        None => "queued",
+        Some(AppendError::Full { .. }) => "full",
+        Some(AppendError::Refused { .. }) => "refused",
+        Some(AppendError::Unknown { .. }) => "unknown",
+    };
+    metrics::counter!("sawpit_queue_append_total", "outcome" => outcome).increment(messages as u64);
+    metrics::histogram!("sawpit_queue_append_seconds").record(started.elapsed().as_secs_f64());
+}
+
+impl Consumer {
+    /// New messages, oldest first: waits for the first, then takes what is there, up to the batch's size. Empty
+    /// when none came in time. May be dropped while it waits; what it took by then is delivered again.
+    ///
+    /// # Errors
+    /// The queue is away; wait and read again.
+    pub async fn read(&mut self) -> Result<Vec<Delivery>, ReadError> {
+        match &mut self.0 {
+            Reader::Redis(consumer) => consumer.read().await,
+            Reader::Embedded(consumer) => consumer.read().await,
+        }
+    }
+
+    /// Messages whose owner died, stalled, or dropped them unsettled; up to the batch's size.
+    ///
+    /// # Errors
+    /// The queue is away; wait and try again.
+    pub async fn reclaim(&mut self) -> Result<Reclaimed, ReadError> {
+        match &mut self.0 {
+            Reader::Redis(consumer) => consumer.reclaim().await,
+            Reader::Embedded(consumer) => consumer.reclaim().await,
+        }
+    }
+
+    /// Settles what this consumer was delivered.
+    #[must_use]
+    pub fn settler(&self) -> Settler {
+        Settler(match &self.0 {
+            Reader::Redis(consumer) => Backend::Redis(consumer.queue()),
+            Reader::Embedded(consumer) => Backend::Embedded(consumer.queue()),
+        })
+    }
+}
+
+impl Settler {
+    /// Acknowledges: the messages are done with and leave the queue. Call it after their commit.
+    ///
+    /// # Errors
+    /// The queue is away; the messages will be delivered again, and the ledger knows them.
+    pub async fn ack(&self, deliveries: Vec<Delivery>) -> Result<(), QueueError> {
+        if deliveries.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
+        match &self.0 {
+            Backend::Redis(redis) => redis.ack(&ids).await?,
+            Backend::Embedded(file) => file.ack(&ids).await?,
+        }
+        deliveries.into_iter().for_each(|delivery| delivery.hold.settle());
+        Ok(())
+    }
+
+    /// Moves messages to the dead letters, in one step.
+    ///
+    /// # Errors
+    /// The queue is away; the messages will be delivered again.
+    pub async fn bury(&self, dead: Vec<(Delivery, DeadReason)>) -> Result<(), QueueError> {
+        if dead.is_empty() {
+            return Ok(());
+        }
+        match &self.0 {
+            Backend::Redis(redis) => redis.bury(&dead).await?,
+            Backend::Embedded(file) => file.bury(&dead).await?,
+        }
+        metrics::counter!("sawpit_queue_buried_total").increment(dead.len() as u64);
+        dead.into_iter().for_each(|(delivery, _)| delivery.hold.settle());
+        Ok(())
+    }
+}

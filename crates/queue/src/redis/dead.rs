@@ -1,0 +1,94 @@
+//! The stream of dead letters.
+
+use redis::{Script, Value};
+use sawpit_model::{MessageId, Timestamp};
+
+use super::reply::{self, StreamEntry};
+use super::Redis;
+use crate::{DeadLetter, DeadReason, Delivery, QueueError};
+
+/// What we add to a message's own fields. The prefix keeps them apart.
+const MESSAGE_ID: &str = "dead:message_id";
+const REASON: &str = "dead:reason";
+const PLUGIN: &str = "dead:plugin";
+const TRIES: &str = "dead:tries";
+const PREFIX: &str = "dead:";
+
+/// Back into the stream and out of the dead letters in one step, so that two replays append one message.
+const REPLAY: &str = r"
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+if #found == 0 then return false end
+local fields = found[1][2]
+local kept = {}
+for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 5) ~= 'dead:' then
+        kept[#kept + 1] = fields[i]
+        kept[#kept + 1] = fields[i + 1]
+    end
+end
+local id = redis.call('XADD', KEYS[2], '*', unpack(kept))
+redis.call('XDEL', KEYS[1], ARGV[1])
+return id
+";
+
+impl Redis {
+    /// XADD to the dead letters, XACK and XDEL in one transaction.
+    pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<(), QueueError> {
+        let mut transaction = redis::pipe();
+        transaction.atomic();
+        for (delivery, why) in dead {
+            let command = transaction.cmd("XADD").arg(&self.settings.dead).arg("*");
+            command.arg(MESSAGE_ID).arg(delivery.id.to_string()).arg(REASON).arg(&why.reason);
+            command.arg(TRIES).arg(delivery.tries);
+            if let Some(plugin) = &why.plugin {
+                command.arg(PLUGIN).arg(plugin);
+            }
+            for (name, value) in delivery.fields() {
+                command.arg(name).arg(value);
+            }
+            command.ignore();
+        }
+        let ids: Vec<_> = dead.iter().map(|(delivery, _)| delivery.id).collect();
+        self.add_settle(&mut transaction, &ids);
+        self.run(&transaction).await
+    }
+
+    pub(crate) async fn dead_list(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let mut command = redis::cmd("XRANGE");
+        command.arg(&self.settings.dead).arg(first.to_string()).arg("+").arg("COUNT").arg(count);
+        let value: Value = self.command(&command).await?;
+        let entries = reply::entries(value).ok_or_else(|| QueueError::unavailable("an answer of another form"))?;
+        Ok(entries.into_iter().map(letter).collect())
+    }
+
+    pub(crate) async fn dead_replay(&self, id: MessageId) -> Result<MessageId, QueueError> {
+        let script = Script::new(REPLAY);
+        let mut call = script.key(&self.settings.dead);
+        call.key(&self.settings.stream).arg(id.to_string());
+        let new: Option<Vec<u8>> =
+            call.invoke_async(&mut self.connection()).await.map_err(QueueError::unavailable)?;
+        new.and_then(|new| reply::id(&new)).ok_or(QueueError::NoSuchLetter { id })
+    }
+
+    pub(crate) async fn dead_purge(&self, id: MessageId) -> Result<(), QueueError> {
+        let mut command = redis::cmd("XDEL");
+        let deleted: u64 = self.command(command.arg(&self.settings.dead).arg(id.to_string())).await?;
+        if deleted == 0 { Err(QueueError::NoSuchLetter { id }) } else { Ok(()) }
+    }
+}
+
+fn letter(entry: StreamEntry) -> DeadLetter {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let all = entry.fields.unwrap_or_default().into_iter().map(|(name, value)| (text(name), text(value)));
+    let (ours, fields): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name.starts_with(PREFIX));
+    let ours = |wanted: &str| ours.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+    DeadLetter {
+        id: entry.id,
+        message_id: ours(MESSAGE_ID).and_then(|id| id.parse().ok()).unwrap_or_default(),
+        reason: ours(REASON).unwrap_or_default(),
+        plugin: ours(PLUGIN),
+        tries: ours(TRIES).and_then(|tries| tries.parse().ok()).unwrap_or_default(),
+        buried_at: Timestamp::from_micros(i64::try_from(entry.id.ms.saturating_mul(1_000)).unwrap_or(i64::MAX)),
+        fields,
+    }
+}

@@ -1,0 +1,103 @@
+//! What Redis answers, as our types.
+
+use redis::Value;
+use sawpit_model::{Entry, MessageId};
+
+use crate::Corrupt;
+
+/// An entry of a stream: its id and its fields; no fields when it was deleted meanwhile.
+pub(crate) struct StreamEntry {
+    pub(crate) id: MessageId,
+    pub(crate) fields: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl StreamEntry {
+    /// What the entry carries.
+    pub(crate) fn body(fields: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Entry, Corrupt> {
+        let shown = |fields: Vec<(Vec<u8>, Vec<u8>)>| {
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            fields.into_iter().map(|(name, value)| (text(name), text(value))).collect()
+        };
+        Entry::from_fields(fields.iter().map(|(name, value)| (name, value.clone())))
+            .map_err(|error| Corrupt { why: error.to_string(), fields: shown(fields) })
+    }
+}
+
+/// `milliseconds-sequence`.
+pub(crate) fn id(bytes: &[u8]) -> Option<MessageId> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// The answer of XREADGROUP of one stream: nil when there was nothing.
+pub(crate) fn read(value: Value) -> Option<Vec<StreamEntry>> {
+    match value {
+        Value::Nil => Some(Vec::new()),
+        Value::Array(streams) => {
+            let mut stream = array(streams.into_iter().next()?)?.into_iter();
+            let _name = stream.next()?;
+            entries(stream.next()?)
+        }
+        _ => None,
+    }
+}
+
+/// The answer of XRANGE and XCLAIM.
+pub(crate) fn entries(value: Value) -> Option<Vec<StreamEntry>> {
+    // Older servers put nil in the place of a deleted entry.
+    array(value)?.into_iter().filter(|entry| !matches!(entry, Value::Nil)).map(entry).collect()
+}
+
+fn entry(value: Value) -> Option<StreamEntry> {
+    let mut parts = array(value)?.into_iter();
+    let id = id(&bytes(parts.next()?)?)?;
+    let fields = match parts.next()? {
+        Value::Nil => None,
+        fields => Some(pairs(fields)?),
+    };
+    Some(StreamEntry { id, fields })
+}
+
+fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut items = array(value)?.into_iter();
+    let mut pairs = Vec::with_capacity(items.len() / 2);
+    while let Some(name) = items.next() {
+        pairs.push((bytes(name)?, bytes(items.next()?)?));
+    }
+    Some(pairs)
+}
+
+/// One message that somebody has in hand.
+pub(crate) struct Pending {
+    pub(crate) id: MessageId,
+    pub(crate) owner: String,
+    pub(crate) tries: u32,
+}
+
+/// The answer of XPENDING with a range.
+pub(crate) fn pending(value: Value) -> Option<Vec<Pending>> {
+    array(value)?.into_iter().map(one_pending).collect()
+}
+
+fn one_pending(value: Value) -> Option<Pending> {
+    let mut parts = array(value)?.into_iter();
+    let id = id(&bytes(parts.next()?)?)?;
+    let owner = String::from_utf8_lossy(&bytes(parts.next()?)?).into_owned();
+    let _idle = parts.next()?;
+    let Value::Int(tries) = parts.next()? else { return None };
+    Some(Pending { id, owner, tries: u32::try_from(tries).unwrap_or(u32::MAX) })
+}
+
+fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items),
+        _ => None,
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes.into()),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        _ => None,
+    }
+}
