@@ -23,7 +23,9 @@ pub enum EngineError {
         cause: String,
     },
     /// The folder of the compile cache cannot be used.
-    #[error("cannot use {path} as the compile cache (it must be a folder that this user owns and no other may write): {cause}")]
+    #[error(
+        "cannot use {path} as the compile cache (it must be a folder that this user owns and no other may write): {cause}"
+    )]
     Cache {
         /// The folder.
         path: PathBuf,
@@ -80,7 +82,9 @@ pub enum LoadError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A core module that cannot be made a component.
-    #[error("this core module cannot be made a component; build it for wasm32-unknown-unknown with the SDK: {cause}")]
+    #[error(
+        "this core module cannot be made a component; build it for wasm32-unknown-unknown with the SDK: {cause}"
+    )]
     Encode {
         /// In wit-component's words.
         cause: String,

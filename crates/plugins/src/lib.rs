@@ -1,17 +1,48 @@
-//! The WebAssembly plugin runtime (signatures first; the inside is being written).
+//! The WebAssembly plugin runtime: it turns a folder of `.wasm` files into a chain that logs run through.
+//!
+//! The key decision: **prove, then swap**. A file is compiled, linked, configured and tried on sample logs
+//! before it may serve; whatever fails leaves the chain of before untouched. A request or batch takes one
+//! [`Chain`] and keeps it from start to end.
+//!
+//! The second: a guest is hostile until shown otherwise. Every call has a deadline and a memory limit, every
+//! answer is checked before it is used, and what fails is one log with one reason, not the process.
+//!
+//! This is the only crate that names wasmtime and notify. All calls are synchronous and bound by the CPU:
+//! make them off the async threads.
 
+mod bindings;
+mod cache;
+mod call;
+mod chain;
+mod convert;
+mod engine;
 mod error;
+mod histogram;
+mod host;
+mod ingest;
+mod instance;
+mod isolate;
+mod limiter;
+mod load;
 mod manifest;
+mod meter;
 mod outcome;
 mod plugin;
+mod registry;
+mod scan;
 mod settings;
-mod skeleton;
 mod status;
+mod transform;
+mod trial;
+mod wasi;
+mod watch;
 
+pub use chain::Chain;
+pub use engine::Runtime;
 pub use error::{CallError, EngineError, LoadError, OutputError, RegistryError};
 pub use manifest::{Grant, Manifest, ManifestError, Match, Mode, OnError};
 pub use outcome::{Dropped, Failed, Ingested, Output, Transformed};
-pub use plugin::Stage;
+pub use plugin::{Description, Plugin, Stage};
+pub use registry::{Registry, RegistrySettings};
 pub use settings::{Clock, RuntimeSettings};
-pub use skeleton::{Chain, Description, Plugin, Registry, RegistrySettings, Runtime};
 pub use status::{PluginState, PluginStatus};

@@ -84,8 +84,13 @@ impl Match {
     /// Whether the plugin gets this log.
     #[must_use]
     pub fn takes(&self, log: &Log) -> bool {
-        let level = self.levels.is_none_or(|levels| levels.get(usize::from(log.log_level.code())) == Some(&true));
-        level && self.devices.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.is_match(&log.device_id)))
+        let level =
+            self.levels.is_none_or(|levels| levels.get(usize::from(log.log_level.code())) == Some(&true));
+        level
+            && self
+                .devices
+                .as_ref()
+                .is_none_or(|globs| globs.iter().any(|glob| glob.is_match(&log.device_id)))
     }
 
     /// Whether it gets every log.
@@ -97,7 +102,10 @@ impl Match {
 
 impl fmt::Debug for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let globs = self.devices.as_ref().map(|globs| globs.iter().map(|glob| glob.glob().glob()).collect::<Vec<_>>());
+        let globs = self
+            .devices
+            .as_ref()
+            .map(|globs| globs.iter().map(|glob| glob.glob().glob()).collect::<Vec<_>>());
         f.debug_struct("Match").field("device_id", &globs).field("log_level", &self.levels).finish()
     }
 }
@@ -183,8 +191,10 @@ impl Manifest {
             timeout: timeout(raw.timeout_ms, settings).map_err(|rule| wrong("timeout_ms", rule))?,
             memory_mib: memory(raw.memory_mib, settings).map_err(|rule| wrong("memory_mib", rule))?,
             matches: Match {
-                devices: devices(raw.r#match.device_id.as_ref()).map_err(|rule| wrong("match.device_id", rule))?,
-                levels: levels(raw.r#match.log_level.as_ref()).map_err(|rule| wrong("match.log_level", rule))?,
+                devices: devices(raw.r#match.device_id.as_ref())
+                    .map_err(|rule| wrong("match.device_id", rule))?,
+                levels: levels(raw.r#match.log_level.as_ref())
+                    .map_err(|rule| wrong("match.log_level", rule))?,
             },
             mode: raw.mode,
             grants: raw.grants,
@@ -216,7 +226,10 @@ fn json_of(value: toml::Value) -> Result<serde_json::Value, String> {
         toml::Value::Datetime(time) => time.to_string().into(),
         toml::Value::Array(values) => values.into_iter().map(json_of).collect::<Result<Vec<_>, _>>()?.into(),
         toml::Value::Table(table) => serde_json::Value::Object(
-            table.into_iter().map(|(key, value)| Ok((key, json_of(value)?))).collect::<Result<_, String>>()?,
+            table
+                .into_iter()
+                .map(|(key, value)| Ok((key, json_of(value)?)))
+                .collect::<Result<_, String>>()?,
         ),
     })
 }
@@ -243,7 +256,9 @@ fn devices(patterns: Option<&OneOrMany>) -> Result<Option<Vec<GlobMatcher>>, Str
     let compile = |pattern: &String| Glob::new(pattern).map(|glob| glob.compile_matcher());
     let globs: Result<Vec<_>, _> = patterns.iter().map(compile).collect();
     match globs {
-        Ok(globs) if globs.is_empty() => Err("must name at least one pattern: leave it out for all".to_owned()),
+        Ok(globs) if globs.is_empty() => {
+            Err("must name at least one pattern: leave it out for all".to_owned())
+        }
         Ok(globs) => Ok(Some(globs)),
         Err(error) => Err(format!("must be glob patterns such as \"sensor-*\": {error}")),
     }

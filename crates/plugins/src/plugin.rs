@@ -1,8 +1,14 @@
-//! One version of one plugin.
+//! One version of one plugin: compiled, proved, with its warm instances and its counters.
 
 use std::fmt;
 
+use sawpit_model::{Log, Timestamp};
 use serde::Serialize;
+
+use crate::bindings::types;
+use crate::instance::{Pool, Recipe};
+use crate::meter::Meter;
+use crate::{Manifest, Mode, RuntimeSettings};
 
 /// Where in the flow a plugin runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -34,5 +40,131 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// 1 to 64 lower-case letters, digits and hyphens.
+    pub name: String,
+    /// A semantic version.
+    pub version: String,
+    /// One line for the operator.
+    pub help: String,
+    /// The columns that its calls get, as named in the WIT.
+    pub reads: Vec<&'static str>,
+}
+
+/// A version that was proved. It lives as long as a chain holds it.
+pub struct Plugin {
+    pub(crate) file: String,
+    pub(crate) description: Description,
+    pub(crate) reads: types::Fields,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) hash: String,
+    pub(crate) recipe: Recipe,
+    pub(crate) pool: Pool,
+    pub(crate) meter: Meter,
+}
+
+impl Plugin {
+    /// What it says of itself.
+    #[must_use]
+    pub const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// What it exports, in the order of the flow.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// How the operator wants it to run.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.recipe.manifest
+    }
+
+    /// BLAKE3 of the wasm and the manifest, 16 hexadecimal digits.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// `name@version#hash`, as it stands in the chain's id.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}@{}#{}", self.description.name, self.description.version, self.hash)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.description.name.clone()
+    }
+
+    pub(crate) fn settings(&self) -> &RuntimeSettings {
+        &self.recipe.runtime.settings
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.settings().clock)()
+    }
+
+    pub(crate) fn runs(&self, stage: Stage) -> bool {
+        self.manifest().mode != Mode::Off && self.stages.contains(&stage)
+    }
+
+    pub(crate) fn is_shadow(&self) -> bool {
+        self.manifest().mode == Mode::Shadow
+    }
+
+    /// Cuts a list into pieces that one call may take: each a range of `logs`, in order, none empty.
+    pub(crate) fn pieces(&self, logs: &[&Log]) -> Vec<std::ops::Range<usize>> {
+        cut_by(logs.iter().map(|log| crate::convert::text_bytes(log)), self.settings())
+    }
+}
+
+fn cut_by(sizes: impl Iterator<Item = usize>, settings: &RuntimeSettings) -> Vec<std::ops::Range<usize>> {
+    let mut pieces = Vec::with_capacity(1);
+    let (mut start, mut end, mut bytes) = (0, 0, 0_usize);
+    for size in sizes {
+        let full = end - start == settings.call_logs || bytes.saturating_add(size) > settings.call_bytes;
+        if full && end > start {
+            pieces.push(start..end);
+            (start, bytes) = (end, 0);
+        }
+        bytes = bytes.saturating_add(size);
+        end += 1;
+    }
+    if end > start {
+        pieces.push(start..end);
+    }
+    pieces
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin").field("id", &self.id()).field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_by_logs_and_by_bytes_and_one_log_always_fits() {
+        let mut settings = RuntimeSettings::new(Arc::new(Timestamp::default));
+        settings.call_logs = 3;
+        settings.call_bytes = 10;
+        let cut = |sizes: &[usize]| cut_by(sizes.iter().copied(), &settings);
+        assert_eq!(cut(&[]), []);
+        assert_eq!(cut(&[1, 1, 1]), [0..3]);
+        assert_eq!(cut(&[1, 1, 1, 1]), [0..3, 3..4]);
+        assert_eq!(cut(&[5, 5, 5]), [0..2, 2..3]);
+        assert_eq!(cut(&[50, 1, 50]), [0..1, 1..2, 2..3]);
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use sawpit_model::Timestamp;
 
+use crate::registry::Slot;
 use crate::{Mode, Stage};
 
 /// Where a file of the folder stands.
@@ -66,4 +67,46 @@ pub struct PluginStatus {
     pub last_error: Option<String>,
     /// When that was.
     pub last_error_at: Option<Timestamp>,
+}
+
+/// What is shown of one file.
+pub(crate) fn of(slot: &Slot) -> PluginStatus {
+    let serving = slot.serving.as_deref();
+    let described = serving.map(|plugin| plugin.description().clone());
+    let reading = serving.map(|plugin| plugin.meter.read()).unwrap_or_default();
+    let (last_error, last_error_at) = reading.last_error.unzip();
+    PluginStatus {
+        name: described
+            .as_ref()
+            .map_or_else(|| slot.file.trim_end_matches(".wasm").to_owned(), |it| it.name.clone()),
+        file: slot.file.clone(),
+        stages: serving.map(|plugin| plugin.stages().to_vec()).unwrap_or_default(),
+        version: described.as_ref().map(|it| it.version.clone()),
+        hash: serving.map(|plugin| plugin.hash().to_owned()),
+        help: described.map(|it| it.help).unwrap_or_default(),
+        mode: slot.mode,
+        state: state_of(slot),
+        serving: serving.is_some(),
+        refusal: slot.refusal.clone(),
+        since: slot.since,
+        calls: reading.calls,
+        logs: reading.logs,
+        errors: reading.errors,
+        differences: reading.differences,
+        mean_us: reading.mean_us,
+        p99_us: reading.p99_us,
+        log_mean_us: reading.log_mean_us,
+        log_p99_us: reading.log_p99_us,
+        last_error,
+        last_error_at,
+    }
+}
+
+const fn state_of(slot: &Slot) -> PluginState {
+    match (&slot.refusal, slot.mode) {
+        (Some(_), _) => PluginState::Refused,
+        (None, Mode::Active) => PluginState::Active,
+        (None, Mode::Shadow) => PluginState::Shadow,
+        (None, Mode::Off) => PluginState::Off,
+    }
 }

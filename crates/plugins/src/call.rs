@@ -1,0 +1,79 @@
+//! One call of one stage: columns in, checked answer out, instance kept or thrown away.
+
+use std::time::Instant;
+
+use sawpit_model::Log;
+
+use crate::bindings::transform;
+use crate::convert::{Changed, Enriched, Filtered};
+use crate::instance::Instance;
+use crate::{CallError, OutputError, Plugin, convert};
+
+/// Asks the plugin which of `logs` are taken. The plugin must have the stage.
+pub fn filter(plugin: &Plugin, logs: &[&Log]) -> Result<Filtered, CallError> {
+    let text_bytes = plugin.settings().text_bytes;
+    let run = |guest: &mut Instance| match &guest.filter {
+        Some(filter) => filter.call_filter(&mut guest.store, &guest.batch),
+        None => Err(no_stage()),
+    };
+    call(plugin, logs, run, |answer| Filtered::check(answer, logs.len(), text_bytes))
+}
+
+/// Asks the plugin what to set in `logs`.
+pub fn enrich(plugin: &Plugin, logs: &[&Log]) -> Result<Enriched, CallError> {
+    let text_bytes = plugin.settings().text_bytes;
+    let run = |guest: &mut Instance| match &guest.enrich {
+        Some(enrich) => enrich.call_enrich(&mut guest.store, &guest.batch),
+        None => Err(no_stage()),
+    };
+    call(plugin, logs, run, |answer| Enriched::check(answer, logs.len(), text_bytes))
+}
+
+/// Asks the plugin what becomes of `logs`; None: they go on as they came.
+pub fn transform(plugin: &Plugin, logs: &[&Log]) -> Result<Option<Changed>, CallError> {
+    let settings = plugin.settings();
+    let run = |guest: &mut Instance| match &guest.transform {
+        Some(transform) => transform.call_transform(&mut guest.store, &guest.batch),
+        None => Err(no_stage()),
+    };
+    call(plugin, logs, run, |answer| match answer {
+        transform::Outcome::Unchanged => Ok(None),
+        transform::Outcome::Changed(changes) => {
+            Changed::check(changes, logs.len(), &settings.limits, settings.text_bytes).map(Some)
+        }
+    })
+}
+
+fn no_stage() -> wasmtime::Error {
+    wasmtime::Error::msg("the plugin does not export this stage")
+}
+
+fn call<R, A>(
+    plugin: &Plugin,
+    logs: &[&Log],
+    run: impl FnOnce(&mut Instance) -> wasmtime::Result<R>,
+    check: impl FnOnce(R) -> Result<A, OutputError>,
+) -> Result<A, CallError> {
+    let answer = called(plugin, logs, run, check);
+    if let Err(error) = &answer {
+        plugin.meter.call_error(error);
+    }
+    answer
+}
+
+fn called<R, A>(
+    plugin: &Plugin,
+    logs: &[&Log],
+    run: impl FnOnce(&mut Instance) -> wasmtime::Result<R>,
+    check: impl FnOnce(R) -> Result<A, OutputError>,
+) -> Result<A, CallError> {
+    let recipe = &plugin.recipe;
+    let mut instance = plugin.pool.take(recipe, || plugin.meter.instance_started())?;
+    let started = Instant::now();
+    convert::fill(&mut instance.batch, plugin.reads, logs);
+    let answer = recipe.call(&mut instance, recipe.manifest.timeout, run);
+    plugin.meter.call(logs.len(), started.elapsed());
+    let answer = check(answer?)?;
+    plugin.pool.give(recipe, instance);
+    Ok(answer)
+}

@@ -1,0 +1,168 @@
+//! wasmtime, narrowed to what plugins need: compile with a cache, link, start with limits.
+//!
+//! One engine and one pool of instance slots for all plugins. Deadlines are epochs, ticked by a thread of
+//! the standard library: an async timer would stop together with the executor that a guest blocks.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{
+    Config, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
+
+use crate::bindings::FullPlugin;
+use crate::cache::Cache;
+use crate::host::GuestState;
+use crate::instance::Permits;
+use crate::{EngineError, LoadError, Plugin, RuntimeSettings, load, wasi};
+
+/// Memory of a slot that is zeroed rather than given back to the system, in bytes.
+const KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
+/// The same for the tables of a slot.
+const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
+/// Entries of one table; what whole JavaScript engines need is about 10,000.
+const TABLE_ENTRIES: usize = 100_000;
+/// Core modules that one component may be made of.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+/// Frames of a guest's trace that an error shows.
+const TRACE_FRAMES: usize = 8;
+/// Stack of a guest, in bytes. rayon's threads have 2 MiB.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Loads and runs plugins. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime(pub(crate) Arc<Inner>);
+
+/// What all plugins share.
+pub(crate) struct Inner {
+    pub engine: Engine,
+    pub settings: RuntimeSettings,
+    pub permits: Arc<Permits>,
+    pub cache: Option<Cache>,
+    plain: Linker<GuestState>,
+    wasi: Linker<GuestState>,
+}
+
+impl Runtime {
+    /// Sets up the engine and starts the thread that ticks the deadlines; it ends with the last clone.
+    ///
+    /// # Errors
+    /// Settings that contradict each other, too little address space, or an unsafe cache folder.
+    pub fn new(settings: RuntimeSettings) -> Result<Self, EngineError> {
+        settings.check()?;
+        let wrong = |error: wasmtime::Error| EngineError::Engine { cause: format!("{error:#}") };
+        let engine = Engine::new(&config(&settings)).map_err(wrong)?;
+        let plain = linker(&engine).map_err(wrong)?;
+        let mut with_wasi = linker(&engine).map_err(wrong)?;
+        wasi::link(&mut with_wasi).map_err(wrong)?;
+        let cache = settings.cache_dir.as_deref().map(|folder| Cache::open(folder, &engine)).transpose()?;
+        tick(engine.weak(), settings.tick).map_err(EngineError::Thread)?;
+        let permits = Arc::new(Permits::new(settings.instances as usize, settings.threads));
+        Ok(Self(Arc::new(Inner { engine, settings, permits, cache, plain, wasi: with_wasi })))
+    }
+
+    /// Loads and proves the file at `wasm`, with the manifest beside it (`NAME.toml` for `NAME.wasm`).
+    /// Compiles, so it may take seconds for a large file.
+    ///
+    /// # Errors
+    /// Why the file may not serve.
+    pub fn load(&self, wasm: &Path) -> Result<Arc<Plugin>, LoadError> {
+        load::from_path(self, wasm)
+    }
+
+    /// What the runtime was set up with.
+    #[must_use]
+    pub fn settings(&self) -> &RuntimeSettings {
+        &self.0.settings
+    }
+}
+
+impl Inner {
+    /// The linker for a component; WASI is there only for those that import it.
+    pub const fn linker(&self, wants_wasi: bool) -> &Linker<GuestState> {
+        if wants_wasi { &self.wasi } else { &self.plain }
+    }
+
+    /// Compiles, or takes what was compiled before. `bytes` is asked for only when it must be compiled.
+    pub fn compile(
+        &self,
+        hash: &blake3::Hash,
+        bytes: impl FnOnce() -> Result<Vec<u8>, LoadError>,
+    ) -> Result<Component, LoadError> {
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, hash)) {
+            return Ok(component);
+        }
+        let component = Component::new(&self.engine, bytes()?)
+            .map_err(|error| LoadError::Compile { cause: format!("{error:#}") })?;
+        if let Some(cache) = &self.cache {
+            cache.put(hash, &component);
+        }
+        Ok(component)
+    }
+
+    /// How many ticks a budget is: rounded up, and one more for the tick that has begun.
+    pub fn ticks(&self, budget: Duration) -> u64 {
+        let ticks = budget.as_nanos().div_ceil(self.settings.tick.as_nanos().max(1));
+        u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+fn config(settings: &RuntimeSettings) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .parallel_compilation(true)
+        .max_wasm_stack(STACK_BYTES)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(TRACE_FRAMES))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(settings)));
+    config
+}
+
+fn pool(settings: &RuntimeSettings) -> PoolingAllocationConfig {
+    let instances = settings.instances;
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances.saturating_mul(2))
+        .total_tables(instances.saturating_mul(2))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(4)
+        .max_tables_per_component(8)
+        .max_memory_size((settings.memory_mib_max as usize) << 20)
+        .table_elements(TABLE_ENTRIES)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES);
+    pool
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
+    let mut linker = Linker::new(engine);
+    FullPlugin::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+fn tick(engine: EngineWeak, every: Duration) -> std::io::Result<()> {
+    let run = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(every);
+        }
+    };
+    std::thread::Builder::new().name("plugin-epochs".to_owned()).spawn(run).map(drop)
+}

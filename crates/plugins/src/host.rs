@@ -1,0 +1,194 @@
+//! What a guest can ask of us: log, clock, counters. This is the state of its store.
+//!
+//! `log` is linked for every plugin, granted or not, because it is how a guest's last words reach us: a
+//! panic hook writes its message there before it traps. Without the grant the lines go no further than the
+//! error that they explain. `clock` and `counters` are refused at load where they are not granted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use metrics::Counter;
+use sawpit_model::Level;
+
+use crate::bindings::{clock, counters, log, types};
+use crate::limiter::Limiter;
+use crate::settings::Clock;
+use crate::wasi::Wasi;
+use crate::{convert, meter};
+
+/// Most counters that one plugin may have; from `host.wit`.
+const COUNTERS: usize = 64;
+/// Longest name of a counter, in bytes; from `host.wit`.
+const COUNTER_NAME_BYTES: usize = 64;
+/// How many of its last lines explain a guest's error.
+const LAST_LINES: usize = 4;
+
+/// What all instances of one version share.
+pub struct Shared {
+    /// The plugin's name, or the file's until it was asked.
+    pub name: Mutex<Arc<str>>,
+    /// Whether its lines go to our log.
+    pub may_log: bool,
+    /// The time.
+    pub clock: Clock,
+    /// Lines and texts are cut to this many bytes.
+    pub text_bytes: usize,
+    /// Lines that one call may write.
+    pub log_lines: u32,
+    counters: Mutex<HashMap<String, Counter>>,
+}
+
+impl Shared {
+    pub fn new(name: &str, may_log: bool, settings: &crate::RuntimeSettings) -> Self {
+        Self {
+            name: Mutex::new(name.into()),
+            may_log,
+            clock: Arc::clone(&settings.clock),
+            text_bytes: settings.text_bytes,
+            log_lines: settings.log_lines,
+            counters: Mutex::default(),
+        }
+    }
+
+    /// Takes the name that the plugin gave itself.
+    pub fn rename(&self, name: &str) {
+        if let Ok(mut slot) = self.name.lock() {
+            *slot = name.into();
+        }
+    }
+
+    pub fn name(&self) -> Arc<str> {
+        self.name.lock().map_or_else(|_| "plugin".into(), |name| Arc::clone(&name))
+    }
+}
+
+/// The state of one instance's store.
+pub struct GuestState {
+    pub limiter: Limiter,
+    pub wasi: Wasi,
+    shared: Arc<Shared>,
+    last_lines: Vec<String>,
+    lines: u32,
+}
+
+impl GuestState {
+    pub fn new(shared: Arc<Shared>, limit_bytes: usize) -> Self {
+        let wasi = Wasi::new(shared.text_bytes);
+        Self { limiter: Limiter::new(limit_bytes), wasi, shared, last_lines: Vec::new(), lines: 0 }
+    }
+
+    /// Forgets what the call before said.
+    pub fn begin_call(&mut self) {
+        self.lines = 0;
+        self.last_lines.clear();
+        self.limiter.take_refused();
+    }
+
+    /// Sends what it printed through WASI to the log.
+    pub fn end_call(&mut self) {
+        for (level, line) in self.wasi.take_lines() {
+            self.line(level, line);
+        }
+    }
+
+    /// What it said last, newest last, or nothing.
+    pub fn last_words(&self) -> Option<String> {
+        (!self.last_lines.is_empty()).then(|| self.last_lines.join("\n"))
+    }
+
+    fn line(&mut self, level: Level, mut message: String) {
+        convert::cut(&mut message, self.shared.text_bytes);
+        self.lines = self.lines.saturating_add(1);
+        if self.shared.may_log && self.lines <= self.shared.log_lines {
+            emit(&self.shared.name(), level, &message);
+        }
+        if self.last_lines.len() == LAST_LINES {
+            self.last_lines.remove(0);
+        }
+        self.last_lines.push(message);
+    }
+}
+
+fn emit(plugin: &str, level: Level, message: &str) {
+    match level {
+        Level::Debug => tracing::debug!(target: "sawpit::plugin", plugin, "{message}"),
+        Level::Info => tracing::info!(target: "sawpit::plugin", plugin, "{message}"),
+        Level::Warning => tracing::warn!(target: "sawpit::plugin", plugin, "{message}"),
+        Level::Error => tracing::error!(target: "sawpit::plugin", plugin, "{message}"),
+        Level::Critical => tracing::error!(target: "sawpit::plugin", plugin, critical = true, "{message}"),
+    }
+}
+
+impl types::Host for GuestState {}
+
+impl log::Host for GuestState {
+    fn write(&mut self, level: types::Level, message: String) {
+        self.line(convert::level_from_guest(level), message);
+    }
+}
+
+impl clock::Host for GuestState {
+    fn now(&mut self) -> i64 {
+        (self.shared.clock)().as_micros()
+    }
+}
+
+impl counters::Host for GuestState {
+    fn add(&mut self, name: String, by: u64) {
+        let Ok(mut counters) = self.shared.counters.lock() else { return };
+        if let Some(counter) = counters.get(&name) {
+            counter.increment(by);
+        } else if counters.len() < COUNTERS && is_counter_name(&name) {
+            let counter = meter::guest_counter(&self.shared.name(), &name);
+            counter.increment(by);
+            counters.insert(name, counter);
+        }
+    }
+}
+
+fn is_counter_name(name: &str) -> bool {
+    (1..=COUNTER_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RuntimeSettings;
+
+    fn state() -> GuestState {
+        let settings = RuntimeSettings::new(Arc::new(|| sawpit_model::Timestamp::from_micros(7)));
+        GuestState::new(Arc::new(Shared::new("p", false, &settings)), 1024)
+    }
+
+    #[test]
+    fn a_plugin_has_at_most_64_counters_of_the_allowed_names() {
+        let mut state = state();
+        for wrong in ["", "Upper", "has space", &"x".repeat(65)] {
+            counters::Host::add(&mut state, wrong.to_owned(), 1);
+        }
+        assert_eq!(state.shared.counters.lock().unwrap().len(), 0);
+        for i in 0..100 {
+            counters::Host::add(&mut state, format!("c_{i}"), 1);
+        }
+        assert_eq!(state.shared.counters.lock().unwrap().len(), COUNTERS);
+    }
+
+    #[test]
+    fn the_last_words_are_the_last_lines_cut_to_size() {
+        let mut state = state();
+        for i in 0..10 {
+            log::Host::write(&mut state, types::Level::Info, format!("line {i}"));
+        }
+        assert_eq!(state.last_words().unwrap(), "line 6\nline 7\nline 8\nline 9");
+        log::Host::write(&mut state, types::Level::Info, "é".repeat(5_000));
+        assert!(state.last_words().unwrap().len() < 1_100);
+        state.begin_call();
+        assert_eq!(state.last_words(), None);
+    }
+
+    #[test]
+    fn the_clock_is_the_one_of_the_settings() {
+        assert_eq!(clock::Host::now(&mut state()), 7);
+    }
+}

@@ -1,0 +1,176 @@
+//! The host's stages over a list: each plugin sees what the ones before it left.
+
+use sawpit_model::Log;
+
+use crate::convert::{Decision, Enriched, Filtered};
+use crate::meter::Verdict;
+use crate::{CallError, Ingested, OnError, Plugin, call, convert, isolate};
+
+/// Runs one filter over the logs that are still accepted and that it matches.
+pub fn filter(plugin: &Plugin, list: &mut [Ingested]) {
+    over_pieces(plugin, list, call::filter, |list, rows, answer| {
+        settle_filtered(plugin, list, rows, &answer)
+    });
+}
+
+/// Runs one enricher over the same.
+pub fn enrich(plugin: &Plugin, list: &mut [Ingested]) {
+    over_pieces(plugin, list, call::enrich, |list, rows, answer| {
+        settle_enriched(plugin, list, rows, &answer)
+    });
+}
+
+/// Calls the plugin for all its logs, piece by piece, and settles each piece; a piece whose call failed is
+/// tried log by log.
+fn over_pieces<A>(
+    plugin: &Plugin,
+    list: &mut [Ingested],
+    run: fn(&Plugin, &[&Log]) -> Result<A, CallError>,
+    settle: impl Fn(&mut [Ingested], &[usize], A),
+) {
+    let rows = rows_for(plugin, list);
+    let pieces = plugin.pieces(&logs_of(list, &rows));
+    for piece in pieces {
+        let rows = rows.get(piece).unwrap_or_default();
+        let logs = logs_of(list, rows);
+        match run(plugin, &logs) {
+            Ok(answer) => settle(list, rows, answer),
+            Err(error) if rows.len() == 1 => fail_all(plugin, list, rows, &error),
+            Err(error) => {
+                let limit = plugin.settings().isolate_timeout;
+                let results = isolate::each_alone(logs.len(), limit, &error, |row| {
+                    run(plugin, logs.get(row..=row).unwrap_or_default())
+                });
+                for (row, result) in rows.chunks(1).zip(results) {
+                    match result {
+                        Ok(answer) => settle(list, row, answer),
+                        Err(error) => fail_all(plugin, list, row, &error),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which logs the plugin gets.
+fn rows_for(plugin: &Plugin, list: &[Ingested]) -> Vec<usize> {
+    let matches = &plugin.manifest().matches;
+    let wanted = |item: &Ingested| matches!(item, Ingested::Accepted(log) if matches.takes(log));
+    list.iter().enumerate().filter(|(_, item)| wanted(item)).map(|(row, _)| row).collect()
+}
+
+fn logs_of<'a>(list: &'a [Ingested], rows: &[usize]) -> Vec<&'a Log> {
+    let log = |&row: &usize| match list.get(row) {
+        Some(Ingested::Accepted(log)) => Some(log),
+        _ => None,
+    };
+    rows.iter().filter_map(log).collect()
+}
+
+fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) {
+    let error = error.to_string();
+    tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
+    plugin.meter.failed_logs(rows.len(), &error, plugin.now());
+    rows.iter().for_each(|&row| fail(plugin, list, row, &error));
+}
+
+fn fail(plugin: &Plugin, list: &mut [Ingested], row: usize, error: &str) {
+    if plugin.is_shadow() || plugin.manifest().on_error == OnError::Pass {
+        return;
+    }
+    replace(list, row, Ingested::Failed { plugin: plugin.name(), error: error.to_owned() });
+}
+
+fn replace(list: &mut [Ingested], row: usize, with: Ingested) {
+    if let Some(slot) = list.get_mut(row) {
+        *slot = with;
+    }
+}
+
+fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Filtered) {
+    let (mut dropped, mut rejected) = (0, 0);
+    for (at, &row) in rows.iter().enumerate() {
+        if let Some(error) = answer.errors.get(&at) {
+            plugin.meter.row_error(error, plugin.now());
+            fail(plugin, list, row, error);
+            continue;
+        }
+        let decision = answer.decision(at);
+        let reason = || reason(plugin, answer.reason(at));
+        let outcome = match decision {
+            Decision::Accept => continue,
+            Decision::Drop => {
+                dropped += 1;
+                Ingested::Dropped { plugin: plugin.name(), reason: reason() }
+            }
+            Decision::Reject => {
+                rejected += 1;
+                Ingested::Rejected { plugin: plugin.name(), reason: reason() }
+            }
+        };
+        if !plugin.is_shadow() {
+            replace(list, row, outcome);
+        }
+    }
+    count(plugin, Verdict::Dropped, dropped);
+    count(plugin, Verdict::Rejected, rejected);
+    plugin.meter.verdicts(Verdict::Accepted, rows.len() - dropped - rejected - answer.errors.len());
+}
+
+fn reason(plugin: &Plugin, text: &str) -> String {
+    let mut text = text.to_owned();
+    convert::cut(&mut text, plugin.settings().text_bytes);
+    text
+}
+
+/// A shadow's verdicts are differences.
+fn count(plugin: &Plugin, verdict: Verdict, logs: usize) {
+    if logs > 0 && plugin.is_shadow() {
+        plugin.meter.differences(logs);
+    } else {
+        plugin.meter.verdicts(verdict, logs);
+    }
+}
+
+fn settle_enriched(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Enriched) {
+    let (mut changed, mut failed) = (0, 0);
+    for (at, &row) in rows.iter().enumerate() {
+        match patch(plugin, list, row, answer, at) {
+            Ok(false) => {}
+            Ok(true) => changed += 1,
+            Err(error) => {
+                failed += 1;
+                plugin.meter.row_error(&error, plugin.now());
+                fail(plugin, list, row, &error);
+            }
+        }
+    }
+    count(plugin, Verdict::Changed, changed);
+    plugin.meter.verdicts(Verdict::Accepted, rows.len() - changed - failed);
+}
+
+/// Whether there was a patch. A shadow's is tried on a copy.
+fn patch(
+    plugin: &Plugin,
+    list: &mut [Ingested],
+    row: usize,
+    answer: &Enriched,
+    at: usize,
+) -> Result<bool, String> {
+    if let Some(error) = answer.errors.get(&at) {
+        return Err(error.clone());
+    }
+    let (text, Some(Ingested::Accepted(log))) = (answer.patches.row(at), list.get_mut(row)) else {
+        return Ok(false);
+    };
+    if text.is_empty() {
+        return Ok(false);
+    }
+    let limits = &plugin.settings().limits;
+    let patched = if plugin.is_shadow() {
+        convert::set(&mut log.log_data.clone(), text, limits)
+    } else {
+        convert::set(&mut log.log_data, text, limits)
+    };
+    patched.map(|()| true).map_err(|error| format!("bad answer: set of row {at}: {error}"))
+}

@@ -1,0 +1,266 @@
+//! Warm instances: started once, called many times, thrown away when in doubt.
+//!
+//! A store is taken out of its plugin's pool for one call and put back after it. It is not put back after
+//! any error, after `instance_calls` calls, or when it holds much of its memory limit, because a guest's
+//! memory never shrinks and what a trap left behind is anyone's guess. A permit per live instance keeps the
+//! engine's slots from running out: whoever finds none waits, instead of failing.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use crate::CallError;
+use crate::bindings::{configuration, enrich, filter, meta, transform, types};
+use crate::engine::Inner;
+use crate::host::{GuestState, Shared};
+use crate::{LoadError, Manifest, convert};
+
+/// How many instances may live at once.
+pub(crate) struct Permits {
+    free: Mutex<usize>,
+    freed: Condvar,
+    /// Idle instances are kept only while this many permits are free, so that a caller always gets one.
+    reserve: usize,
+}
+
+/// The right of one instance to live.
+pub(crate) struct Permit(Arc<Permits>);
+
+impl Permits {
+    pub const fn new(all: usize, reserve: usize) -> Self {
+        Self { free: Mutex::new(all), freed: Condvar::new(), reserve }
+    }
+
+    fn take(self: &Arc<Self>, wait: Duration) -> Option<Permit> {
+        let free = self.free.lock().ok()?;
+        let (mut free, _) = self.freed.wait_timeout_while(free, wait, |free| *free == 0).ok()?;
+        *free = free.checked_sub(1)?;
+        Some(Permit(Arc::clone(self)))
+    }
+
+    fn may_idle(&self) -> bool {
+        self.free.lock().is_ok_and(|free| *free >= self.reserve)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Ok(mut free) = self.0.free.lock() {
+            *free += 1;
+        }
+        self.0.freed.notify_one();
+    }
+}
+
+/// Where each export is, looked up once per version.
+pub(crate) struct Exports {
+    pub meta: meta::GuestIndices,
+    pub configuration: Option<configuration::GuestIndices>,
+    pub filter: Option<filter::GuestIndices>,
+    pub enrich: Option<enrich::GuestIndices>,
+    pub transform: Option<transform::GuestIndices>,
+}
+
+/// All that it takes to start an instance of one version.
+pub(crate) struct Recipe {
+    pub runtime: Arc<Inner>,
+    pub pre: InstancePre<GuestState>,
+    pub exports: Exports,
+    pub shared: Arc<Shared>,
+    pub manifest: Manifest,
+}
+
+/// A started instance.
+pub(crate) struct Instance {
+    pub store: Store<GuestState>,
+    pub meta: meta::Guest,
+    pub filter: Option<filter::Guest>,
+    pub enrich: Option<enrich::Guest>,
+    pub transform: Option<transform::Guest>,
+    /// The buffers that calls are made with.
+    pub batch: types::Batch,
+    configuration: Option<configuration::Guest>,
+    calls: u64,
+    // After the store, which must be gone before another instance takes its slot.
+    _permit: Permit,
+}
+
+impl Recipe {
+    /// Starts an instance without configuring it.
+    pub fn start(&self) -> Result<Instance, CallError> {
+        let settings = &self.runtime.settings;
+        let wait = settings.start_timeout;
+        let permit = self.runtime.permits.take(wait).ok_or(CallError::Busy { waited: wait })?;
+        let state = GuestState::new(Arc::clone(&self.shared), (self.manifest.memory_mib as usize) << 20);
+        let mut store = Store::new(&self.runtime.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(settings.answer_bytes);
+        store.set_epoch_deadline(self.runtime.ticks(wait));
+        match self.bind(&mut store) {
+            Ok((meta, configuration, filter, enrich, transform)) => {
+                let batch = convert::empty_batch();
+                Ok(Instance {
+                    store,
+                    meta,
+                    filter,
+                    enrich,
+                    transform,
+                    batch,
+                    configuration,
+                    calls: 0,
+                    _permit: permit,
+                })
+            }
+            Err(error) => Err(self.explain(&mut store, &error, wait)),
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "taken apart on the spot")]
+    fn bind(
+        &self,
+        store: &mut Store<GuestState>,
+    ) -> wasmtime::Result<(
+        meta::Guest,
+        Option<configuration::Guest>,
+        Option<filter::Guest>,
+        Option<enrich::Guest>,
+        Option<transform::Guest>,
+    )> {
+        let instance = self.pre.instantiate(&mut *store)?;
+        let exports = &self.exports;
+        Ok((
+            exports.meta.load(&mut *store, &instance)?,
+            exports.configuration.as_ref().map(|export| export.load(&mut *store, &instance)).transpose()?,
+            exports.filter.as_ref().map(|export| export.load(&mut *store, &instance)).transpose()?,
+            exports.enrich.as_ref().map(|export| export.load(&mut *store, &instance)).transpose()?,
+            exports.transform.as_ref().map(|export| export.load(&mut *store, &instance)).transpose()?,
+        ))
+    }
+
+    /// Calls `describe`.
+    pub fn describe(&self, instance: &mut Instance) -> Result<types::Description, LoadError> {
+        let limit = self.runtime.settings.start_timeout;
+        self.call(instance, limit, |guest| guest.meta.call_describe(&mut guest.store))
+            .map_err(LoadError::Describe)
+    }
+
+    /// Hands the instance its settings, if it takes any.
+    pub fn configure(&self, instance: &mut Instance) -> Result<(), CallError> {
+        let Some(configuration) = instance.configuration.take() else { return Ok(()) };
+        let limit = self.runtime.settings.start_timeout;
+        let config = &self.manifest.config;
+        let answer =
+            self.call(instance, limit, |guest| configuration.call_configure(&mut guest.store, config))?;
+        answer.map_err(|mut refusal| {
+            convert::cut(&mut refusal, self.runtime.settings.text_bytes);
+            CallError::Configure(refusal)
+        })
+    }
+
+    /// Runs one call under a deadline.
+    pub fn call<T>(
+        &self,
+        instance: &mut Instance,
+        limit: Duration,
+        run: impl FnOnce(&mut Instance) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
+        instance.calls += 1;
+        instance.store.data_mut().begin_call();
+        instance.store.set_epoch_deadline(self.runtime.ticks(limit));
+        let answer = run(instance);
+        instance.store.data_mut().end_call();
+        answer.map_err(|error| self.explain(&mut instance.store, &error, limit))
+    }
+
+    fn explain(&self, store: &mut Store<GuestState>, error: &wasmtime::Error, limit: Duration) -> CallError {
+        let state = store.data_mut();
+        let said = state.last_words();
+        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+            return CallError::Deadline {
+                limit,
+                said: said.map_or_else(String::new, |said| format!(": {said}")),
+            };
+        }
+        let cause = describe_trap(error, said);
+        if state.limiter.take_refused() {
+            return CallError::Memory { limit_mib: self.manifest.memory_mib, cause };
+        }
+        CallError::Trap(cause)
+    }
+
+    fn may_stay(&self, instance: &Instance) -> bool {
+        let settings = &self.runtime.settings;
+        let limit = (self.manifest.memory_mib as usize) << 20;
+        let high_water = limit / 100 * usize::from(settings.instance_memory_percent);
+        instance.calls < settings.instance_calls && instance.store.data().limiter.held() <= high_water
+    }
+}
+
+/// What the guest said, what wasmtime says, and where (demangled, with lines where the file has them).
+fn describe_trap(error: &wasmtime::Error, said: Option<String>) -> String {
+    let mut text = said.map_or_else(String::new, |said| said + " — ");
+    text.push_str(&error.root_cause().to_string());
+    if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
+        text.push('\n');
+        text.push_str(trace.to_string().trim_end());
+    }
+    text
+}
+
+/// The idle instances of one version.
+#[derive(Default)]
+pub(crate) struct Pool(Mutex<Vec<Instance>>);
+
+impl Pool {
+    /// A warm instance, or one that is started now.
+    pub fn take(&self, recipe: &Recipe, started: impl FnOnce()) -> Result<Instance, CallError> {
+        let idle = self.0.lock().ok().and_then(|mut idle| idle.pop());
+        if let Some(instance) = idle {
+            return Ok(instance);
+        }
+        let mut instance = recipe.start()?;
+        recipe.configure(&mut instance)?;
+        started();
+        Ok(instance)
+    }
+
+    /// Keeps an instance whose call went well, unless it is worn out.
+    pub fn give(&self, recipe: &Recipe, instance: Instance) {
+        if !recipe.may_stay(&instance) || !recipe.runtime.permits.may_idle() {
+            return;
+        }
+        if let Ok(mut idle) = self.0.lock()
+            && idle.len() < recipe.runtime.settings.threads
+        {
+            idle.push(instance);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn idle(&self) -> usize {
+        self.0.lock().map_or(0, |idle| idle.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_permit_is_waited_for_and_comes_back() {
+        let permits = Arc::new(Permits::new(1, 1));
+        let permit = permits.take(Duration::ZERO).unwrap();
+        let started = Instant::now();
+        assert!(permits.take(Duration::from_millis(20)).is_none());
+        assert!(started.elapsed() >= Duration::from_millis(20));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| permits.take(Duration::from_secs(5)).is_some());
+            drop(permit);
+            assert!(waiter.join().unwrap());
+        });
+    }
+}

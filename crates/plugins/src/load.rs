@@ -1,0 +1,289 @@
+//! From a file to a proved version: read, make a component, compile, check, link, describe, configure, try.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use wasmtime::component::{Component, InstancePre};
+
+use crate::bindings::{configuration, enrich, filter, meta, transform, types};
+use crate::host::{GuestState, Shared};
+use crate::instance::{Exports, Instance, Pool, Recipe};
+use crate::meter::Meter;
+use crate::{
+    Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, convert, trial,
+};
+
+const META: &str = "sawpit:plugin/meta@0.1.0";
+const CONFIGURATION: &str = "sawpit:plugin/configuration@0.1.0";
+const STAGES: [(Stage, &str); 3] = [
+    (Stage::Filter, "sawpit:plugin/filter@0.1.0"),
+    (Stage::Enrich, "sawpit:plugin/enrich@0.1.0"),
+    (Stage::Transform, "sawpit:plugin/transform@0.1.0"),
+];
+/// Imports that need no grant.
+const FREE_IMPORTS: [&str; 2] = ["sawpit:plugin/types@0.1.0", "sawpit:plugin/log@0.1.0"];
+const GRANTED_IMPORTS: [(&str, Grant, &str); 2] = [
+    ("sawpit:plugin/clock@0.1.0", Grant::Clock, "clock"),
+    ("sawpit:plugin/counters@0.1.0", Grant::Counters, "counters"),
+];
+/// What of WASI there is, all of it empty; see [`crate::wasi`].
+const WASI_PACKAGES: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const OFFERED: &str = "log, clock and counters of sawpit:plugin@0.1.0, and an empty wasi 0.2 without http";
+/// Longest name and version, in bytes; from `types.wit`.
+const NAME_BYTES: usize = 64;
+
+/// A file as read, with its manifest's text.
+pub(crate) struct Source {
+    pub file: String,
+    pub wasm: Vec<u8>,
+    pub manifest: String,
+}
+
+impl Source {
+    /// Reads the wasm and the manifest beside it; a missing manifest is an empty one.
+    pub fn read(wasm: &Path, settings: &RuntimeSettings) -> Result<Self, LoadError> {
+        let toml = wasm.with_extension("toml");
+        let manifest = match read_limited(&toml, settings.manifest_bytes) {
+            Err(LoadError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other?,
+        };
+        let manifest = String::from_utf8(manifest).map_err(|error| LoadError::Read {
+            path: toml,
+            cause: io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
+        })?;
+        let file = wasm.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { file, wasm: read_limited(wasm, settings.file_bytes)?, manifest })
+    }
+
+    /// Over both texts: what is equal by this is not loaded again.
+    pub fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(self.wasm.len() as u64).to_le_bytes());
+        hasher.update(&self.wasm).update(self.manifest.as_bytes());
+        hasher.finalize().to_hex().chars().take(16).collect()
+    }
+
+    pub fn stem(&self) -> &str {
+        self.file.strip_suffix(".wasm").unwrap_or(&self.file)
+    }
+
+    pub fn manifest(&self, settings: &RuntimeSettings) -> Result<Manifest, LoadError> {
+        let file = format!("{}.toml", self.stem());
+        Ok(Manifest::parse(&file, &self.manifest, settings)?)
+    }
+}
+
+fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
+    let wrong = |cause| LoadError::Read { path: path.to_owned(), cause };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(wrong)?;
+    if bytes.len() as u64 > limit { Err(LoadError::TooLarge { limit }) } else { Ok(bytes) }
+}
+
+/// Reads and loads one file.
+pub(crate) fn from_path(runtime: &Runtime, wasm: &Path) -> Result<Arc<Plugin>, LoadError> {
+    let source = Source::read(wasm, runtime.settings())?;
+    let manifest = source.manifest(runtime.settings())?;
+    load(runtime, &source, manifest)
+}
+
+/// Loads what was read.
+pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
+    let inner = &runtime.0;
+    let kind = Kind::of(&source.wasm)?;
+    let component = inner.compile(&blake3::hash(&source.wasm), || kind.component(&source.wasm))?;
+    let stages = check_exports(inner, &component, &manifest)?;
+    let wants_wasi = check_imports(inner, &component, &manifest)?;
+    let link = |error: wasmtime::Error| LoadError::Link { cause: format!("{error:#}") };
+    let pre = inner.linker(wants_wasi).instantiate_pre(&component).map_err(link)?;
+    let exports = exports(&pre, &stages).map_err(link)?;
+    let shared = Arc::new(Shared::new(source.stem(), manifest.grants(Grant::Log), &inner.settings));
+    let recipe = Recipe { runtime: Arc::clone(inner), pre, exports, shared, manifest };
+    let (instance, description, reads) = introduce(&recipe)?;
+    recipe.shared.rename(&description.name);
+    let meter = Meter::new(&description.name, &description.version);
+    let pool = Pool::default();
+    pool.give(&recipe, instance);
+    let plugin = Plugin {
+        file: source.file.clone(),
+        description,
+        reads,
+        stages,
+        hash: source.hash(),
+        recipe,
+        pool,
+        meter,
+    };
+    trial::run(&plugin)?;
+    plugin.meter.forget_trial();
+    Ok(Arc::new(plugin))
+}
+
+/// The first instance: it says who it is and takes its settings.
+fn introduce(recipe: &Recipe) -> Result<(Instance, Description, types::Fields), LoadError> {
+    let mut instance = recipe.start().map_err(LoadError::Start)?;
+    let (description, reads) = check_description(recipe.describe(&mut instance)?)?;
+    recipe.configure(&mut instance).map_err(LoadError::Start)?;
+    Ok((instance, description, reads))
+}
+
+/// What kind of WebAssembly a file is, by its first eight bytes (WebAssembly core specification 5.5.16, and
+/// the component model's `Binary.md`).
+#[derive(Clone, Copy)]
+enum Kind {
+    Core,
+    Component,
+}
+
+impl Kind {
+    fn of(bytes: &[u8]) -> Result<Self, LoadError> {
+        let not = |found| Err(LoadError::NotWasm { found });
+        match bytes {
+            [] => not("the file is empty"),
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Self::Core),
+            [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Self::Component),
+            [0, b'a', b's', b'm', ..] => not("of another version, or cut off"),
+            bytes if bytes.is_ascii() => not("the file is text"),
+            _ => not("the file is something else"),
+        }
+    }
+
+    fn component(self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+        match self {
+            Self::Component => Ok(bytes.to_vec()),
+            Self::Core => wit_component::ComponentEncoder::default()
+                .module(bytes)
+                .and_then(|encoder| encoder.validate(true).encode())
+                .map_err(|error| LoadError::Encode { cause: format!("{error:#}") }),
+        }
+    }
+}
+
+fn check_exports(
+    inner: &crate::engine::Inner,
+    component: &Component,
+    manifest: &Manifest,
+) -> Result<Vec<Stage>, LoadError> {
+    let kind = component.component_type();
+    let found: Vec<&str> = kind.exports(&inner.engine).map(|(name, _)| name).collect();
+    let stages: Vec<_> =
+        STAGES.iter().filter(|(_, name)| found.contains(name)).map(|(stage, _)| *stage).collect();
+    if !found.contains(&META) || stages.is_empty() {
+        let any: Vec<_> = STAGES.iter().map(|(_, name)| *name).collect();
+        let found =
+            if found.is_empty() { "none (was it built with the SDK?)".to_owned() } else { found.join(", ") };
+        return Err(LoadError::Exports { wanted: format!("{META} and one of {}", any.join(", ")), found });
+    }
+    if manifest.has_config && !found.contains(&CONFIGURATION) {
+        return Err(LoadError::NotConfigurable { manifest: manifest.file.clone() });
+    }
+    Ok(stages)
+}
+
+/// Whether it wants WASI.
+fn check_imports(
+    inner: &crate::engine::Inner,
+    component: &Component,
+    manifest: &Manifest,
+) -> Result<bool, LoadError> {
+    let kind = component.component_type();
+    let mut wants_wasi = false;
+    for (name, _) in kind.imports(&inner.engine) {
+        let grant = GRANTED_IMPORTS.iter().find(|(import, ..)| *import == name);
+        match grant {
+            Some((_, grant, _)) if manifest.grants(*grant) => {}
+            Some((_, _, grant)) => {
+                return Err(LoadError::Grant {
+                    import: name.to_owned(),
+                    grant,
+                    manifest: manifest.file.clone(),
+                });
+            }
+            None if FREE_IMPORTS.contains(&name) => {}
+            None if WASI_PACKAGES.iter().any(|package| name.starts_with(package)) => wants_wasi = true,
+            None => return Err(LoadError::Imports { found: name.to_owned(), offered: OFFERED }),
+        }
+    }
+    Ok(wants_wasi)
+}
+
+fn exports(pre: &InstancePre<GuestState>, stages: &[Stage]) -> wasmtime::Result<Exports> {
+    let has = |stage| stages.contains(&stage);
+    let configurable = pre.component().get_export_index(None, CONFIGURATION).is_some();
+    Ok(Exports {
+        meta: meta::GuestIndices::new(pre)?,
+        configuration: configurable.then(|| configuration::GuestIndices::new(pre)).transpose()?,
+        filter: has(Stage::Filter).then(|| filter::GuestIndices::new(pre)).transpose()?,
+        enrich: has(Stage::Enrich).then(|| enrich::GuestIndices::new(pre)).transpose()?,
+        transform: has(Stage::Transform).then(|| transform::GuestIndices::new(pre)).transpose()?,
+    })
+}
+
+fn check_description(said: types::Description) -> Result<(Description, types::Fields), LoadError> {
+    let wrong = |field, mut found: String, rule| {
+        convert::cut(&mut found, NAME_BYTES);
+        Err(LoadError::Description { field, found, rule })
+    };
+    let types::Description { name, version, mut help, reads } = said;
+    if !is_name(&name) {
+        return wrong("name", name, "must be 1 to 64 lower-case letters, digits and hyphens");
+    }
+    if !is_version(&version) {
+        return wrong("version", version, "must be a semantic version such as 1.2.3, at most 64 bytes");
+    }
+    help.retain(|c| !c.is_control());
+    convert::cut(&mut help, 200);
+    Ok((Description { name, version, help, reads: convert::field_names(reads) }, reads))
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The grammar of semver.org, version 2.0.0.
+fn is_version(version: &str) -> bool {
+    let (version_and_pre, build) =
+        version.split_once('+').map_or((version, None), |(rest, build)| (rest, Some(build)));
+    let (core, pre) =
+        version_and_pre.split_once('-').map_or((version_and_pre, None), |(core, pre)| (core, Some(pre)));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |text: &str| is_digits(text) && (text == "0" || !text.starts_with('0'));
+    let is_word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    version.len() <= NAME_BYTES
+        && core.split('.').count() == 3
+        && core.split('.').all(is_number)
+        && pre.is_none_or(|pre| {
+            pre.split('.').all(|part| is_word(part) && (!is_digits(part) || is_number(part)))
+        })
+        && build.is_none_or(|build| build.split('.').all(is_word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_semantic() {
+        for good in ["0.1.0", "1.2.3", "10.20.30-rc.1+build.5", "1.0.0-alpha-1", "1.0.0+001"] {
+            assert!(is_version(good), "{good}");
+        }
+        for bad in ["", "1", "1.2", "1.2.3.4", "01.2.3", "1.2.x", "1.2.3-", "1.2.3-01", "1.2.3+", "v1.2.3"] {
+            assert!(!is_version(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_plain() {
+        for (name, good) in
+            [("geo-ip2", true), ("", false), ("Geo", false), ("a b", false), (&"x".repeat(65), false)]
+        {
+            assert_eq!(is_name(name), good, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What is counted of each version of a plugin: once for Prometheus, once for the status page.
+//!
+//! The handles are made when the version is loaded, so a call never looks one up; a recorder of `metrics`
+//! must be installed before that.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use metrics::{Counter, counter};
+use sawpit_model::Timestamp;
+
+use crate::histogram::Histogram;
+use crate::{CallError, Stage};
+
+/// What became of a log, as counted.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// It went on unchanged.
+    Accepted,
+    /// It was dropped.
+    Dropped,
+    /// It was refused.
+    Rejected,
+    /// It was patched or changed.
+    Changed,
+}
+
+/// All counters of one version of one plugin.
+pub struct Meter {
+    name: String,
+    version: String,
+    calls: Counter,
+    logs: Counter,
+    seconds: metrics::Histogram,
+    verdicts: [Counter; 4],
+    row_errors: Counter,
+    differences: Counter,
+    started: Counter,
+    call_nanos: Histogram,
+    log_nanos: Histogram,
+    totals: Totals,
+    last_error: Mutex<Option<(String, Timestamp)>>,
+}
+
+#[derive(Default)]
+struct Totals {
+    calls: AtomicU64,
+    logs: AtomicU64,
+    errors: AtomicU64,
+    differences: AtomicU64,
+}
+
+/// The totals at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    pub calls: u64,
+    pub logs: u64,
+    pub errors: u64,
+    pub differences: u64,
+    pub mean_us: f64,
+    pub p99_us: f64,
+    pub log_mean_us: f64,
+    pub log_p99_us: f64,
+    pub last_error: Option<(String, Timestamp)>,
+}
+
+impl Meter {
+    pub fn new(name: &str, version: &str) -> Self {
+        let labels = [("plugin", name.to_owned()), ("version", version.to_owned())];
+        let verdict = |verdict: &'static str| {
+            let mut labels = labels.to_vec();
+            labels.push(("verdict", verdict.to_owned()));
+            counter!("sawpit_plugin_verdicts_total", &labels)
+        };
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            calls: counter!("sawpit_plugin_calls_total", &labels),
+            logs: counter!("sawpit_plugin_logs_total", &labels),
+            seconds: metrics::histogram!("sawpit_plugin_call_seconds", &labels),
+            verdicts: ["accepted", "dropped", "rejected", "changed"].map(verdict),
+            row_errors: error_counter(name, version, "log"),
+            differences: counter!("sawpit_plugin_shadow_differences_total", &labels),
+            started: counter!("sawpit_plugin_instances_started_total", &labels),
+            call_nanos: Histogram::new(),
+            log_nanos: Histogram::new(),
+            totals: Totals::default(),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    /// Counts a call of `logs` logs that came back.
+    pub fn call(&self, logs: usize, took: Duration) {
+        let logs = logs as u64;
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.calls.increment(1);
+        self.logs.increment(logs);
+        self.seconds.record(took);
+        self.call_nanos.record(nanos, 1);
+        self.log_nanos.record(nanos / logs.max(1), logs);
+        self.totals.calls.fetch_add(1, Relaxed);
+        self.totals.logs.fetch_add(logs, Relaxed);
+    }
+
+    pub fn verdicts(&self, verdict: Verdict, logs: usize) {
+        if logs > 0
+            && let Some(counter) = self.verdicts.get(verdict as usize)
+        {
+            counter.increment(logs as u64);
+        }
+    }
+
+    pub fn differences(&self, logs: usize) {
+        self.differences.increment(logs as u64);
+        self.totals.differences.fetch_add(logs as u64, Relaxed);
+    }
+
+    pub fn instance_started(&self) {
+        self.started.increment(1);
+    }
+
+    /// Counts one log that the plugin said it failed on.
+    pub fn row_error(&self, message: &str, now: Timestamp) {
+        self.row_errors.increment(1);
+        self.failed_logs(1, message, now);
+    }
+
+    /// Counts a call that failed as a whole, by its kind. The logs are counted by [`Meter::failed_logs`].
+    pub fn call_error(&self, error: &CallError) {
+        error_counter(&self.name, &self.version, error.kind()).increment(1);
+    }
+
+    /// Counts logs that the plugin failed on.
+    pub fn failed_logs(&self, logs: usize, message: &str, now: Timestamp) {
+        self.totals.errors.fetch_add(logs as u64, Relaxed);
+        if let Ok(mut last) = self.last_error.lock() {
+            *last = Some((message.to_owned(), now));
+        }
+    }
+
+    /// The trial is no work: the status starts at nothing.
+    pub fn forget_trial(&self) {
+        let totals = &self.totals;
+        for total in [&totals.calls, &totals.logs, &totals.errors, &totals.differences] {
+            total.store(0, Relaxed);
+        }
+        if let Ok(mut last) = self.last_error.lock() {
+            *last = None;
+        }
+        self.call_nanos.clear();
+        self.log_nanos.clear();
+    }
+
+    pub fn read(&self) -> Reading {
+        let micros = |nanos: u64| nanos as f64 / 1_000.0;
+        Reading {
+            calls: self.totals.calls.load(Relaxed),
+            logs: self.totals.logs.load(Relaxed),
+            errors: self.totals.errors.load(Relaxed),
+            differences: self.totals.differences.load(Relaxed),
+            mean_us: self.call_nanos.mean() / 1_000.0,
+            p99_us: micros(self.call_nanos.quantile(0.99)),
+            log_mean_us: self.log_nanos.mean() / 1_000.0,
+            log_p99_us: micros(self.log_nanos.quantile(0.99)),
+            last_error: self.last_error.lock().ok().and_then(|last| last.clone()),
+        }
+    }
+}
+
+/// Errors are rare: this one is looked up when it is needed.
+fn error_counter(name: &str, version: &str, kind: &'static str) -> Counter {
+    let labels = [("plugin", name.to_owned()), ("version", version.to_owned()), ("kind", kind.to_owned())];
+    counter!("sawpit_plugin_errors_total", &labels)
+}
+
+/// Counts a file that was refused.
+pub fn refusal(file: &str) {
+    counter!("sawpit_plugin_refusals_total", "file" => file.to_owned()).increment(1);
+}
+
+/// Counts a swap of the chain.
+pub fn swap(plugins: usize) {
+    counter!("sawpit_plugin_reloads_total").increment(1);
+    metrics::gauge!("sawpit_plugin_serving").set(plugins as f64);
+}
+
+/// The name that the metrics of a guest's own counters share.
+pub fn guest_counter(plugin: &str, name: &str) -> Counter {
+    counter!("sawpit_plugin_counter_total", "plugin" => plugin.to_owned(), "counter" => name.to_owned())
+}
+
+/// The stages as one word, for log lines.
+pub fn stages_text(stages: &[Stage]) -> String {
+    stages.iter().map(|stage| stage.as_str()).collect::<Vec<_>>().join("+")
+}

@@ -1,0 +1,309 @@
+//! The plugin folder: prove, then swap.
+//!
+//! One thread looks at the folder, loads what changed and swaps the whole chain at once. A file that may not
+//! serve leaves the version before it in place; a file that did not change keeps its instances warm; a
+//! folder that is missing altogether is taken for a mishap and changes nothing until it is back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use sawpit_model::Timestamp;
+
+use crate::load::{self, Source};
+use crate::scan::{self, Stamp};
+use crate::watch::{self, FolderWatch, Waker};
+use crate::{Chain, LoadError, Manifest, Mode, Plugin, PluginStatus, RegistryError, Runtime, meter, status};
+
+/// How the folder is watched.
+#[derive(Clone, Debug)]
+pub struct RegistrySettings {
+    /// Look this often as well, at least 10 ms; for network file systems, which send no events.
+    pub poll: Option<Duration>,
+    /// A file is loaded once it has not changed for this long, so that a copy in progress is not read.
+    pub settle: Duration,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self { poll: None, settle: Duration::from_millis(75) }
+    }
+}
+
+/// The plugins of a folder, always up to date. Cheap to clone; the watcher's thread ends with the last one.
+#[derive(Clone)]
+pub struct Registry(Arc<Handle>);
+
+struct Handle {
+    watched: Arc<Watched>,
+    waker: Waker,
+}
+
+/// What the watcher's thread works on.
+pub(crate) struct Watched {
+    runtime: Runtime,
+    folder: PathBuf,
+    settle: Duration,
+    chain: ArcSwap<Chain>,
+    generation: AtomicU64,
+    closed: AtomicBool,
+    slots: Mutex<BTreeMap<String, Slot>>,
+    unsettled: Mutex<HashMap<String, (Option<Stamp>, Instant)>>,
+}
+
+/// One file of the folder.
+#[derive(Clone)]
+pub(crate) struct Slot {
+    pub file: String,
+    stamp: Option<Stamp>,
+    /// Hash of what was last read, whether it may serve or not.
+    hash: Option<String>,
+    pub mode: Mode,
+    pub serving: Option<Arc<Plugin>>,
+    pub refusal: Option<String>,
+    pub since: Timestamp,
+}
+
+impl Registry {
+    /// Loads what is in the folder (made where it is missing) and watches it from then on. A file that may
+    /// not serve is listed as refused, the others serve.
+    ///
+    /// # Errors
+    /// A folder that cannot be made or read, or no thread for the watcher.
+    pub fn open(
+        runtime: Runtime,
+        folder: PathBuf,
+        settings: RegistrySettings,
+    ) -> Result<Self, RegistryError> {
+        let wrong = |cause| RegistryError::Folder { path: folder.clone(), cause };
+        fs::create_dir_all(&folder).map_err(wrong)?;
+        let found = scan::scan(&folder).map_err(wrong)?;
+        let watched = Arc::new(Watched {
+            runtime,
+            folder: folder.clone(),
+            settle: settings.settle,
+            chain: ArcSwap::from_pointee(Chain::empty()),
+            generation: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            slots: Mutex::default(),
+            unsettled: Mutex::default(),
+        });
+        watched.update(found.into_iter().map(|(file, stamp)| (file, Some(stamp))).collect());
+        let (sender, wakes) = sync_channel(1);
+        let waker = Waker(sender);
+        let folder_watch = FolderWatch::new(folder, waker.clone());
+        let weak = Arc::downgrade(&watched);
+        std::thread::Builder::new()
+            .name("plugin-watch".to_owned())
+            .spawn(move || watch::run(&weak, &wakes, folder_watch, settings.poll))
+            .map_err(RegistryError::Thread)?;
+        Ok(Self(Arc::new(Handle { watched, waker })))
+    }
+
+    /// The chain of now. Keep it for the whole request or batch.
+    #[must_use]
+    pub fn chain(&self) -> Arc<Chain> {
+        self.0.watched.chain.load_full()
+    }
+
+    /// Every file of the folder, in order.
+    #[must_use]
+    pub fn status(&self) -> Vec<PluginStatus> {
+        self.0.watched.slots().values().map(status::of).collect()
+    }
+
+    /// How often the chain was swapped; it grows by one with each change.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.watched.generation.load(Ordering::Acquire)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0.watched.folder
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("folder", &self.folder()).field("chain", &self.chain().id()).finish()
+    }
+}
+
+impl Drop for Handle {
+    /// The thread holds the watched part only while it looks; it ends when it finds the flag.
+    fn drop(&mut self) {
+        self.watched.closed.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl Watched {
+    /// Whether nobody is left who asks for the chain.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Compares the folder with what was loaded, and loads what has settled. When to look again, if
+    /// something has not settled yet.
+    pub fn look(&self) -> Option<Duration> {
+        let found = match scan::scan(&self.folder) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(folder = %self.folder.display(), "cannot read the plugin folder, nothing changes: {error}");
+                return Some(Duration::from_millis(250));
+            }
+        };
+        let (ready, again) = self.settle(&found);
+        if !ready.is_empty() {
+            self.update(ready);
+        }
+        again
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The files whose change is as old as the settling time, and how long until the next one is.
+    fn settle(&self, found: &BTreeMap<String, Stamp>) -> (Vec<(String, Option<Stamp>)>, Option<Duration>) {
+        let known: BTreeMap<String, Option<Stamp>> =
+            self.slots().iter().map(|(file, slot)| (file.clone(), slot.stamp)).collect();
+        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut ready, mut again) = (Vec::new(), None::<Duration>);
+        let files = found.keys().chain(known.keys().filter(|file| !found.contains_key(*file)));
+        for file in files {
+            let now = found.get(file).copied();
+            if known.contains_key(file) && known.get(file).copied().flatten() == now {
+                unsettled.remove(file);
+                continue;
+            }
+            let (stamp, since) = unsettled.entry(file.clone()).or_insert_with(|| (now, Instant::now()));
+            if *stamp != now {
+                (*stamp, *since) = (now, Instant::now());
+            }
+            match self.settle.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+                None => ready.push((file.clone(), now)),
+                Some(left) => again = Some(again.map_or(left, |again| again.min(left))),
+            }
+        }
+        for (file, _) in &ready {
+            unsettled.remove(file);
+        }
+        unsettled.retain(|file, _| found.contains_key(file) || known.contains_key(file));
+        (ready, again)
+    }
+
+    /// Loads the files (all at once, on as many threads as there are), then swaps the chain if it differs.
+    fn update(&self, files: Vec<(String, Option<Stamp>)>) {
+        let before = self.slots().clone();
+        let after: Vec<(String, Option<Slot>)> = files
+            .into_par_iter()
+            .map(|(file, stamp)| {
+                let slot = stamp.map(|stamp| self.reload(&file, stamp, before.get(&file)));
+                (file, slot)
+            })
+            .collect();
+        let mut slots = self.slots();
+        for (file, slot) in after {
+            match slot {
+                Some(slot) => drop(slots.insert(file, slot)),
+                None => {
+                    tracing::info!(file, "plugin removed");
+                    slots.remove(&file);
+                }
+            }
+        }
+        self.swap(slots.values().filter_map(|slot| slot.serving.clone()).collect());
+    }
+
+    fn swap(&self, plugins: Vec<Arc<Plugin>>) {
+        let now = self.chain.load();
+        let same = now.plugins().len() == plugins.len()
+            && now.plugins().iter().zip(&plugins).all(|(one, other)| Arc::ptr_eq(one, other));
+        if same {
+            return;
+        }
+        meter::swap(plugins.len());
+        let chain = Chain::new(plugins);
+        tracing::info!(chain = chain.id(), plugins = chain.plugins().len(), "plugin chain swapped");
+        self.chain.store(Arc::new(chain));
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The slot of a file that was added or changed.
+    fn reload(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Slot {
+        let now = (self.runtime.settings().clock)();
+        let mut slot = before.cloned().unwrap_or_else(|| Slot {
+            file: file.to_owned(),
+            stamp: None,
+            hash: None,
+            mode: Mode::Active,
+            serving: None,
+            refusal: None,
+            since: now,
+        });
+        slot.stamp = Some(stamp);
+        let source = match Source::read(&self.folder.join(file), self.runtime.settings()) {
+            Ok(source) => source,
+            Err(error) => return slot.refuse(&error, now),
+        };
+        let hash = source.hash();
+        if slot.hash.as_ref() == Some(&hash) {
+            return slot;
+        }
+        slot.hash = Some(hash);
+        match self.prove(&source, before) {
+            Ok(Proved::Off(manifest)) => slot.accept(manifest.mode, None, now),
+            Ok(Proved::Serves(plugin)) => slot.accept(plugin.manifest().mode, Some(plugin), now),
+            Err(error) => slot.refuse(&error, now),
+        }
+    }
+
+    fn prove(&self, source: &Source, before: Option<&Slot>) -> Result<Proved, LoadError> {
+        let manifest = source.manifest(self.runtime.settings())?;
+        if manifest.mode == Mode::Off {
+            return Ok(Proved::Off(manifest));
+        }
+        let serving = before.and_then(|slot| slot.serving.clone());
+        match serving.filter(|plugin| plugin.hash() == source.hash()) {
+            Some(plugin) => Ok(Proved::Serves(plugin)),
+            None => load::load(&self.runtime, source, manifest).map(Proved::Serves),
+        }
+    }
+}
+
+enum Proved {
+    Off(Manifest),
+    Serves(Arc<Plugin>),
+}
+
+impl Slot {
+    fn accept(mut self, mode: Mode, serving: Option<Arc<Plugin>>, now: Timestamp) -> Self {
+        if let Some(plugin) = &serving {
+            let stages = meter::stages_text(plugin.stages());
+            tracing::info!(file = self.file, plugin = plugin.id(), stages, "plugin serves");
+        }
+        self.mode = mode;
+        self.serving = serving;
+        self.refusal = None;
+        self.since = now;
+        self
+    }
+
+    fn refuse(mut self, error: &LoadError, now: Timestamp) -> Self {
+        let serving = self.serving.as_ref().map(|plugin| plugin.id());
+        tracing::warn!(file = self.file, serving, "plugin refused: {error}");
+        meter::refusal(&self.file);
+        self.refusal = Some(error.to_string());
+        self.since = now;
+        self
+    }
+}

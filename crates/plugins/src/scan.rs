@@ -1,0 +1,79 @@
+//! What is in the folder, by stat alone: no file is opened to find out that nothing changed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What changes whenever a file is written or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileStamp {
+    len: u64,
+    modified: Option<SystemTime>,
+    identity: Identity,
+}
+
+/// A plugin's two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    wasm: FileStamp,
+    toml: Option<FileStamp>,
+}
+
+/// Which file it is, and when it was last touched in any way.
+#[cfg(unix)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+#[cfg(unix)]
+fn identity(meta: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    Identity { device: meta.dev(), inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) }
+}
+
+#[cfg(not(unix))]
+pub(crate) type Identity = ();
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Identity {}
+
+/// Which folder it is: another one after it was removed and made again.
+#[cfg(unix)]
+pub(crate) fn folder_identity(folder: &Path) -> Option<(u64, u64)> {
+    let identity = identity(&fs::metadata(folder).ok().filter(Metadata::is_dir)?);
+    Some((identity.device, identity.inode))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn folder_identity(folder: &Path) -> Option<(u64, u64)> {
+    folder.is_dir().then_some((0, 0))
+}
+
+impl FileStamp {
+    fn of(path: &Path) -> Option<Self> {
+        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        Some(Self { len: meta.len(), modified: meta.modified().ok(), identity: identity(&meta) })
+    }
+}
+
+/// All plugins in the folder by file name, which is their order. Hidden files, as editors and copying tools
+/// make them, are left out.
+pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if !name.ends_with(".wasm") || name.starts_with('.') {
+            continue;
+        }
+        if let Some(wasm) = FileStamp::of(&path) {
+            found.insert(name.to_owned(), Stamp { wasm, toml: FileStamp::of(&path.with_extension("toml")) });
+        }
+    }
+    Ok(found)
+}

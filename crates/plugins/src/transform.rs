@@ -1,0 +1,320 @@
+//! The worker's stage over a batch: each plugin sees the outputs of the one before it.
+
+use sawpit_model::{Log, RawObject};
+
+use crate::convert::Changed;
+use crate::meter::Verdict;
+use crate::{
+    CallError, Dropped, Failed, OnError, Output, OutputError, Plugin, Transformed, call, convert, isolate,
+};
+
+/// A batch on its way through the transformers. Indices in here are always those of the inputs.
+pub struct Batch {
+    inputs: usize,
+    outputs: Vec<Output>,
+    /// Sources of what was dropped; an input that lives on in another output is not dropped in the end.
+    dropped: Vec<Dropped>,
+    failed: Vec<Failed>,
+}
+
+impl Batch {
+    pub fn new(logs: Vec<Log>) -> Self {
+        let inputs = logs.len();
+        let output = |(input, log)| Output { log, sources: vec![input] };
+        let outputs = logs.into_iter().enumerate().map(output).collect();
+        Self { inputs, outputs, dropped: Vec::new(), failed: Vec::new() }
+    }
+
+    /// Runs one transformer over the outputs that it matches; the others keep their places.
+    pub fn run(&mut self, plugin: &Plugin) {
+        let matches = &plugin.manifest().matches;
+        let rows: Vec<usize> = self
+            .outputs
+            .iter()
+            .enumerate()
+            .filter(|(_, output)| matches.takes(&output.log))
+            .map(|(row, _)| row)
+            .collect();
+        let pieces = plugin.pieces(&self.logs(&rows));
+        let mut next = Next::new(std::mem::take(&mut self.outputs));
+        for piece in pieces {
+            let rows = rows.get(piece).unwrap_or_default();
+            self.run_piece(plugin, rows, &mut next);
+        }
+        self.outputs = next.finish();
+    }
+
+    fn logs(&self, rows: &[usize]) -> Vec<&Log> {
+        rows.iter().filter_map(|&row| self.outputs.get(row)).map(|output| &output.log).collect()
+    }
+
+    fn run_piece(&mut self, plugin: &Plugin, rows: &[usize], next: &mut Next) {
+        match attempt(plugin, rows, next) {
+            Ok(change) => self.settle(plugin, rows, change, next),
+            Err(error) if rows.len() == 1 => self.fail(plugin, rows, &error, next),
+            Err(error) => {
+                let limit = plugin.settings().isolate_timeout;
+                let results = isolate::each_alone(rows.len(), limit, &error, |at| {
+                    attempt(plugin, rows.get(at..=at).unwrap_or_default(), next)
+                });
+                for (row, result) in rows.chunks(1).zip(results) {
+                    match result {
+                        Ok(change) => self.settle(plugin, row, change, next),
+                        Err(error) => self.fail(plugin, row, &error, next),
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, plugin: &Plugin, rows: &[usize], change: Option<Change>, next: &mut Next) {
+        let Some(change) = change else {
+            plugin.meter.verdicts(Verdict::Accepted, rows.len());
+            return;
+        };
+        for error in change.changed.errors.values() {
+            plugin.meter.row_error(error, plugin.now());
+        }
+        if plugin.is_shadow() {
+            plugin.meter.differences(change.differences(rows.len()));
+            return;
+        }
+        plugin.meter.verdicts(Verdict::Dropped, change.changed.dropped.len());
+        plugin
+            .meter
+            .verdicts(Verdict::Changed, change.differences(rows.len()) - change.changed.dropped.len());
+        let kept_errors = plugin.manifest().on_error == OnError::Pass;
+        for (at, reason) in &change.changed.dropped {
+            for input in next.take_sources(rows, *at) {
+                self.dropped.push(Dropped { input, plugin: plugin.name(), reason: reason.clone() });
+            }
+        }
+        for (at, error) in change.changed.errors.iter().filter(|_| !kept_errors) {
+            for input in next.take_sources(rows, *at) {
+                self.failed.push(Failed { input, plugin: plugin.name(), error: error.clone() });
+            }
+        }
+        next.apply(rows, change);
+    }
+
+    fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) {
+        let error = error.to_string();
+        tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
+        plugin.meter.failed_logs(rows.len(), &error, plugin.now());
+        if plugin.is_shadow() || plugin.manifest().on_error == OnError::Pass {
+            return;
+        }
+        for at in 0..rows.len() {
+            for input in next.take_sources(rows, at) {
+                self.failed.push(Failed { input, plugin: plugin.name(), error: error.clone() });
+            }
+        }
+    }
+
+    /// Every input gets exactly one fate. A failed one takes every output with it that it is a source of,
+    /// and their other sources too: half of a log must not be stored while the other half is replayed.
+    pub fn finish(mut self) -> Transformed {
+        let mut fates = vec![false; self.inputs];
+        self.failed.sort_by_key(|failed| failed.input);
+        self.failed.dedup_by_key(|failed| failed.input);
+        for failed in &self.failed {
+            mark(&mut fates, failed.input);
+        }
+        self.spread_failures(&mut fates);
+        for input in self.outputs.iter().flat_map(|output| &output.sources) {
+            mark(&mut fates, *input);
+        }
+        self.dropped.retain(|dropped| mark(&mut fates, dropped.input));
+        self.dropped.sort_by_key(|dropped| dropped.input);
+        Transformed { outputs: self.outputs, dropped: self.dropped, failed: self.failed }
+    }
+
+    fn spread_failures(&mut self, fates: &mut [bool]) {
+        if self.failed.is_empty() {
+            return;
+        }
+        let is_failed = |fates: &[bool], output: &Output| {
+            output.sources.iter().find(|&&input| fates.get(input) == Some(&true)).copied()
+        };
+        while let Some((at, cause)) =
+            self.outputs.iter().enumerate().find_map(|(at, output)| Some((at, is_failed(fates, output)?)))
+        {
+            let output = self.outputs.remove(at);
+            let cause = self.failed.iter().find(|failed| failed.input == cause).cloned();
+            for input in output.sources {
+                if mark(fates, input)
+                    && let Some(cause) = &cause
+                {
+                    self.failed.push(Failed { input, ..cause.clone() });
+                }
+            }
+        }
+        self.failed.sort_by_key(|failed| failed.input);
+    }
+}
+
+/// Marks an input; whether it was not marked before.
+fn mark(fates: &mut [bool], input: usize) -> bool {
+    fates.get_mut(input).is_some_and(|slot| !std::mem::replace(slot, true))
+}
+
+/// A checked answer with all edits of `log_data` made, so that applying it cannot fail.
+struct Change {
+    changed: Changed,
+    /// Per output its new `log_data`, where it has one.
+    log_data: Vec<Option<RawObject>>,
+}
+
+fn attempt(plugin: &Plugin, rows: &[usize], next: &Next) -> Result<Option<Change>, CallError> {
+    let logs: Vec<&Log> = rows.iter().filter_map(|&row| next.log(row)).collect();
+    let Some(mut changed) = call::transform(plugin, &logs)? else { return Ok(None) };
+    let edited = edit_data(plugin, &mut changed, &logs);
+    if let Err(error) = &edited {
+        plugin.meter.call_error(error);
+    }
+    Ok(Some(Change { log_data: edited?, changed }))
+}
+
+fn edit_data(
+    plugin: &Plugin,
+    changed: &mut Changed,
+    logs: &[&Log],
+) -> Result<Vec<Option<RawObject>>, CallError> {
+    let mut edited: Vec<Option<RawObject>> = vec![None; changed.sources.len()];
+    for (output, object) in changed.log_data.drain(..) {
+        if let Some(slot) = edited.get_mut(output) {
+            *slot = Some(object);
+        }
+    }
+    for (output, patch) in &changed.set {
+        let origin = changed.sources.get(*output).and_then(|sources| logs.get(*sources.first()?));
+        let (Some(slot), Some(origin), false) = (edited.get_mut(*output), origin, patch.is_empty()) else {
+            continue;
+        };
+        let object = slot.get_or_insert_with(|| origin.log_data.clone());
+        convert::set(object, patch, &plugin.settings().limits).map_err(|rule| OutputError::Edit {
+            part: "set",
+            output: *output,
+            rule,
+        })?;
+    }
+    Ok(edited)
+}
+
+impl Change {
+    /// How many of the inputs come out otherwise than they went in.
+    fn differences(&self, inputs: usize) -> usize {
+        let mut same = vec![0_u32; inputs];
+        let edited = |output: usize| {
+            self.log_data.get(output).is_some_and(Option::is_some)
+                || self.changed.levels.iter().any(|(edited, _)| *edited == output)
+                || self.changed.messages.iter().any(|(edited, _)| *edited == output)
+        };
+        for (output, sources) in self.changed.sources.iter().enumerate() {
+            for &input in sources {
+                let weight = if sources.len() == 1 && !edited(output) { 1 } else { 2 };
+                if let Some(slot) = same.get_mut(input) {
+                    *slot += weight;
+                }
+            }
+        }
+        let failed = self.changed.errors.len();
+        same.iter().filter(|&&weight| weight != 1).count().saturating_sub(failed)
+    }
+}
+
+/// The outputs before a plugin and, as it is settled piece by piece, after it.
+struct Next {
+    before: Vec<Option<Output>>,
+    /// With the place of the output that it continues.
+    after: Vec<(usize, Output)>,
+}
+
+impl Next {
+    fn new(outputs: Vec<Output>) -> Self {
+        let after = Vec::with_capacity(outputs.len());
+        Self { before: outputs.into_iter().map(Some).collect(), after }
+    }
+
+    fn log(&self, row: usize) -> Option<&Log> {
+        self.before.get(row)?.as_ref().map(|output| &output.log)
+    }
+
+    /// Takes row `at` of a piece out of the batch.
+    fn take_sources(&mut self, rows: &[usize], at: usize) -> Vec<usize> {
+        let taken = rows.get(at).and_then(|&row| self.before.get_mut(row)).and_then(Option::take);
+        taken.map(|output| output.sources).unwrap_or_default()
+    }
+
+    /// Puts the new outputs in the places of those that they continue. What is left of the piece then are
+    /// the rows whose errors are passed over.
+    fn apply(&mut self, rows: &[usize], change: Change) {
+        let Change { changed, log_data } = change;
+        let sources: Vec<Vec<usize>> = changed.sources.iter().map(|of| self.inputs_of(rows, of)).collect();
+        let mut uses = vec![0_usize; rows.len()];
+        for origin in changed.sources.iter().filter_map(|of| of.first()) {
+            if let Some(uses) = uses.get_mut(*origin) {
+                *uses += 1;
+            }
+        }
+        let first = self.after.len();
+        for ((of, sources), data) in changed.sources.iter().zip(sources).zip(log_data) {
+            let output = self.continued(rows, of, sources, data, &mut uses);
+            self.after.extend(output);
+        }
+        let made = self.after.get_mut(first..).unwrap_or_default();
+        for (output, level) in changed.levels {
+            if let Some((_, output)) = made.get_mut(output) {
+                output.log.log_level = level;
+            }
+        }
+        for (output, message) in changed.messages {
+            if let Some((_, output)) = made.get_mut(output) {
+                output.log.message = message;
+            }
+        }
+        for &at in changed.sources.iter().flatten() {
+            self.take_sources(rows, at);
+        }
+    }
+
+    /// The batch's inputs behind some rows of a piece, none twice.
+    fn inputs_of(&self, rows: &[usize], of: &[usize]) -> Vec<usize> {
+        let mut all = Vec::with_capacity(of.len());
+        let before = of.iter().filter_map(|at| self.before.get(*rows.get(*at)?)?.as_ref());
+        for input in before.flat_map(|output| &output.sources) {
+            if !all.contains(input) {
+                all.push(*input);
+            }
+        }
+        all
+    }
+
+    /// One new output. The log that it continues is moved where no other output continues it as well.
+    fn continued(
+        &mut self,
+        rows: &[usize],
+        of: &[usize],
+        sources: Vec<usize>,
+        data: Option<RawObject>,
+        uses: &mut [usize],
+    ) -> Option<(usize, Output)> {
+        let at = *of.first()?;
+        let (place, left) = (*rows.get(at)?, uses.get_mut(at)?);
+        *left -= 1;
+        let slot = self.before.get_mut(place)?;
+        let mut log = if *left == 0 { slot.take()?.log } else { slot.as_ref()?.log.clone() };
+        if let Some(data) = data {
+            log.log_data = data;
+        }
+        Some((place, Output { log, sources }))
+    }
+
+    /// All outputs by place; parts of a split in the order in which the plugin gave them.
+    fn finish(self) -> Vec<Output> {
+        let untouched = self.before.into_iter().enumerate().filter_map(|(row, output)| Some((row, output?)));
+        let mut all: Vec<(usize, Output)> = self.after.into_iter().chain(untouched).collect();
+        all.sort_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, output)| output).collect()
+    }
+}

@@ -1,0 +1,50 @@
+//! The trial run: a few varied logs through each stage, before a version may serve.
+//!
+//! It must come back, in time, with an answer that keeps the contract. What it says of the logs, even that
+//! it failed on some of them, is its own affair.
+
+use sawpit_model::{Level, Log, RawObject, Timestamp};
+
+use crate::{LoadError, Plugin, Stage, call};
+
+/// Runs every stage of the plugin over the sample logs.
+pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
+    let logs = samples();
+    let logs: Vec<&Log> = logs.iter().collect();
+    for &stage in &plugin.stages {
+        let tried = match stage {
+            Stage::Filter => call::filter(plugin, &logs).map(drop),
+            Stage::Enrich => call::enrich(plugin, &logs).map(drop),
+            Stage::Transform => call::transform(plugin, &logs).map(drop),
+        };
+        tried.map_err(|cause| LoadError::Trial { stage, cause })?;
+    }
+    Ok(())
+}
+
+fn samples() -> [Log; 5] {
+    let log = |device_id: &str, log_level, message: &str, log_data: &str| Log {
+        device_id: device_id.to_owned(),
+        log_level,
+        message: message.to_owned(),
+        log_data: RawObject::from_trusted(log_data),
+        received_at: Timestamp::from_micros(1_767_225_600_000_000),
+    };
+    [
+        log("sensor-1", Level::Info, "temperature read", r#"{"temperature": 21.5, "unit": "C"}"#),
+        log("gateway", Level::Debug, "x", "{}"),
+        log(
+            "sensor-2",
+            Level::Warning,
+            "zażółć gęślą jaźń 🙂",
+            r#"{"nested":{"list":[1,2,{"deep":null}]},"ok":true}"#,
+        ),
+        log(
+            &"d".repeat(64),
+            Level::Error,
+            &"long message ".repeat(300),
+            r#"{"text":"a \"quoted\" \u00e9 text"}"#,
+        ),
+        log("0", Level::Critical, "two\nlines", r#"{"a":-1e300,"b":12345678901234567890,"":""}"#),
+    ]
+}

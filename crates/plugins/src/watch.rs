@@ -1,0 +1,106 @@
+//! The folder's watcher: a thread that looks when the system says that something moved, or when it is time.
+//!
+//! What it does is decided by looking (stat), never by what an event says: events are lost, doubled and
+//! different on each system. They only wake it up. notify is named in this file alone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use crate::registry::Watched;
+use crate::scan::folder_identity;
+
+/// How often a folder is looked at that is missing or cannot be watched.
+const BLIND_POLL: Duration = Duration::from_millis(250);
+/// Shortest time between two looks, so that a file that is being written does not keep a core busy.
+const BREATH: Duration = Duration::from_millis(10);
+
+/// Wakes the watcher's thread; a wake-up that is already waiting is enough.
+#[derive(Clone, Debug)]
+pub(crate) struct Waker(pub SyncSender<()>);
+
+impl Waker {
+    pub fn wake(&self) {
+        match self.0.try_send(()) {
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+/// Watches one folder, and again when it was removed and made anew.
+pub(crate) struct FolderWatch {
+    folder: PathBuf,
+    waker: Waker,
+    watcher: Option<RecommendedWatcher>,
+    watched: Option<(u64, u64)>,
+}
+
+impl FolderWatch {
+    pub const fn new(folder: PathBuf, waker: Waker) -> Self {
+        Self { folder, waker, watcher: None, watched: None }
+    }
+
+    /// Whether events will come from the folder as it is now.
+    fn ensure(&mut self) -> bool {
+        let now = folder_identity(&self.folder);
+        if now != self.watched || self.watcher.is_none() {
+            self.watched = now;
+            self.watcher = now.and_then(|_| start(&self.folder, self.waker.clone()));
+        }
+        self.watcher.is_some()
+    }
+}
+
+fn start(folder: &Path, waker: Waker) -> Option<RecommendedWatcher> {
+    let on_event = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| is_change(event.kind)) {
+            waker.wake();
+        }
+    };
+    let watcher = notify::recommended_watcher(on_event).and_then(|mut watcher| {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watcher
+        .map_err(|error| tracing::warn!(folder = %folder.display(), "cannot watch the folder, polling it: {error}"))
+        .ok()
+}
+
+/// Reading is none; our own would wake us.
+const fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) => false,
+        _ => true,
+    }
+}
+
+/// Looks and waits until the registry is gone.
+pub(crate) fn run(
+    watched: &Weak<Watched>,
+    wakes: &Receiver<()>,
+    mut watch: FolderWatch,
+    poll: Option<Duration>,
+) {
+    loop {
+        let sees = watch.ensure();
+        let Some(registry) = watched.upgrade().filter(|registry| !registry.is_closed()) else { return };
+        let again = registry.look();
+        drop(registry);
+        let blind = (!sees).then_some(BLIND_POLL);
+        let wait = [again, blind, poll].into_iter().flatten().min();
+        let woken = match wait {
+            Some(wait) => wakes.recv_timeout(wait.max(BREATH)),
+            None => wakes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match woken {
+            Ok(()) => std::thread::sleep(BREATH),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
