@@ -128,7 +128,10 @@ async fn migrate(options: &PgConnectOptions, settings: &StoreSettings) -> Result
         Err(_) => return Err(unreachable_server(settings, "no answer within the connect timeout")),
     };
     refuse_old_server(&mut conn, settings).await?;
-    MIGRATIONS.run(&mut conn).await.map_err(|e| OpenError::Migration { cause: e.to_string() })?;
+    MIGRATIONS
+        .run_direct(None, &mut conn, false)
+        .await
+        .map_err(|e| OpenError::Migration { cause: e.to_string() })?;
     let _ = conn.close().await; // The work is done; a failed farewell changes nothing.
     Ok(())
 }

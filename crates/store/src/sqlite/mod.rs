@@ -102,7 +102,7 @@ async fn migrate(options: &SqliteConnectOptions, settings: &StoreSettings) -> Re
     let mut conn = connect(options, settings).await.map_err(|e| unreachable_file(settings, &e))?;
     let failed = |e: &dyn std::fmt::Display| OpenError::Migration { cause: e.to_string() };
     let mut tx = conn.begin_with(BEGIN).await.map_err(|e| failed(&e))?;
-    MIGRATIONS.run(&mut *tx).await.map_err(|e| failed(&e))?;
+    MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(|e| failed(&e))?;
     tx.commit().await.map_err(|e| failed(&e))?;
     conn.close().await.map_err(|e| failed(&e))
 }
