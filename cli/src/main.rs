@@ -59,7 +59,8 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(error) => return usage(&error).into(),
     };
-    let chosen = flags.subcommand().and_then(|(name, flags)| Some((ENTRIES.iter().find(|e| e.name == name)?, flags)));
+    let chosen =
+        flags.subcommand().and_then(|(name, flags)| Some((ENTRIES.iter().find(|e| e.name == name)?, flags)));
     match chosen {
         Some((entry, flags)) => (entry.run)(flags).into(),
         None => Exit::Usage.into(),

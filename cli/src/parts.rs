@@ -36,9 +36,10 @@ pub struct Parts {
 /// # Errors
 /// The first part that cannot be opened, saying what to do.
 pub async fn open(settings: PartSettings, clock: &Clock, health: &Health) -> Result<Parts> {
-    let queue = Queue::open(settings.queue, clock.clone()).await.context("the queue cannot be opened")?;
+    let queue = Queue::open(settings.queue, clock.reader()).await.context("the queue cannot be opened")?;
     let store = Store::open(settings.store, clock.now()).await.context("the store cannot be opened")?;
-    let cache = Cache::open(&settings.cache, CacheSettings::default()).await.context("the cache cannot be opened")?;
+    let cache =
+        Cache::open(&settings.cache, CacheSettings::default()).await.context("the cache cannot be opened")?;
     let registry = registry(settings.plugins).await?;
     let (checked_queue, checked_store) = (queue.clone(), store.clone());
     health.register("queue", move || {
@@ -56,7 +57,8 @@ pub async fn open(settings: PartSettings, clock: &Clock, health: &Health) -> Res
 async fn registry(settings: PluginSettings) -> Result<Registry> {
     let open = move || {
         let runtime = Runtime::new(settings.runtime).context("the plugin runtime cannot start")?;
-        Registry::open(runtime, settings.folder, settings.registry).context("the plugin folder cannot be watched")
+        Registry::open(runtime, settings.folder, settings.registry)
+            .context("the plugin folder cannot be watched")
     };
     tokio::task::spawn_blocking(open).await?
 }

@@ -13,7 +13,8 @@ use sawpit_testkit::{Process, Signal, TempFolder};
 use support::{Api, SOON, another_build, deploy, example_plugins, free_address, run, sawpit};
 
 fn up(address: SocketAddr, data: &Path, plugins: &Path) -> Process {
-    let (address_text, data, plugins) = (address.to_string(), data.to_str().unwrap(), plugins.to_str().unwrap());
+    let (address_text, data, plugins) =
+        (address.to_string(), data.to_str().unwrap(), plugins.to_str().unwrap());
     let process = sawpit(&["up", "--listen", &address_text, "--data", data, "--plugins", plugins]);
     process.wait_http(address, "/health/ready", SOON);
     process

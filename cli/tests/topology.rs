@@ -36,7 +36,15 @@ impl Topology {
             let plugins = plugins.path().to_str().unwrap();
             let (queue, listen) = (redis.url(), address.to_string());
             let process = sawpit(&[
-                command, "--listen", &listen, "--queue", &queue, "--store", &store, "--plugins", plugins,
+                command,
+                "--listen",
+                &listen,
+                "--queue",
+                &queue,
+                "--store",
+                &store,
+                "--plugins",
+                plugins,
             ]);
             (address, process)
         };
@@ -118,7 +126,8 @@ async fn every_answered_log_is_stored_once_and_touched_by_each_plugin() {
 fn assert_stored(topology: &Topology, queued: usize, chain: &str) {
     let sources = "select unnest(coalesce(sources, array[ms || '-' || seq])) as id from logs";
     let total: usize = topology.sql(&format!("select count(*) from ({sources}) s")).parse().unwrap();
-    let distinct: usize = topology.sql(&format!("select count(distinct id) from ({sources}) s")).parse().unwrap();
+    let distinct: usize =
+        topology.sql(&format!("select count(distinct id) from ({sources}) s")).parse().unwrap();
     assert_eq!((total, distinct), (queued, queued), "stored sources, and how many differ");
     let untouched = topology.sql(
         "select count(*) from logs where not log_data ? 'severity_number' or message like '%@example.com%' \

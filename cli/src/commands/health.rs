@@ -33,7 +33,11 @@ fn ask(url: &str) -> Result<()> {
         let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
         let answer = client.get(url).send().await.context("no answer")?;
         let status = answer.status();
-        anyhow::ensure!(status.is_success(), "answered {status}: {}", answer.text().await.unwrap_or_default());
+        anyhow::ensure!(
+            status.is_success(),
+            "answered {status}: {}",
+            answer.text().await.unwrap_or_default()
+        );
         Ok(())
     })
 }

@@ -45,9 +45,12 @@ pub async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
 /// Serves until the shutdown, then drains.
 pub async fn answer(listener: TcpListener, router: axum::Router, settings: ServeSettings, process: &Process) {
     let shutdown = process.shutdown.clone();
-    let drained = sawpit_host::serve(listener, router, settings, async move { shutdown.requested().await }).await;
+    let drained =
+        sawpit_host::serve(listener, router, settings, async move { shutdown.requested().await }).await;
     match drained {
         Drained::Clean => tracing::info!("every request in flight was answered"),
-        Drained::Cut { connections } => tracing::warn!(connections, "connections were cut at the drain timeout"),
+        Drained::Cut { connections } => {
+            tracing::warn!(connections, "connections were cut at the drain timeout")
+        }
     }
 }

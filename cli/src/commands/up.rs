@@ -23,11 +23,13 @@ pub fn run(flags: &ArgMatches) -> Exit {
 
 async fn serve(up: Up, process: Process) -> Result<Exit> {
     let folder = &up.parts.plugins.folder;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the plugin folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the plugin folder {}", folder.display()))?;
     let parts = parts::open(up.parts, &process.clock, &process.health).await?;
     let router = router(&parts, &process, up.host)?;
     let listener = bind(up.listen).await?;
-    let worker = tokio::spawn(sawpit_worker::run(worker_parts(&parts, &process, up.worker), process.shutdown.clone()));
+    let worker =
+        tokio::spawn(sawpit_worker::run(worker_parts(&parts, &process, up.worker), process.shutdown.clone()));
     greet(up.listen);
     let worker = async {
         let ended = worker.await;

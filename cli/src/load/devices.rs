@@ -14,7 +14,8 @@ const MESSAGES: [&str; 8] = [
     "write of block {n} failed: no space left",
 ];
 
-const LEVELS: [(&str, u32); 5] = [("DEBUG", 15), ("INFO", 60), ("WARNING", 15), ("ERROR", 8), ("CRITICAL", 2)];
+const LEVELS: [(&str, u32); 5] =
+    [("DEBUG", 15), ("INFO", 60), ("WARNING", 15), ("ERROR", 8), ("CRITICAL", 2)];
 
 /// Makes bodies for `POST /api/log` of `sensor-001`, `sensor-002` and so on.
 pub struct Devices {
@@ -85,7 +86,8 @@ mod tests {
         let mut devices = Devices::new(100, 7);
         for _ in 0..2_000 {
             let log = devices.next_log();
-            let parsed = parse_log(log.body.as_bytes(), &Limits::default(), Timestamp::from_micros(0)).unwrap();
+            let parsed =
+                parse_log(log.body.as_bytes(), &Limits::default(), Timestamp::from_micros(0)).unwrap();
             assert_eq!(parsed.device_id, log.device_id);
         }
     }

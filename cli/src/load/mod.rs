@@ -101,7 +101,12 @@ pub async fn run(settings: LoadSettings, shutdown: Shutdown) -> Result<Outcome> 
     Ok(if report.is_clean() { verified } else { Outcome::Faulty })
 }
 
-async fn post_all(poster: Poster, bodies: Arc<Mutex<mpsc::Receiver<Body>>>, report: Arc<Report>, shutdown: Shutdown) {
+async fn post_all(
+    poster: Poster,
+    bodies: Arc<Mutex<mpsc::Receiver<Body>>>,
+    report: Arc<Report>,
+    shutdown: Shutdown,
+) {
     loop {
         let next = bodies.lock().await.recv().await;
         let Some(body) = next else { return };

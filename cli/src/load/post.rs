@@ -67,7 +67,8 @@ impl Poster {
     /// The address is not a URL.
     pub fn new(settings: &LoadSettings) -> Result<Self> {
         let base = Url::parse(&settings.url).with_context(|| format!("--url {}", settings.url))?;
-        let client = Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections).build()?;
+        let client =
+            Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections).build()?;
         Ok(Self { client, base })
     }
 
@@ -186,7 +187,10 @@ mod tests {
         let answer = br#"{"status":"queued","count":1,"message_ids":[null,"7-0",null],
             "dropped":[{"index":0,"plugin":"p","reason":"r"}],"rejected":[{"index":2}]}"#;
         let answered = logs(batch(answer, 3).unwrap());
-        assert_eq!(answered, [Answer::Dropped, Answer::Queued(MessageId { ms: 7, seq: 0 }), Answer::Rejected]);
+        assert_eq!(
+            answered,
+            [Answer::Dropped, Answer::Queued(MessageId { ms: 7, seq: 0 }), Answer::Rejected]
+        );
     }
 
     #[test]

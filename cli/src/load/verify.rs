@@ -141,7 +141,9 @@ fn compare(device_id: &str, ids: &[MessageId], found: &HashMap<MessageId, Vec<u3
         let fault = (device_id.to_owned(), *id);
         match found.get(id) {
             None => faults.missing.push(fault),
-            Some(parts) if parts.iter().collect::<HashSet<_>>().len() < parts.len() => faults.doubled.push(fault),
+            Some(parts) if parts.iter().collect::<HashSet<_>>().len() < parts.len() => {
+                faults.doubled.push(fault)
+            }
             Some(_) => {}
         }
     }
@@ -150,7 +152,9 @@ fn compare(device_id: &str, ids: &[MessageId], found: &HashMap<MessageId, Vec<u3
 fn print_faults(total: usize, faults: &Faults) {
     let (missing, doubled) = (faults.missing.len(), faults.doubled.len());
     let stored = total.saturating_sub(missing);
-    print_lines([format!("verified: {stored} of {total} stored, {missing} missing, {doubled} doubled").as_str()]);
+    print_lines([
+        format!("verified: {stored} of {total} stored, {missing} missing, {doubled} doubled").as_str()
+    ]);
     for (name, ids) in [("missing", &faults.missing), ("doubled", &faults.doubled)] {
         for (device_id, id) in ids.iter().take(SHOWN) {
             print_lines([format!("  {name}: {id} of {device_id}").as_str()]);

@@ -16,14 +16,17 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("number-bytes", "SIZE", "Longest number in log_data").default("1000B"),
     SettingSpec::new("batch-logs", "N", "Most logs in one batch").default("1000"),
     SettingSpec::new("body-bytes", "SIZE", "Largest request body").default("8MiB"),
-    SettingSpec::new("in-flight-bytes", "SIZE", "Most bytes of bodies held at once; beyond it 503").default("256MiB"),
+    SettingSpec::new("in-flight-bytes", "SIZE", "Most bytes of bodies held at once; beyond it 503")
+        .default("256MiB"),
     SettingSpec::new("body-timeout", "TIME", "Longest time a body may take to arrive").default("10s"),
-    SettingSpec::new("request-timeout", "TIME", "Longest time from a request's head to its answer").default("25s"),
+    SettingSpec::new("request-timeout", "TIME", "Longest time from a request's head to its answer")
+        .default("25s"),
     SettingSpec::new("backlog-poll", "TIME", "How often the queue is asked for its length").default("100ms"),
     SettingSpec::new("retry-after", "TIME", "What Retry-After says on a 503").default("2s"),
     SettingSpec::new("plugin-threads", "N", "Threads that run plugins; one per core unless given"),
     SettingSpec::new("gather-logs", "N", "Most logs of several requests in one plugin call").default("256"),
-    SettingSpec::new("gather-waiting-logs", "N", "Most logs waiting for a plugin call; beyond it 503").default("65536"),
+    SettingSpec::new("gather-waiting-logs", "N", "Most logs waiting for a plugin call; beyond it 503")
+        .default("65536"),
     SettingSpec::new("query-limit-default", "N", "Rows of a query that names no limit").default("100"),
     SettingSpec::new("query-limit-max", "N", "Most rows of a query").default("1000"),
     SettingSpec::new("cache-ttl", "TIME", "How long a query's answer is cached").default("300s"),
@@ -55,8 +58,13 @@ pub fn limits(resolver: &mut Resolver) -> Option<Limits> {
     })
 }
 
-pub fn resolve(resolver: &mut Resolver, limits: Option<Limits>, backlog_limit: Option<u64>) -> Option<HostSettings> {
-    let in_flight_bytes = resolver.get_in("in-flight-bytes", ByteSize(1)..=ByteSize(1 << 40)).map(ByteSize::as_usize);
+pub fn resolve(
+    resolver: &mut Resolver,
+    limits: Option<Limits>,
+    backlog_limit: Option<u64>,
+) -> Option<HostSettings> {
+    let in_flight_bytes =
+        resolver.get_in("in-flight-bytes", ByteSize(1)..=ByteSize(1 << 40)).map(ByteSize::as_usize);
     let (body_timeout, request_timeout) = (resolver.get("body-timeout"), resolver.get("request-timeout"));
     let (backlog_poll, retry_after) = (resolver.get("backlog-poll"), resolver.get("retry-after"));
     let plugin_threads = resolver.optional("plugin-threads");
@@ -67,10 +75,18 @@ pub fn resolve(resolver: &mut Resolver, limits: Option<Limits>, backlog_limit: O
     let (cache_ttl, stats_ttl) = (resolver.get("cache-ttl"), resolver.get("stats-ttl"));
     let cache_value_bytes = resolver.get_in("cache-value-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
     if let (Some(body), Some(request)) = (body_timeout, request_timeout) {
-        resolver.check(body < request, &["body-timeout", "request-timeout"], "a body must arrive before its request ends");
+        resolver.check(
+            body < request,
+            &["body-timeout", "request-timeout"],
+            "a body must arrive before its request ends",
+        );
     }
     if let (Some(most), Some(default)) = (query_limit_max, query_limit_default) {
-        resolver.check(default <= most, &["query-limit-default", "query-limit-max"], "the default is over the maximum");
+        resolver.check(
+            default <= most,
+            &["query-limit-default", "query-limit-max"],
+            "the default is over the maximum",
+        );
     }
     if let (Some(limits), Some(in_flight)) = (limits, in_flight_bytes) {
         let rule = "in-flight-bytes must hold at least one body of body-bytes";

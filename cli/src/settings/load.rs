@@ -13,13 +13,21 @@ const SPECS: &[SettingSpec] = &[
     SettingSpec::new("devices", "N", "How many devices are simulated").default("100"),
     SettingSpec::new("rate", "N", "Logs per second in all; as fast as answers come unless given"),
     SettingSpec::new("seconds", "N", "How long simulated devices post").default("10"),
-    SettingSpec::new("file", "FILE", "Replay these logs instead, a body of POST /api/log a line; - is standard input"),
+    SettingSpec::new(
+        "file",
+        "FILE",
+        "Replay these logs instead, a body of POST /api/log a line; - is standard input",
+    ),
     SettingSpec::new("batch", "N", "Logs per request; 1 posts to /api/log").default("1"),
     SettingSpec::new("requests-in-flight", "N", "Requests in flight at once").default("64"),
     SettingSpec::new("seed", "N", "The same seed posts the same simulated logs").default("1"),
     SettingSpec::new("verify", "", "Then look whether every answered log is stored exactly once").switch(),
-    SettingSpec::new("patience", "TIME", "With --verify: time without a new row after which a log is missing")
-        .default("20s"),
+    SettingSpec::new(
+        "patience",
+        "TIME",
+        "With --verify: time without a new row after which a log is missing",
+    )
+    .default("20s"),
 ];
 
 pub fn specs() -> Vec<SettingSpec> {

@@ -1,7 +1,6 @@
 //! The plugin runtime and the folder that it watches.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sawpit_model::Limits;
@@ -12,14 +11,23 @@ use sawpit_service::{ByteSize, Clock, SettingSpec};
 use crate::parts::PluginSettings;
 
 pub const SPECS: &[SettingSpec] = &[
-    SettingSpec::new("plugin-timeout", "TIME", "Longest call of a plugin whose manifest does not say").default("50ms"),
-    SettingSpec::new("plugin-memory-mib", "N", "Memory of an instance whose manifest does not say, in MiB").default("64"),
-    SettingSpec::new("plugin-memory-mib-max", "N", "Most memory that a manifest may ask for, in MiB").default("1024"),
-    SettingSpec::new("plugin-instances", "N", "Most instances at once, of all plugins together").default("64"),
-    SettingSpec::new("plugin-instance-calls", "N", "Calls after which an instance is replaced").default("100000"),
+    SettingSpec::new("plugin-timeout", "TIME", "Longest call of a plugin whose manifest does not say")
+        .default("50ms"),
+    SettingSpec::new("plugin-memory-mib", "N", "Memory of an instance whose manifest does not say, in MiB")
+        .default("64"),
+    SettingSpec::new("plugin-memory-mib-max", "N", "Most memory that a manifest may ask for, in MiB")
+        .default("1024"),
+    SettingSpec::new("plugin-instances", "N", "Most instances at once, of all plugins together")
+        .default("64"),
+    SettingSpec::new("plugin-instance-calls", "N", "Calls after which an instance is replaced")
+        .default("100000"),
     SettingSpec::new("plugin-tick", "TIME", "How finely deadlines are kept, 1ms to 5ms").default("2ms"),
     SettingSpec::new("plugin-file-bytes", "SIZE", "Largest .wasm file").default("64MiB"),
-    SettingSpec::new("plugin-poll", "TIME", "Also look at the folder this often; for file systems that tell nothing"),
+    SettingSpec::new(
+        "plugin-poll",
+        "TIME",
+        "Also look at the folder this often; for file systems that tell nothing",
+    ),
 ];
 
 /// One thread per core, as the plugin calls are pure computation.
@@ -27,7 +35,11 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-pub fn resolve(resolver: &mut Resolver, limits: Option<Limits>, compiled: Option<PathBuf>) -> Option<PluginSettings> {
+pub fn resolve(
+    resolver: &mut Resolver,
+    limits: Option<Limits>,
+    compiled: Option<PathBuf>,
+) -> Option<PluginSettings> {
     let folder = resolver.get("plugins");
     let timeout = resolver.get_if(
         "plugin-timeout",
@@ -46,9 +58,12 @@ pub fn resolve(resolver: &mut Resolver, limits: Option<Limits>, compiled: Option
     let file_bytes = resolver.get_in("plugin-file-bytes", ByteSize(1)..=ByteSize(1 << 30)).map(|size| size.0);
     let poll = resolver.optional("plugin-poll");
     if let (Some(most), Some(default)) = (memory_mib_max, memory_mib) {
-        resolver.check(default <= most, &["plugin-memory-mib", "plugin-memory-mib-max"], "the default is over the maximum");
+        resolver.check(
+            default <= most,
+            &["plugin-memory-mib", "plugin-memory-mib-max"],
+            "the default is over the maximum",
+        );
     }
-    let clock = Clock::system();
     let runtime = RuntimeSettings {
         limits: limits?,
         instances: instances?,
@@ -59,7 +74,7 @@ pub fn resolve(resolver: &mut Resolver, limits: Option<Limits>, compiled: Option
         instance_calls: instance_calls?,
         file_bytes: file_bytes?,
         cache_dir: compiled,
-        ..RuntimeSettings::new(Arc::new(move || clock.now()))
+        ..RuntimeSettings::new(Clock::system().reader())
     };
     let registry = RegistrySettings { poll: poll?, ..RegistrySettings::default() };
     Some(PluginSettings { folder: folder?, runtime, registry })

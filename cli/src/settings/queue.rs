@@ -8,10 +8,14 @@ use sawpit_service::settings::Resolver;
 
 /// The backlog's limit, which the host announces and the queue keeps.
 pub const BACKLOG_LIMIT: SettingSpec =
-    SettingSpec::new("backlog-limit", "N", "Messages waiting for workers at which posts are answered 503").default("100000");
+    SettingSpec::new("backlog-limit", "N", "Messages waiting for workers at which posts are answered 503")
+        .default("100000");
 
-pub const QUEUE: SettingSpec =
-    SettingSpec::new("queue", "URL", "redis://HOST:PORT/DB, or a folder for the embedded queue of one process");
+pub const QUEUE: SettingSpec = SettingSpec::new(
+    "queue",
+    "URL",
+    "redis://HOST:PORT/DB, or a folder for the embedded queue of one process",
+);
 
 pub const CACHE: SettingSpec =
     SettingSpec::new("cache", "URL", "redis://HOST:PORT/DB or memory: ; the queue's Redis unless given");
@@ -22,7 +26,8 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("append-timeout", "TIME", "Longest wait for an append").default("2s"),
     SettingSpec::new("batch", "N", "Messages that a worker reads at once").default("100"),
     SettingSpec::new("block", "TIME", "Longest wait of a worker for a message").default("5s"),
-    SettingSpec::new("reclaim-idle", "TIME", "Time after which a batch of a silent worker goes to another").default("60s"),
+    SettingSpec::new("reclaim-idle", "TIME", "Time after which a batch of a silent worker goes to another")
+        .default("60s"),
 ];
 
 /// What is asked for under the same names by host and worker, as they share the queue.

@@ -5,7 +5,8 @@ use sawpit_service::SettingSpec;
 use sawpit_service::settings::Resolver;
 
 pub const SPECS: &[SettingSpec] = &[
-    SettingSpec::new("header-timeout", "TIME", "Longest time to send a request's head, or to idle").default("75s"),
+    SettingSpec::new("header-timeout", "TIME", "Longest time to send a request's head, or to idle")
+        .default("75s"),
     SettingSpec::new("connections", "N", "Most connections at once").default("10000"),
     SettingSpec::new("http2-streams", "N", "Most requests at once on one HTTP/2 connection").default("256"),
     SettingSpec::new("drain-timeout", "TIME", "How long work in hand may take after SIGTERM").default("30s"),

@@ -14,7 +14,8 @@ use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
     SettingSpec::new("listen", "ADDRESS", "Address to serve").default("127.0.0.1:8000"),
-    SettingSpec::new("data", "DIR", "Folder of the queue, the database and the compiled plugins").default("./sawpit-data"),
+    SettingSpec::new("data", "DIR", "Folder of the queue, the database and the compiled plugins")
+        .default("./sawpit-data"),
     SettingSpec::new("plugins", "DIR", "Folder of plugins, watched").default("./plugins.d"),
 ];
 
@@ -29,7 +30,8 @@ pub struct Up {
 }
 
 pub fn specs() -> Vec<SettingSpec> {
-    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, worker::SPECS].concat();
+    let parts =
+        [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, worker::SPECS].concat();
     [super::process_specs(), SPECS.to_vec(), parts].concat()
 }
 
@@ -49,7 +51,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit));
         let serve = serve::resolve(resolver);
         let worker = worker::resolve(resolver, serve.as_ref().map(|serve| serve.drain_timeout));
-        let parts = PartSettings { queue: queue?, store: store?, cache: "memory:".to_owned(), plugins: plugins? };
+        let parts =
+            PartSettings { queue: queue?, store: store?, cache: "memory:".to_owned(), plugins: plugins? };
         Some(Up { process: process?, listen: listen?, parts, host: host?, serve: serve?, worker: worker? })
     })
 }

@@ -7,10 +7,15 @@ use sawpit_service::settings::Resolver;
 use sawpit_worker::WorkerSettings;
 
 pub const SPECS: &[SettingSpec] = &[
-    SettingSpec::new("worker-name", "NAME", "Name among the workers; must differ from the others'; made up unless given"),
+    SettingSpec::new(
+        "worker-name",
+        "NAME",
+        "Name among the workers; must differ from the others'; made up unless given",
+    ),
     SettingSpec::new("batches-in-flight", "N", "Batches of a worker at once").default("4"),
     SettingSpec::new("worker-threads", "N", "Threads that run transforms; one per core unless given"),
-    SettingSpec::new("retry-base", "TIME", "Longest first wait before a failed commit is tried again").default("100ms"),
+    SettingSpec::new("retry-base", "TIME", "Longest first wait before a failed commit is tried again")
+        .default("100ms"),
     SettingSpec::new("retry-max", "TIME", "Longest wait between two tries").default("5s"),
     SettingSpec::new("max-tries", "N", "Deliveries after which a message is buried").default("10"),
     SettingSpec::new("maintain-every", "TIME", "How often partitions are made ahead").default("1h"),

@@ -39,6 +39,13 @@ impl Clock {
         }
     }
 
+    /// This clock as a function, for crates that know nothing of this one.
+    #[must_use]
+    pub fn reader(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+        let clock = self.clone();
+        Arc::new(move || clock.now())
+    }
+
     /// Moves a manual clock forward; the machine's clock is not moved.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(micros) = &self.0 {

@@ -125,8 +125,8 @@ pub struct StoredRow {
     /// All messages that it was made from, when there were several; else empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<MessageId>,
-    /// Tells the rows apart that one message was split into.
-    #[serde(skip)]
+    /// Tells the rows apart that one message was split into; left out of the JSON where it is 0.
+    #[serde(default, skip_serializing_if = "is_first")]
     pub part: u32,
     /// Who sent it.
     pub device_id: String,
@@ -140,6 +140,12 @@ pub struct StoredRow {
     pub received_at: Timestamp,
     /// The plugin chain that made it.
     pub chain: String,
+}
+
+/// Most messages are stored as one row, which needs no number.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_first(part: &u32) -> bool {
+    *part == 0
 }
 
 impl StoredRow {
