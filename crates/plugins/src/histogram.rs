@@ -32,13 +32,6 @@ impl Histogram {
         self.sum.fetch_add(value.saturating_mul(times), Relaxed);
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
-        self.buckets.iter().for_each(|bucket| bucket.store(0, Relaxed));
-        self.count.store(0, Relaxed);
-        self.sum.store(0, Relaxed);
-    }
-
     /// The mean; 0 when nothing was counted.
     pub fn mean(&self) -> f64 {
         match self.count.load(Relaxed) {

@@ -69,7 +69,9 @@ fn logs_of<'a>(list: &'a [Ingested], rows: &[usize]) -> Vec<&'a Log> {
 
 fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) {
     let error = error.to_string();
-    tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
+    if plugin.meter.may_warn(plugin.now()) {
+        tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
+    }
     plugin.meter.failed_logs(rows.len(), &error, plugin.now());
     rows.iter().for_each(|&row| fail(plugin, list, row, &error));
 }

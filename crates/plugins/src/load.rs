@@ -104,10 +104,10 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
     let recipe = Recipe { runtime: Arc::clone(inner), pre, exports, shared, manifest };
     let (instance, description, reads) = introduce(&recipe)?;
     recipe.shared.rename(&description.name);
-    let meter = Meter::new(&description.name, &description.version);
+    let meter = Meter::for_trial(&description.name, &description.version);
     let pool = Pool::default();
     pool.give(&recipe, instance);
-    let plugin = Plugin {
+    let mut plugin = Plugin {
         file: source.file.clone(),
         description,
         reads,
@@ -118,7 +118,7 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         meter,
     };
     trial::run(&plugin)?;
-    plugin.meter.forget_trial();
+    plugin.meter = Meter::new(&plugin.description.name, &plugin.description.version);
     Ok(Arc::new(plugin))
 }
 

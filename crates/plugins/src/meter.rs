@@ -4,7 +4,7 @@
 //! must be installed before that.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use metrics::{Counter, counter};
@@ -12,6 +12,9 @@ use sawpit_model::Timestamp;
 
 use crate::histogram::Histogram;
 use crate::{CallError, Stage};
+
+/// Shortest time between two warnings of one plugin, in microseconds.
+const WARNING_MICROS: i64 = 1_000_000;
 
 /// What became of a log, as counted.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +44,7 @@ pub struct Meter {
     log_nanos: Histogram,
     totals: Totals,
     last_error: Mutex<Option<(String, Timestamp)>>,
+    last_warning: AtomicI64,
 }
 
 #[derive(Default)]
@@ -83,10 +87,27 @@ impl Meter {
             row_errors: error_counter(name, version, "log"),
             differences: counter!("sawpit_plugin_shadow_differences_total", &labels),
             started: counter!("sawpit_plugin_instances_started_total", &labels),
+            ..Self::for_trial(name, version)
+        }
+    }
+
+    /// Counts for nobody, so that a trial shows in no graph; errors are counted all the same.
+    pub fn for_trial(name: &str, version: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            calls: Counter::noop(),
+            logs: Counter::noop(),
+            seconds: metrics::Histogram::noop(),
+            verdicts: [(); 4].map(|()| Counter::noop()),
+            row_errors: Counter::noop(),
+            differences: Counter::noop(),
+            started: Counter::noop(),
             call_nanos: Histogram::new(),
             log_nanos: Histogram::new(),
             totals: Totals::default(),
             last_error: Mutex::new(None),
+            last_warning: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -139,17 +160,11 @@ impl Meter {
         }
     }
 
-    /// The trial is no work: the status starts at nothing.
-    pub fn forget_trial(&self) {
-        let totals = &self.totals;
-        for total in [&totals.calls, &totals.logs, &totals.errors, &totals.differences] {
-            total.store(0, Relaxed);
-        }
-        if let Ok(mut last) = self.last_error.lock() {
-            *last = None;
-        }
-        self.call_nanos.clear();
-        self.log_nanos.clear();
+    /// Whether an error may go to the log of the process: one a second, the rest is in the counters.
+    pub fn may_warn(&self, now: Timestamp) -> bool {
+        let (now, last) = (now.as_micros(), self.last_warning.load(Relaxed));
+        let due = last == i64::MIN || now.saturating_sub(last) >= WARNING_MICROS || now < last;
+        due && self.last_warning.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
     pub fn read(&self) -> Reading {
@@ -193,4 +208,19 @@ pub fn guest_counter(plugin: &str, name: &str) -> Counter {
 /// The stages as one word, for log lines.
 pub fn stages_text(stages: &[Stage]) -> String {
     stages.iter().map(|stage| stage.as_str()).collect::<Vec<_>>().join("+")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_warns_once_a_second() {
+        let meter = Meter::for_trial("p", "1.0.0");
+        let at = |micros| meter.may_warn(Timestamp::from_micros(micros));
+        assert_eq!(
+            [at(0), at(1), at(999_999), at(1_000_000), at(1_000_001)],
+            [true, false, false, true, false]
+        );
+    }
 }

@@ -99,7 +99,9 @@ impl Batch {
 
     fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) {
         let error = error.to_string();
-        tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
+        if plugin.meter.may_warn(plugin.now()) {
+            tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
+        }
         plugin.meter.failed_logs(rows.len(), &error, plugin.now());
         if plugin.is_shadow() || plugin.manifest().on_error == OnError::Pass {
             return;

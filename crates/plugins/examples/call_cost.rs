@@ -1,0 +1,58 @@
+//! What a plugin costs per log: `cargo run --release -p sawpit-plugins --example call_cost -- FILE.wasm`.
+//!
+//! Prints one line per stage and batch size: the median over many calls, boundary, checks and patching
+//! included, of the time per log.
+#![allow(clippy::print_stdout, reason = "it is a program")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sawpit_model::{Level, Log, RawObject, Timestamp};
+use sawpit_plugins::{Chain, Runtime, RuntimeSettings, Stage};
+
+const BATCHES: [usize; 3] = [1, 100, 1_000];
+const MEASURE: Duration = Duration::from_secs(2);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let file = std::env::args_os().nth(1).ok_or("usage: call_cost FILE.wasm")?;
+    let runtime = Runtime::new(RuntimeSettings::new(Arc::new(Timestamp::default)))?;
+    let plugin = runtime.load(Path::new(&file))?;
+    println!("{}", plugin.id());
+    for &stage in plugin.stages() {
+        let chain = Chain::new(vec![Arc::clone(&plugin)]);
+        for batch in BATCHES {
+            println!("{stage}, {batch} logs a call: {:.0} ns per log", cost(&chain, stage, batch));
+        }
+    }
+    Ok(())
+}
+
+fn cost(chain: &Chain, stage: Stage, batch: usize) -> f64 {
+    let logs: Vec<Log> = (0..batch).map(sample).collect();
+    let (began, mut times) = (Instant::now(), Vec::new());
+    while began.elapsed() < MEASURE {
+        let logs = logs.clone();
+        let started = Instant::now();
+        match stage {
+            Stage::Filter | Stage::Enrich => drop(chain.ingest(logs)),
+            Stage::Transform => drop(chain.transform(logs)),
+        }
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    median.as_nanos() as f64 / batch as f64
+}
+
+fn sample(number: usize) -> Log {
+    Log {
+        device_id: format!("sensor-{}", number % 100),
+        log_level: Level::Info,
+        message: format!("temperature read number {number}"),
+        log_data: RawObject::from_trusted(
+            r#"{"temperature": 21.5, "unit": "C", "battery": 87, "site": "hall 4", "firmware": "2.4.1"}"#,
+        ),
+        received_at: Timestamp::from_micros(1_700_000_000_000_000),
+    }
+}

@@ -1,0 +1,330 @@
+//! The folder: files come, change, break and go while the chain serves.
+#![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sawpit_plugins::{Chain, Ingested, Mode, PluginState, PluginStatus, Registry, RegistrySettings, Runtime};
+use support::*;
+use tempfile::TempDir;
+
+struct Folder {
+    _parent: TempDir,
+    path: PathBuf,
+    registry: Registry,
+}
+
+impl Folder {
+    fn open(files: &[(&str, &[u8])]) -> Self {
+        Self::open_with(files, RegistrySettings::default())
+    }
+
+    fn open_with(files: &[(&str, &[u8])], settings: RegistrySettings) -> Self {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path().join("plugins.d");
+        fs::create_dir(&path).unwrap();
+        for (name, bytes) in files {
+            fs::write(path.join(name), bytes).unwrap();
+        }
+        let registry = Registry::open(runtime(), path.clone(), settings).unwrap();
+        Self { _parent: parent, path, registry }
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.path.join(name), bytes).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.path.join(name)).unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.registry
+            .chain()
+            .plugins()
+            .iter()
+            .map(|plugin| plugin.id().split('#').next().unwrap().to_owned())
+            .collect()
+    }
+
+    fn serves(&self, names: &[&str]) -> Duration {
+        eventually(&format!("{names:?} serve"), || self.names() == names)
+    }
+
+    fn status(&self, file: &str) -> PluginStatus {
+        self.registry.status().into_iter().find(|status| status.file == file).unwrap()
+    }
+
+    fn state(&self, file: &str, state: PluginState) {
+        eventually(&format!("{file} is {state:?}"), || {
+            self.registry.status().iter().any(|status| status.file == file && status.state == state)
+        });
+    }
+}
+
+fn filter(name: &'static str, version: &'static str) -> Vec<u8> {
+    Guest::new("filter", on_letter('X', TRAP)).named(name, version).wasm()
+}
+
+#[test]
+fn a_folder_that_is_missing_is_made_and_empty() {
+    let parent = TempDir::new().unwrap();
+    let path = parent.path().join("a/b");
+    let registry = Registry::open(runtime(), path.clone(), RegistrySettings::default()).unwrap();
+    assert!(path.is_dir());
+    assert_eq!((registry.chain().id(), registry.status().len(), registry.generation()), ("none", 0, 0));
+}
+
+#[test]
+fn a_file_in_place_of_the_folder_is_an_error() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = Registry::open(runtime(), file.path().to_owned(), RegistrySettings::default()).unwrap_err();
+    assert!(error.to_string().contains("cannot read the plugin folder"), "{error}");
+}
+
+#[test]
+fn what_is_there_at_the_start_serves_in_the_order_of_file_names() {
+    let folder = Folder::open(&[
+        ("20-b.wasm", &filter("b", "1.0.0")),
+        ("10-a.wasm", &filter("a", "1.0.0")),
+        ("broken.wasm", b"text"),
+        (".hidden.wasm", b"text"),
+        ("notes.txt", b"text"),
+    ]);
+    assert_eq!(folder.names(), ["a@1.0.0", "b@1.0.0"]);
+    let files: Vec<_> =
+        folder.registry.status().into_iter().map(|status| (status.file, status.state)).collect();
+    assert_eq!(
+        files,
+        [
+            ("10-a.wasm".to_owned(), PluginState::Active),
+            ("20-b.wasm".to_owned(), PluginState::Active),
+            ("broken.wasm".to_owned(), PluginState::Refused),
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_dropped_in_replaced_and_removed_takes_effect_within_a_second() {
+    let folder = Folder::open(&[]);
+    folder.write("a.wasm", filter("a", "1.0.0"));
+    let came = folder.serves(&["a@1.0.0"]);
+    folder.write("a.wasm", filter("a", "1.1.0"));
+    let changed = folder.serves(&["a@1.1.0"]);
+    assert_eq!(folder.registry.generation(), 2);
+    folder.remove("a.wasm");
+    let went = folder.serves(&[]);
+    assert!(folder.registry.status().is_empty());
+    for took in [came, changed, went] {
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_moved_into_place_serves() {
+    let folder = Folder::open(&[]);
+    folder.write("a.wasm.part", filter("a", "1.0.0"));
+    fs::rename(folder.path.join("a.wasm.part"), folder.path.join("a.wasm")).unwrap();
+    folder.serves(&["a@1.0.0"]);
+}
+
+#[test]
+fn a_bad_version_leaves_the_old_one_serving_and_says_why() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0"))]);
+    let chain = folder.registry.chain();
+    let bad = Guest::new("filter", "unreachable").named("a", "2.0.0").wasm();
+    for (bytes, why) in [(bad, "trial"), (b"text".to_vec(), "text"), (Vec::new(), "empty")] {
+        folder.write("a.wasm", bytes);
+        eventually("it is refused", || {
+            folder.status("a.wasm").refusal.is_some_and(|refusal| refusal.contains(why))
+        });
+        let status = folder.status("a.wasm");
+        assert_eq!(status.state, PluginState::Refused);
+        assert!(status.serving);
+        assert_eq!(status.version.as_deref(), Some("1.0.0"));
+        assert!(Arc::ptr_eq(&chain, &folder.registry.chain()));
+    }
+    folder.write("a.wasm", filter("a", "1.0.0"));
+    folder.state("a.wasm", PluginState::Active);
+    assert!(Arc::ptr_eq(&chain, &folder.registry.chain()), "the same bytes are the same plugin, still warm");
+    folder.write("a.wasm", filter("a", "3.0.0"));
+    folder.serves(&["a@3.0.0"]);
+}
+
+#[test]
+fn a_new_bad_file_is_listed_and_the_others_serve() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0"))]);
+    folder.write("b.wasm", "not wasm");
+    folder.state("b.wasm", PluginState::Refused);
+    let status = folder.status("b.wasm");
+    assert_eq!((status.name.as_str(), status.serving, status.version), ("b", false, None));
+    assert_eq!(folder.names(), ["a@1.0.0"]);
+    folder.remove("b.wasm");
+    eventually("it is not listed any more", || folder.registry.status().len() == 1);
+}
+
+#[test]
+fn a_change_of_the_manifest_reloads_that_plugin_alone() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0")), ("b.wasm", &filter("b", "1.0.0"))]);
+    let (before, id) = (folder.registry.chain(), folder.registry.chain().id().to_owned());
+    folder.write("a.toml", "on_error = \"pass\"");
+    eventually("the chain is another", || folder.registry.chain().id() != id);
+    let after = folder.registry.chain();
+    assert!(!Arc::ptr_eq(&before.plugins()[0], &after.plugins()[0]));
+    assert!(Arc::ptr_eq(&before.plugins()[1], &after.plugins()[1]), "the other one stays warm");
+    assert!(matches!(after.ingest(logs(&["X"]))[0], Ingested::Failed { .. }), "b still rejects");
+    folder.write("a.toml", "on_error = \"explode\"");
+    folder.state("a.wasm", PluginState::Refused);
+    assert_eq!(folder.names(), ["a@1.0.0", "b@1.0.0"]);
+    folder.remove("a.toml");
+    folder.state("a.wasm", PluginState::Active);
+    eventually("the chain is the first again", || folder.registry.chain().id() == id);
+}
+
+#[test]
+fn off_and_shadow() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0")), ("a.toml", b"mode = \"off\"")]);
+    assert!(folder.names().is_empty());
+    assert_eq!((folder.status("a.wasm").state, folder.status("a.wasm").mode), (PluginState::Off, Mode::Off));
+    folder.write("a.toml", "mode = \"shadow\"");
+    folder.state("a.wasm", PluginState::Shadow);
+    let chain = folder.registry.chain();
+    assert!(matches!(chain.ingest(logs(&["X"]))[0], Ingested::Accepted(_)));
+    eventually("its failure is counted", || folder.status("a.wasm").errors == 1);
+    folder.write("a.toml", "mode = \"off\"");
+    folder.serves(&[]);
+}
+
+#[test]
+fn a_touched_file_is_not_loaded_again() {
+    let wasm = filter("a", "1.0.0");
+    let folder = Folder::open(&[("a.wasm", &wasm)]);
+    let chain = folder.registry.chain();
+    folder.write("a.wasm", &wasm);
+    std::thread::sleep(Duration::from_millis(400));
+    assert!(Arc::ptr_eq(&chain, &folder.registry.chain()));
+    assert_eq!(folder.registry.generation(), 1);
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_waited_for() {
+    let settings = RegistrySettings { settle: Duration::from_millis(300), ..RegistrySettings::default() };
+    let folder = Folder::open_with(&[], settings);
+    let wasm = filter("a", "1.0.0");
+    for part in 1..=8 {
+        folder.write("a.wasm", &wasm[..wasm.len() * part / 8]);
+        std::thread::sleep(Duration::from_millis(40));
+        assert!(folder.registry.status().is_empty(), "it was read too early");
+    }
+    folder.serves(&["a@1.0.0"]);
+}
+
+#[test]
+fn a_folder_that_is_removed_changes_nothing_until_it_is_back() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0"))]);
+    let aside = folder.path.with_extension("old");
+    fs::rename(&folder.path, &aside).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(folder.names(), ["a@1.0.0"]);
+    fs::create_dir(&folder.path).unwrap();
+    folder.serves(&[]);
+    folder.write("b.wasm", filter("b", "1.0.0"));
+    folder.serves(&["b@1.0.0"]);
+    fs::remove_dir_all(&folder.path).unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    fs::create_dir(&folder.path).unwrap();
+    folder.write("c.wasm", filter("c", "1.0.0"));
+    folder.serves(&["c@1.0.0"]);
+    // And events come again, not only the poll of a missing folder.
+    std::thread::sleep(Duration::from_millis(400));
+    folder.write("c.wasm", filter("c", "2.0.0"));
+    folder.serves(&["c@2.0.0"]);
+}
+
+#[test]
+fn with_a_poll_interval_changes_are_seen_too() {
+    let settings = RegistrySettings { poll: Some(Duration::from_millis(50)), ..RegistrySettings::default() };
+    let folder = Folder::open_with(&[], settings);
+    folder.write("a.wasm", filter("a", "1.0.0"));
+    folder.serves(&["a@1.0.0"]);
+}
+
+#[test]
+fn a_request_keeps_its_chain_while_the_folder_changes_under_it() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0"))]);
+    let chain = folder.registry.chain();
+    let id = chain.id().to_owned();
+    folder.remove("a.wasm");
+    folder.serves(&[]);
+    assert_eq!(chain.id(), id);
+    assert!(matches!(chain.ingest(logs(&["fine"]))[0], Ingested::Accepted(_)));
+}
+
+#[test]
+fn the_id_is_the_same_in_every_process_with_the_same_folder() {
+    let (one, other) = (filter("a", "1.0.0"), filter("b", "1.0.0"));
+    let files: [(&str, &[u8]); 2] = [("a.wasm", &one), ("b.wasm", &other)];
+    let (here, there) = (Folder::open(&files), Folder::open(&files));
+    assert_eq!(here.registry.chain().id(), there.registry.chain().id());
+    assert_ne!(here.registry.chain().id(), Chain::empty().id());
+}
+
+#[test]
+fn logs_flow_while_plugins_come_and_go() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0"))]);
+    let registry = &folder.registry;
+    std::thread::scope(|scope| {
+        let done = &std::sync::atomic::AtomicBool::new(false);
+        for _ in 0..3 {
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let results = registry.chain().ingest(logs(&["one", "two"]));
+                    assert!(
+                        results.iter().all(|result| matches!(result, Ingested::Accepted(_))),
+                        "{results:?}"
+                    );
+                }
+            });
+        }
+        for version in ["1.0.1", "1.0.2", "1.0.3"] {
+            folder.write("a.wasm", filter("a", version));
+            folder.serves(&[&format!("a@{version}")]);
+            folder.write("a.wasm", b"text");
+            folder.state("a.wasm", PluginState::Refused);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn counts_are_shown() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0"))]);
+    assert_eq!(folder.status("a.wasm").calls, 0, "the trial does not count");
+    let chain = folder.registry.chain();
+    let _ = chain.ingest(logs(&["one", "two"]));
+    let _ = chain.ingest(logs(&["X"]));
+    let status = folder.status("a.wasm");
+    assert_eq!((status.calls, status.logs, status.errors), (2, 3, 1));
+    assert!(status.mean_us > 0.0 && status.p99_us > 0.0 && status.log_mean_us > 0.0);
+    assert!(status.last_error.unwrap().contains("unreachable"));
+    assert!(
+        serde_json::to_value(folder.status("a.wasm")).unwrap()["stages"] == serde_json::json!(["filter"])
+    );
+}
+
+#[test]
+fn a_registry_that_nobody_holds_stops_watching() {
+    let folder = TempDir::new().unwrap();
+    let runtime = Runtime::new(settings()).unwrap();
+    let registry = Registry::open(runtime, folder.path().to_owned(), RegistrySettings::default()).unwrap();
+    let chain = registry.chain();
+    let (clone, weak) = (registry.clone(), Arc::downgrade(&chain));
+    drop((registry, chain));
+    assert_eq!(clone.chain().id(), "none");
+    drop(clone);
+    eventually("the thread let go of the chain", || weak.upgrade().is_none());
+}
