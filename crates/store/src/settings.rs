@@ -54,11 +54,18 @@ impl fmt::Debug for StoreSettings {
 
 /// `url` without what may be secret: the password, and the parameters (which may hold one).
 pub(crate) fn shown(url: &str) -> String {
-    let (base, parameters) = url.split_once('?').map_or((url, ""), |(base, _)| (base, "?…"));
-    let Some((scheme, rest)) = base.split_once("://") else { return format!("{base}{parameters}") };
-    let Some((user, host)) = rest.rsplit_once('@') else { return format!("{scheme}://{rest}{parameters}") };
-    let user = user.split_once(':').map_or(user, |(user, _)| user);
-    format!("{scheme}://{user}:…@{host}{parameters}")
+    let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let ellipsis = if url.contains('?') { "?…" } else { "" };
+    let Some((scheme, rest)) = base.split_once("://") else { return format!("{base}{ellipsis}") };
+    match rest.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split_once(':').map_or(user, |(user, _)| user);
+            format!("{scheme}://{user}:…@{host}{ellipsis}")
+        }
+        // A password with a question mark in it, or a parameter with an @: not to be told apart.
+        None if parameters.contains('@') => format!("{scheme}://…"),
+        None => format!("{scheme}://{rest}{ellipsis}"),
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +78,7 @@ mod tests {
             ("postgres://me:p:w@db:5432/logs", "postgres://me:…@db:5432/logs"),
             ("postgres://me:p@w@db/logs?password=pw", "postgres://me:…@db/logs?…"),
             ("postgres://db/logs?password=pw&sslmode=disable", "postgres://db/logs?…"),
+            ("postgres://me:pw?pw@db/logs", "postgres://…"),
             ("postgres://db/logs", "postgres://db/logs"),
             ("sqlite:data/logs.db", "sqlite:data/logs.db"),
         ] {

@@ -13,9 +13,10 @@ mod suite;
 use std::time::{Duration, Instant};
 
 use sawpit_model::RawObject;
-use sawpit_store::{CommitError, OpenError, Outcome, Store, StoreError, StoreSettings};
+use sawpit_store::{Batch, CommitError, OpenError, Outcome, Store, StoreError, StoreSettings};
 use sawpit_testkit::Postgres;
 use suite::kit::*;
+use tokio::task::JoinHandle;
 
 #[test]
 fn contract() {
@@ -26,7 +27,9 @@ fn contract() {
     suite::run("partitions", || partitions(&server));
     suite::run("rows in the default partition move", || rows_in_the_default_partition_move(&server));
     suite::run("partitions under load", || partitions_under_load(&server));
-    suite::run("a fence waits", || a_fence_waits(&server));
+    suite::run("a fence waits", || a_fence_waits_for_commits_in_flight(&server));
+    suite::run("unknown outcome", || an_unknown_outcome_is_resolved_by_the_next_try(&server));
+    suite::run("terminated commit", || a_terminated_commit_is_unknown(&server));
     suite::run("synchronous commit", || synchronous_commit(&server));
     suite::run("statement timeout", || statement_timeout(&server));
     suite::run("pool limit", || pool_limit(&server));
@@ -71,7 +74,7 @@ fn random_text(len: usize) -> String {
 async fn partitions(server: &Postgres) {
     let url = server.create_database("partitions");
     let store = open(&url).await;
-    let made = "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY 1) FROM pg_inherits \
+    let made = "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits \
                 WHERE inhparent = 'logs'::regclass";
     let days = "logs_20261122 logs_20261123 logs_20261124 logs_20261125 logs_20261126 logs_default";
     assert_eq!(server.query("partitions", made), days);
@@ -135,7 +138,7 @@ async fn partitions_under_load(server: &Postgres) {
     assert_eq!(messages(&store, "d").await.len(), 120);
 }
 
-async fn commit_patiently(store: &Store, lease: &sawpit_store::Lease, batch: &sawpit_store::Batch) {
+async fn commit_patiently(store: &Store, lease: &sawpit_store::Lease, batch: &Batch) {
     loop {
         match store.commit(lease, batch).await {
             Ok(()) => return,
@@ -145,37 +148,74 @@ async fn commit_patiently(store: &Store, lease: &sawpit_store::Lease, batch: &sa
     }
 }
 
-/// A commit that already holds its lease, and is held up behind it, is waited for by the fence.
-async fn a_fence_waits(server: &Postgres) {
-    let store = open(&server.create_database("fence")).await;
+/// Makes each commit in `database` take a second, in which it holds its lease.
+fn slow_commits(server: &Postgres, database: &str) {
+    let sql = "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS \
+               $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$; \
+               CREATE TRIGGER dawdle AFTER INSERT ON ledger FOR EACH STATEMENT EXECUTE FUNCTION dawdle()";
+    server.query(database, sql);
+}
+
+/// Starts to commit in the background, and returns once the server is at it.
+async fn commit_in_flight(
+    server: &Postgres,
+    database: &str,
+    store: &Store,
+    batch: &Batch,
+) -> JoinHandle<Result<(), CommitError>> {
     let lease = store.lease("w").await.unwrap();
-    store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
-    // Someone locks the table for a second: the commit takes its lease and waits for the table.
-    let blocker = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            server.query(
-                "fence",
-                "BEGIN; LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1); COMMIT",
-            )
-        });
-        std::thread::sleep(Duration::from_millis(300));
-        let runtime = tokio::runtime::Handle::current();
-        let (held_up, fencer) = (store.clone(), store.clone());
-        let commit = runtime.spawn(async move { held_up.commit(&lease, &batch_of("d", &[id(1, 0)])).await });
-        std::thread::sleep(Duration::from_millis(200));
-        let fence = runtime.spawn(async move { fencer.fence(&["w".to_owned()]).await });
-        (commit, fence)
-    });
-    let (commit, fence) = blocker;
-    let (commit, fence) = (commit.await.unwrap(), fence.await.unwrap());
-    fence.unwrap();
-    let known = store.committed(&[id(1, 0)]).await.unwrap();
-    // Whichever took the row first, the two agree.
-    match commit {
-        Ok(()) => assert_eq!(known.len(), 1),
-        Err(CommitError::Fenced) => assert!(known.is_empty()),
-        Err(other) => panic!("{other}"),
+    let (store, batch) = (store.clone(), batch.clone());
+    let commit = tokio::spawn(async move { store.commit(&lease, &batch).await });
+    let ask = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event = 'PgSleep'"
+    );
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.query("postgres", &ask) != "1" {
+        assert!(Instant::now() < deadline && !commit.is_finished());
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    commit
+}
+
+async fn a_fence_waits_for_commits_in_flight(server: &Postgres) {
+    let store = open(&server.create_database("fence")).await;
+    slow_commits(server, "fence");
+    let commit = commit_in_flight(server, "fence", &store, &batch_of("d", &[id(0, 0)])).await;
+    assert!(store.committed(&[id(0, 0)]).await.unwrap().is_empty());
+    store.fence(&["w".to_owned()]).await.unwrap();
+    assert_eq!(store.committed(&[id(0, 0)]).await.unwrap().len(), 1);
+    assert_eq!(commit.await.unwrap(), Ok(()));
+}
+
+/// The caller went away while the server was at it, and tries again: the second try waits for the first.
+async fn an_unknown_outcome_is_resolved_by_the_next_try(server: &Postgres) {
+    let store = open(&server.create_database("unknown")).await;
+    slow_commits(server, "unknown");
+    let batch = batch_of("d", &[id(0, 0), id(0, 1)]);
+    let commit = commit_in_flight(server, "unknown", &store, &batch).await;
+    commit.abort();
+    assert!(commit.await.unwrap_err().is_cancelled());
+    let lease = store.lease("other").await.unwrap();
+    assert_eq!(store.commit(&lease, &batch).await, Ok(()));
+    assert_eq!(messages(&store, "d").await.len(), 2);
+}
+
+async fn a_terminated_commit_is_unknown(server: &Postgres) {
+    let store = open(&server.create_database("terminated")).await;
+    slow_commits(server, "terminated");
+    let batch = batch_of("d", &[id(0, 0)]);
+    let commit = commit_in_flight(server, "terminated", &store, &batch).await;
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = 'terminated' AND wait_event = 'PgSleep'";
+    assert_eq!(server.query("postgres", end), "1");
+    let Err(CommitError::Unavailable { outcome, .. }) = commit.await.unwrap() else {
+        panic!("not unavailable")
+    };
+    assert_eq!(outcome, Outcome::Unknown);
+    let lease = store.lease("w").await.unwrap();
+    assert!(store.committed(&batch.ids).await.unwrap().is_empty());
+    assert_eq!(store.commit(&lease, &batch).await, Ok(()));
+    assert_eq!(messages(&store, "d").await.len(), 1);
 }
 
 async fn synchronous_commit(server: &Postgres) {
@@ -248,12 +288,9 @@ async fn pool_limit(server: &Postgres) {
 async fn no_password_in_errors(server: &Postgres) {
     let refused = format!("postgres://postgres:s3cret@127.0.0.1:{}/no_such_database", server.port());
     let closed = format!("postgres://me:s3cret@127.0.0.1:{}/db", sawpit_testkit::free_port());
-    for url in [
-        &refused,
-        &closed,
-        "postgres://me:s3cret@host:port/db",
-        "postgres://me:s3/cret@h:s3cret/?port=s3cret",
-    ] {
+    for url in
+        [&refused, &closed, "postgres://me:s3cret@host:port/db", "postgres://me:s3/cret@h/?port=s3cret"]
+    {
         let settings = settings(url);
         assert!(!format!("{settings:?}").contains("s3"), "{settings:?}");
         let error = Store::open(settings, now()).await.unwrap_err();

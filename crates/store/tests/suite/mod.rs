@@ -6,13 +6,15 @@ mod rows;
 mod start;
 
 use std::panic::AssertUnwindSafe;
+use std::time::Instant;
 
 /// Runs `case`, and says which it was when it fails.
 pub fn run<F: Future<Output = ()>>(name: &str, case: impl FnOnce() -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    println!("case {name}");
+    let started = Instant::now();
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(case())));
     runtime.shutdown_background();
+    println!("case {name}: {:.1?}", started.elapsed());
     if let Err(panic) = result {
         eprintln!("failed: case {name}");
         std::panic::resume_unwind(panic);
