@@ -60,7 +60,10 @@ fn calls_one_by_one_after_a_failure_have_a_limit_together() {
     let started = Instant::now();
     let results = chain.ingest(logs(&["X"; 200]));
     assert!(started.elapsed() < Duration::from_secs(3));
-    assert!(matches!(&results[199], Ingested::Failed { error, .. } if error.contains("not tried alone")), "{results:?}");
+    assert!(
+        matches!(&results[199], Ingested::Failed { error, .. } if error.contains("not tried alone")),
+        "{results:?}"
+    );
 }
 
 #[test]
@@ -84,8 +87,12 @@ fn an_instance_that_starts_above_the_limit_is_refused() {
 
 #[test]
 fn a_trap_shows_the_last_words_without_a_grant_and_the_trace() {
-    let mut guest = Guest::new("filter", on_letter('X', "(call $log (i32.const 4) (i32.const 300) (i32.const 25)) (call $deep)"));
-    guest.imports = r#"(import "sawpit:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32)))"#.to_owned();
+    let mut guest = Guest::new(
+        "filter",
+        on_letter('X', "(call $log (i32.const 4) (i32.const 300) (i32.const 25)) (call $deep)"),
+    );
+    guest.imports =
+        r#"(import "sawpit:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32)))"#.to_owned();
     guest.items = r#"(data (i32.const 300) "panicked at a.rs:1: boom!") (func $deep unreachable)"#.to_owned();
     let error = culprit_fails(&guest, "");
     assert!(error.starts_with("panicked at a.rs:1: boom!"), "{error}");
@@ -98,7 +105,10 @@ fn an_instance_is_new_after_a_trap() {
     // It would trap again if the flag that the first trap left were still there.
     let mut guest = Guest::new(
         "filter",
-        format!("(if (global.get $broken) (then unreachable)) {}", on_letter('X', "(global.set $broken (i32.const 1)) unreachable")),
+        format!(
+            "(if (global.get $broken) (then unreachable)) {}",
+            on_letter('X', "(global.set $broken (i32.const 1)) unreachable")
+        ),
     );
     guest.items = "(global $broken (mut i32) (i32.const 0))".to_owned();
     let chain = chain(&guest, "");
@@ -111,7 +121,9 @@ fn an_instance_is_replaced_after_its_calls_and_not_before() {
     // Drops (verdict 1 for one log) from the fourth call on; the trial is the first.
     let body = format!(
         "(if (i32.and (i32.ge_u (global.get $calls) (i32.const 4)) (i32.eq (i32.load (local.get $logs)) (i32.const 1))) (then (i32.store8 (i32.const 2048) (i32.const 1)) {} {})) {}",
-        put(0, 2048), put(4, 1), answer()
+        put(0, 2048),
+        put(4, 1),
+        answer()
     );
     let guest = Guest::new("filter", body);
     for (instance_calls, dropped) in [(3, false), (100, true)] {
@@ -127,7 +139,8 @@ fn an_instance_is_replaced_after_its_calls_and_not_before() {
 #[test]
 fn an_instance_that_holds_much_memory_is_replaced() {
     // Grows by 1 MiB a call, and fails when it cannot: within 8 MiB that is after 7 calls.
-    let body = format!("(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) {}", answer());
+    let body =
+        format!("(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) {}", answer());
     let chain = chain(&Guest::new("filter", body), "memory_mib = 8");
     for _ in 0..50 {
         let result = chain.ingest(logs(&["x"]));
@@ -141,7 +154,14 @@ fn answers_that_break_the_contract_are_errors() {
     let cases = [
         (put(0, 2048) + &put(4, 3), "verdicts has 3 entries, wanted"),
         // Ends go backwards for four rows: 5, 3.
-        (put(8, 2048) + &put(12, 8) + &put(16, 3000) + &put(20, 1) + "(i32.store (i32.const 3000) (i32.const 9))", "reasons"),
+        (
+            put(8, 2048)
+                + &put(12, 8)
+                + &put(16, 3000)
+                + &put(20, 1)
+                + "(i32.store (i32.const 3000) (i32.const 9))",
+            "reasons",
+        ),
         // A row error out of range.
         (put(24, 3000) + &put(28, 1) + "(i32.store (i32.const 3000) (i32.const 77))", "errors names row 77"),
         // A list outside of the memory.
@@ -158,7 +178,13 @@ fn answers_that_break_the_contract_are_errors() {
 #[test]
 fn patches_that_are_not_utf8_or_not_objects_are_errors() {
     let patch = |bytes: &str| {
-        let text = format!("(i32.store (i32.const 3000) (i32.const 4)) {} {} {} {}", put(0, 2048), put(4, 4), put(8, 3000), put(12, 1));
+        let text = format!(
+            "(i32.store (i32.const 3000) (i32.const 4)) {} {} {} {}",
+            put(0, 2048),
+            put(4, 4),
+            put(8, 3000),
+            put(12, 1)
+        );
         let mut guest = Guest::new("enrich", on_letter('X', &text));
         guest.items = format!("(data (i32.const 2048) \"{bytes}\")");
         guest
@@ -166,10 +192,13 @@ fn patches_that_are_not_utf8_or_not_objects_are_errors() {
     for (bytes, message) in [
         (r"\ff\fe\00\00", "row 0 of set is not UTF-8"),
         ("[1] ", "bad answer: set of row 0"),
-        ("{\22a\22", "bad answer: set of row 0"),
+        (r"{\22a\22", "bad answer: set of row 0"),
     ] {
         let results = chain(&patch(bytes), "").ingest(logs(&["X"]));
-        assert!(matches!(&results[0], Ingested::Failed { error, .. } if error.contains(message)), "{results:?}");
+        assert!(
+            matches!(&results[0], Ingested::Failed { error, .. } if error.contains(message)),
+            "{results:?}"
+        );
     }
     let results = chain(&patch("{}  "), "").ingest(logs(&["X"]));
     assert!(matches!(&results[0], Ingested::Accepted(_)), "{results:?}");
@@ -202,7 +231,8 @@ fn a_shadow_is_called_and_changes_nothing() {
     assert!(matches!(&refused[0], Ingested::Rejected { .. }), "{refused:?}");
     let shadow = chain(&guest, "mode = \"shadow\"").ingest(logs(&["R"]));
     assert!(matches!(&shadow[0], Ingested::Accepted(_)), "{shadow:?}");
-    let failing = chain(&Guest::new("filter", on_letter('X', TRAP)), "mode = \"shadow\"").ingest(logs(&["X"]));
+    let failing =
+        chain(&Guest::new("filter", on_letter('X', TRAP)), "mode = \"shadow\"").ingest(logs(&["X"]));
     assert!(matches!(&failing[0], Ingested::Accepted(_)), "{failing:?}");
 }
 
