@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_no_log_is_buried_at_once_with_the_cause() {
-        let corrupt = Corrupt { raw: "x".to_owned(), why: "no field message".to_owned() };
+        let corrupt = Corrupt { fields: Vec::new(), why: "no field message".to_owned() };
         let reason = "not a log: no field message".to_owned();
         assert_eq!(verdict(false, Some(&corrupt), 1, 10), Verdict::Bury(reason));
     }

@@ -27,6 +27,20 @@ async fn every_log_is_stored_once_and_leaves_the_queue() {
     assert!(page.rows[0].chain.starts_with("host-chain"), "{:?}", page.rows[0]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_marks_the_cached_answers_of_its_devices_as_stale() {
+    let folder = TempDir::new().unwrap();
+    let world = open(folder.path()).await;
+    let ids = world.append(3, &["{}"]).await;
+    assert_eq!(world.cache.get("cache:gen:device-1").await, None);
+    let worker = world.worker("w1");
+    world.emptied().await;
+    worker.drain().await;
+    let mark = world.cache.get("cache:gen:device-1").await.unwrap();
+    assert_eq!(mark, ids[1].to_string().as_bytes());
+    assert_eq!(world.cache.get("cache:gen:device-6").await, None);
+}
+
 fn query() -> DeviceQuery {
     DeviceQuery {
         device_id: String::new(),

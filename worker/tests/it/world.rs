@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
-use sawpit_queue::{Queue, QueueSettings};
+use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
 use sawpit_service::{Clock, Shutdown};
 use sawpit_store::{Store, StoreSettings};
 use sawpit_worker::{WorkerError, WorkerParts, WorkerSettings, run};
@@ -22,6 +22,7 @@ pub const IDLE: Duration = Duration::from_millis(300);
 pub struct World {
     pub queue: Queue,
     pub store: Store,
+    pub cache: Cache,
     registry: Registry,
 }
 
@@ -44,7 +45,8 @@ impl World {
         let queue = patient(async || Queue::open(settings.clone(), clock()).await.ok()).await;
         let settings = StoreSettings { url: store.to_owned(), ..StoreSettings::default() };
         let store = Store::open(settings, Clock::system().now()).await.unwrap();
-        Self { queue, store, registry: registry(folder.join("plugins")) }
+        let cache = Cache::open("memory:", CacheSettings::default()).await.unwrap();
+        Self { queue, store, cache, registry: registry(folder.join("plugins")) }
     }
 
     /// Appends so many logs of a device, with these `log_data` in turn.
@@ -70,7 +72,7 @@ impl World {
             queue: self.queue.clone(),
             store: self.store.clone(),
             registry: self.registry.clone(),
-            cache: None,
+            cache: Some(self.cache.clone()),
             clock: Clock::system(),
             settings,
         };
