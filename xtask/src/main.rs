@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its user")]
 
 mod app;
+mod bench;
 mod ci;
 mod cmd;
 mod guests;
@@ -27,10 +28,11 @@ struct Command {
     run: fn(&[String]) -> Outcome<()>,
 }
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 6] = [
     Command { name: "run", help: app::HELP, run: app::run },
     Command { name: "test", help: test::HELP, run: test::run },
     Command { name: "plugins", help: guests::HELP, run: guests::run },
+    Command { name: "bench", help: bench::HELP, run: bench::run },
     Command { name: "lint", help: lint::HELP, run: lint::run },
     Command { name: "ci", help: ci::HELP, run: ci::run },
 ];

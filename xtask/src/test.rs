@@ -41,7 +41,8 @@ fn selects_packages(args: &[String]) -> bool {
     cargos.any(|arg| ["-p", "--package", "--workspace"].iter().any(|flag| arg.starts_with(flag)))
 }
 
-fn install_servers() -> Outcome<()> {
+/// Redis, nginx and PostgreSQL, where they are missing.
+pub fn install_servers() -> Outcome<()> {
     let mut missing = Vec::new();
     missing.extend((!cmd::exists("redis-server")).then_some("redis-server"));
     missing.extend((!cmd::exists("nginx")).then_some("nginx"));

@@ -72,8 +72,11 @@ impl Report {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.put_off.fetch_add(u64::from(answers.put_off), Ordering::Relaxed);
         let mut collected = self.lock();
-        // A latency over the histogram's range would be hours; the highest value stands for it.
-        collected.latency.saturating_record(latency.as_micros().try_into().unwrap_or(u64::MAX));
+        let micros = latency.as_micros().try_into().unwrap_or(u64::MAX);
+        // The histogram grows as it must; only one that is too large for the memory refuses a value.
+        if collected.latency.record(micros).is_err() {
+            collected.latency.saturating_record(micros);
+        }
         for (device_id, answer) in body.device_ids.iter().zip(answers.logs) {
             self.count(&mut collected, device_id, answer);
         }

@@ -127,7 +127,11 @@ mod tests {
     const PRINTED: &str = "  Latency Distribution\n     50%    1.00ms\n     99%    3.20ms\n  10 requests in 1.00s, 1MB read\nRequests/sec:  12345.67\n";
 
     fn batch() -> Load {
-        Load { address: ([127, 0, 0, 1], 1).into(), shape: Shape::Batch(100), duration: Duration::from_secs(1) }
+        Load {
+            address: ([127, 0, 0, 1], 1).into(),
+            shape: Shape::Batch(100),
+            duration: Duration::from_secs(1),
+        }
     }
 
     #[test]

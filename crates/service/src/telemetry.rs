@@ -2,6 +2,7 @@
 //!
 //! Standard error only: standard output belongs to a command's result.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -111,7 +112,9 @@ pub enum TelemetryError {
 /// When another subscriber was installed before.
 pub fn init_logging(settings: &TelemetrySettings) -> Result<(), TelemetryError> {
     let filter = EnvFilter::new(&settings.filter.0);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for a person at a terminal, not for a file.
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
         LogFormat::Pretty => registry.with(lines.pretty()).try_init()?,
