@@ -277,8 +277,8 @@ fn the_id_is_the_same_in_every_process_with_the_same_folder() {
 fn logs_flow_while_plugins_come_and_go() {
     let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0"))]);
     let registry = &folder.registry;
+    let done = &std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let done = &std::sync::atomic::AtomicBool::new(false);
         for _ in 0..3 {
             scope.spawn(move || {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {

@@ -32,7 +32,7 @@ fn changed() -> String {
 /// A transformer that does this to a batch with an X, and nothing to others.
 fn guest(changes: &[String]) -> Guest {
     let mut guest = Guest::new("transform", on_letter('X', &(changed() + &changes.concat())));
-    guest.items = r#"(data (i32.const 300) "reason") (data (i32.const 320) "new text") (data (i32.const 340) "{\"b\":2}")
+    guest.items = r#"(data (i32.const 300) "reason") (data (i32.const 320) "NEW text") (data (i32.const 340) "{\"b\":2}")
         (data (i32.const 360) "[1,2]")"#
         .to_owned();
     guest
@@ -76,7 +76,7 @@ fn split_merge_drop_and_edit() {
         ],
         &["X", "b", "c", "d"],
     );
-    assert_eq!(shape(&result), as_shape(&[("X", &[0]), ("new text", &[0]), ("b", &[1, 2])]), "{result:?}");
+    assert_eq!(shape(&result), as_shape(&[("X", &[0]), ("NEW text", &[0]), ("b", &[1, 2])]), "{result:?}");
     assert_eq!(result.outputs[1].log.log_level, sawpit_model::Level::Critical);
     assert_eq!(result.outputs[0].log.log_level, sawpit_model::Level::Info);
     assert_eq!(result.outputs[2].log.log_data.get("b"), Some("2"));
@@ -185,7 +185,7 @@ fn a_failed_part_takes_the_other_parts_and_their_sources_with_it() {
         list(MESSAGES + 8, 320, 8, &[]),
         list(MESSAGES + 16, 3500, 1, &[8]),
     ]);
-    let fails = Guest::new("transform", on_letter('w', TRAP));
+    let fails = Guest::new("transform", on_letter('W', TRAP));
     let plugins = [split, fails].map(|guest| load_with(&runtime, &guest.wasm(), "").unwrap());
     let result = Chain::new(plugins.to_vec()).transform(logs(&["X", "b"]));
     assert!(result.outputs.is_empty(), "{result:?}");
