@@ -21,7 +21,8 @@ pub const SETTINGS: &[SettingSpec] = &[
         "FILTER",
         "What to log: a level, or levels by module as in info,sawpit_queue=debug",
     )
-    .default("info"),
+    // The database driver tells at info what is of use only to its authors.
+    .default("info,sqlx=warn"),
     SettingSpec::new("log-format", "FORMAT", "How to log: pretty, compact or json").default("compact"),
 ];
 
@@ -91,7 +92,7 @@ impl TelemetrySettings {
 
 impl Default for TelemetrySettings {
     fn default() -> Self {
-        Self { filter: LogFilter("info".to_owned()), format: LogFormat::default() }
+        Self { filter: LogFilter("info,sqlx=warn".to_owned()), format: LogFormat::default() }
     }
 }
 
