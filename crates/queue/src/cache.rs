@@ -63,7 +63,13 @@ impl Expiry<String, Kept> for ByValue {
         Some(kept.ttl)
     }
 
-    fn expire_after_update(&self, _: &String, kept: &Kept, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &String,
+        kept: &Kept,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Some(kept.ttl)
     }
 }
@@ -86,10 +92,14 @@ impl Cache {
             .set_number_of_retries(0)
             .set_connection_timeout(Some(settings.timeout))
             .set_response_timeout(Some(settings.timeout));
-        let connection =
-            ConnectionManager::new_lazy_with_config(client, config).map_err(|error| bad(error.to_string()))?;
-        let remote =
-            Remote { connection, timeout: settings.timeout, opened: Instant::now(), warn_at: AtomicI64::new(0) };
+        let connection = ConnectionManager::new_lazy_with_config(client, config)
+            .map_err(|error| bad(error.to_string()))?;
+        let remote = Remote {
+            connection,
+            timeout: settings.timeout,
+            opened: Instant::now(),
+            warn_at: AtomicI64::new(0),
+        };
         Ok(Self(Kind::Redis(Arc::new(remote))))
     }
 
@@ -103,7 +113,8 @@ impl Cache {
         match &self.0 {
             Kind::Redis(remote) => {
                 let mut command = redis::cmd("MGET");
-                let found = remote.ask(async |connection| command.arg(keys).query_async(connection).await).await;
+                let found =
+                    remote.ask(async |connection| command.arg(keys).query_async(connection).await).await;
                 let found: Vec<Option<Vec<u8>>> = found.unwrap_or_default();
                 let mut found: Vec<_> = found.into_iter().map(|value| value.map(Bytes::from)).collect();
                 found.resize(keys.len(), None);
@@ -156,7 +167,9 @@ impl std::fmt::Debug for Cache {
 fn memory(capacity_bytes: u64) -> moka::future::Cache<String, Kept> {
     moka::future::Cache::builder()
         .max_capacity(capacity_bytes)
-        .weigher(|key: &String, kept: &Kept| u32::try_from(key.len() + kept.value.len() + 64).unwrap_or(u32::MAX))
+        .weigher(|key: &String, kept: &Kept| {
+            u32::try_from(key.len() + kept.value.len() + 64).unwrap_or(u32::MAX)
+        })
         .expire_after(ByValue)
         .build()
 }

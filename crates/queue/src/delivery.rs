@@ -66,7 +66,9 @@ impl Delivery {
     /// The fields to keep when it is buried.
     pub(crate) fn fields(&self) -> Vec<(String, String)> {
         match &self.body {
-            Ok(entry) => entry.to_fields().map(|(name, value)| (name.to_owned(), value.into_owned())).collect(),
+            Ok(entry) => {
+                entry.to_fields().map(|(name, value)| (name.to_owned(), value.into_owned())).collect()
+            }
             Err(corrupt) => corrupt.fields.clone(),
         }
     }

@@ -27,7 +27,9 @@ pub enum OpenError {
         path: String,
     },
     /// The embedded queue's file cannot be used. Nothing was changed in it.
-    #[error("cannot open the queue {path}: {cause}; nothing was overwritten: restore the file or move it away")]
+    #[error(
+        "cannot open the queue {path}: {cause}; nothing was overwritten: restore the file or move it away"
+    )]
     File {
         /// The file.
         path: String,

@@ -8,7 +8,8 @@ use sawpit_model::{Entry, MessageId};
 use crate::embedded::{self, Embedded};
 use crate::redis::{self, Redis};
 use crate::{
-    AppendError, Clock, DeadLetter, DeadReason, Delivery, OpenError, QueueError, QueueSettings, ReadError, Reclaimed,
+    AppendError, Clock, DeadLetter, DeadReason, Delivery, OpenError, QueueError, QueueSettings, ReadError,
+    Reclaimed,
 };
 
 /// A queue; a handle that is cheap to clone.
@@ -112,7 +113,11 @@ impl Queue {
     ///
     /// # Errors
     /// The queue is away.
-    pub async fn dead_list(&self, after: Option<MessageId>, count: usize) -> Result<Vec<DeadLetter>, QueueError> {
+    pub async fn dead_list(
+        &self,
+        after: Option<MessageId>,
+        count: usize,
+    ) -> Result<Vec<DeadLetter>, QueueError> {
         self.dead_from(after.map_or_else(MessageId::default, MessageId::next), count).await
     }
 

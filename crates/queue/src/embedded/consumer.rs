@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableDatabase;
 use sawpit_model::MessageId;
 
 use super::file::{MESSAGES, TRIES, decode, id, key};
@@ -64,7 +64,8 @@ impl Consumer {
         let (shared, batch) = (Arc::clone(&self.queue.shared), self.queue.settings.batch.max(1));
         let found = tokio::task::spawn_blocking(move || read(&shared, batch)).await;
         let found = found.map_err(ReadError::new)?.map_err(ReadError::new)?;
-        let tries: Vec<_> = found.iter().filter_map(|found| Some((found.delivery.id, found.count?))).collect();
+        let tries: Vec<_> =
+            found.iter().filter_map(|found| Some((found.delivery.id, found.count?))).collect();
         if !tries.is_empty() {
             self.queue.count_tries(tries).await.map_err(ReadError::new)?;
         }

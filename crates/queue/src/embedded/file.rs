@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, TableDefinition,
+};
 use sawpit_model::{Entry, MessageId};
 
 use crate::OpenError;

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase};
 use sawpit_model::{Entry, MessageId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 
@@ -128,7 +128,9 @@ impl Embedded {
         let (reply, answer) = oneshot::channel();
         let gone = || Fault::NotDone("the thread that writes the queue has ended".to_owned());
         self.jobs.send(Job { work, reply }).map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(Fault::Unknown("the thread that writes the queue broke".to_owned())))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Fault::Unknown("the thread that writes the queue broke".to_owned())))
     }
 
     pub(crate) fn backlog(&self) -> u64 {
@@ -142,7 +144,11 @@ impl Embedded {
         }
     }
 
-    pub(crate) async fn dead_list(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, QueueError> {
+    pub(crate) async fn dead_list(
+        &self,
+        first: MessageId,
+        count: usize,
+    ) -> Result<Vec<DeadLetter>, QueueError> {
         let shared = Arc::clone(&self.shared);
         let read = move || shared.dead_from(first, count).map_err(QueueError::unavailable);
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(QueueError::unavailable(error)))

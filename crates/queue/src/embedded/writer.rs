@@ -71,7 +71,9 @@ pub(crate) fn start(
         }
     };
     let started = std::thread::Builder::new().name("queue-writer".to_owned()).spawn(run);
-    started.map(drop).map_err(|error| OpenError::File { path: "queue.redb".to_owned(), cause: error.to_string() })
+    started
+        .map(drop)
+        .map_err(|error| OpenError::File { path: "queue.redb".to_owned(), cause: error.to_string() })
 }
 
 /// Waits for work, then takes all that waits, up to the limits.
@@ -169,7 +171,11 @@ impl Writer {
         }
     }
 
-    fn insert(&mut self, transaction: &WriteTransaction, entries: &[Vec<u8>]) -> Result<Vec<MessageId>, redb::Error> {
+    fn insert(
+        &mut self,
+        transaction: &WriteTransaction,
+        entries: &[Vec<u8>],
+    ) -> Result<Vec<MessageId>, redb::Error> {
         let mut messages = transaction.open_table(MESSAGES)?;
         let mut ids = Vec::with_capacity(entries.len());
         for bytes in entries {
@@ -185,7 +191,8 @@ impl Writer {
         for letter in letters {
             self.last_dead = following(self.last_dead, letter.buried_at.as_millis());
             let letter = DeadLetter { id: self.last_dead, ..letter.clone() };
-            let bytes = postcard::to_stdvec(&letter).map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+            let bytes =
+                postcard::to_stdvec(&letter).map_err(|error| redb::Error::Corrupted(error.to_string()))?;
             dead.insert(key(self.last_dead), bytes.as_slice())?;
         }
         Ok(())

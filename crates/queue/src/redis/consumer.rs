@@ -10,8 +10,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisError, Value};
 
-use super::reply::{self, Pending, StreamEntry};
 use super::Redis;
+use super::reply::{self, Pending, StreamEntry};
 use crate::delivery::InHand;
 use crate::{Delivery, QueueError, ReadError, Reclaimed};
 
@@ -36,8 +36,13 @@ enum Own {
 
 impl Consumer {
     pub(crate) async fn open(redis: Arc<Redis>, name: &str) -> Result<Self, QueueError> {
-        let mut consumer =
-            Self { redis, name: name.to_owned(), connection: None, in_hand: InHand::default(), own: Own::Unseen };
+        let mut consumer = Self {
+            redis,
+            name: name.to_owned(),
+            connection: None,
+            in_hand: InHand::default(),
+            own: Own::Unseen,
+        };
         consumer.make_group().await.map_err(QueueError::unavailable)?;
         Ok(consumer)
     }
@@ -55,7 +60,8 @@ impl Consumer {
             }
             Err(error) => Err(ReadError::new(error)),
             Ok(value) => {
-                let entries = reply::read(value).ok_or_else(|| ReadError::new("an answer of another form"))?;
+                let entries =
+                    reply::read(value).ok_or_else(|| ReadError::new("an answer of another form"))?;
                 Ok(entries.into_iter().filter_map(|entry| self.deliver(entry, 1)).collect())
             }
         }
@@ -111,7 +117,12 @@ impl Consumer {
         Ok(pending.into_iter().filter(|pending| !self.in_hand.contains(&pending.id)).collect())
     }
 
-    async fn take(&mut self, pending: Vec<Pending>, idle: Duration, into: &mut Reclaimed) -> Result<(), ReadError> {
+    async fn take(
+        &mut self,
+        pending: Vec<Pending>,
+        idle: Duration,
+        into: &mut Reclaimed,
+    ) -> Result<(), ReadError> {
         if pending.is_empty() {
             return Ok(());
         }

@@ -3,8 +3,8 @@
 use redis::{Script, Value};
 use sawpit_model::{MessageId, Timestamp};
 
-use super::reply::{self, StreamEntry};
 use super::Redis;
+use super::reply::{self, StreamEntry};
 use crate::{DeadLetter, DeadReason, Delivery, QueueError};
 
 /// What we add to a message's own fields. The prefix keeps them apart.
@@ -53,11 +53,16 @@ impl Redis {
         self.run(&transaction).await
     }
 
-    pub(crate) async fn dead_list(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, QueueError> {
+    pub(crate) async fn dead_list(
+        &self,
+        first: MessageId,
+        count: usize,
+    ) -> Result<Vec<DeadLetter>, QueueError> {
         let mut command = redis::cmd("XRANGE");
         command.arg(&self.settings.dead).arg(first.to_string()).arg("+").arg("COUNT").arg(count);
         let value: Value = self.command(&command).await?;
-        let entries = reply::entries(value).ok_or_else(|| QueueError::unavailable("an answer of another form"))?;
+        let entries =
+            reply::entries(value).ok_or_else(|| QueueError::unavailable("an answer of another form"))?;
         Ok(entries.into_iter().map(letter).collect())
     }
 
@@ -88,7 +93,9 @@ fn letter(entry: StreamEntry) -> DeadLetter {
         reason: ours(REASON).unwrap_or_default(),
         plugin: ours(PLUGIN),
         tries: ours(TRIES).and_then(|tries| tries.parse().ok()).unwrap_or_default(),
-        buried_at: Timestamp::from_micros(i64::try_from(entry.id.ms.saturating_mul(1_000)).unwrap_or(i64::MAX)),
+        buried_at: Timestamp::from_micros(
+            i64::try_from(entry.id.ms.saturating_mul(1_000)).unwrap_or(i64::MAX),
+        ),
         fields,
     }
 }

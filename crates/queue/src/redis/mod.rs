@@ -106,7 +106,8 @@ impl Redis {
         if before.saturating_add(messages) <= limit {
             return Ok(());
         }
-        let waiting = self.backlog().await.map_err(|error| AppendError::Refused { cause: error.to_string() })?;
+        let waiting =
+            self.backlog().await.map_err(|error| AppendError::Refused { cause: error.to_string() })?;
         if waiting.saturating_add(messages) > limit {
             return Err(AppendError::Full { limit });
         }

@@ -96,7 +96,7 @@ fn array(value: Value) -> Option<Vec<Value>> {
 
 fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
-        Value::BulkString(bytes) => Some(bytes.into()),
+        Value::BulkString(bytes) => Some(bytes),
         Value::SimpleString(text) => Some(text.into_bytes()),
         _ => None,
     }
