@@ -237,11 +237,6 @@ impl Pool {
             idle.push(instance);
         }
     }
-
-    #[cfg(test)]
-    pub fn idle(&self) -> usize {
-        self.0.lock().map_or(0, |idle| idle.len())
-    }
 }
 
 #[cfg(test)]
