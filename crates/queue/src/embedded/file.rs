@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, TableDefinition,
-};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use sawpit_model::{Entry, MessageId};
 
 use crate::OpenError;
