@@ -31,6 +31,7 @@ mod plugin;
 mod registry;
 mod scan;
 mod settings;
+mod slot;
 mod status;
 mod transform;
 mod trial;

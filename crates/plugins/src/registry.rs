@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use sawpit_model::Timestamp;
 
 use crate::load::{self, Source};
 use crate::scan::{self, Stamp};
+use crate::slot::Slot;
 use crate::watch::{self, FolderWatch, Waker};
 use crate::{Chain, LoadError, Manifest, Mode, Plugin, PluginStatus, RegistryError, Runtime, meter, status};
 
@@ -55,19 +55,6 @@ pub(crate) struct Watched {
     closed: AtomicBool,
     slots: Mutex<BTreeMap<String, Slot>>,
     unsettled: Mutex<HashMap<String, (Option<Stamp>, Instant)>>,
-}
-
-/// One file of the folder.
-#[derive(Clone)]
-pub(crate) struct Slot {
-    pub file: String,
-    stamp: Option<Stamp>,
-    /// Hash of what was last read, whether it may serve or not.
-    hash: Option<String>,
-    pub mode: Mode,
-    pub serving: Option<Arc<Plugin>>,
-    pub refusal: Option<String>,
-    pub since: Timestamp,
 }
 
 impl Registry {
@@ -241,15 +228,7 @@ impl Watched {
     /// The slot of a file that was added or changed.
     fn reload(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Slot {
         let now = (self.runtime.settings().clock)();
-        let mut slot = before.cloned().unwrap_or_else(|| Slot {
-            file: file.to_owned(),
-            stamp: None,
-            hash: None,
-            mode: Mode::Active,
-            serving: None,
-            refusal: None,
-            since: now,
-        });
+        let mut slot = before.cloned().unwrap_or_else(|| Slot::new(file, now));
         slot.stamp = Some(stamp);
         let source = match Source::read(&self.folder.join(file), self.runtime.settings()) {
             Ok(source) => source,
@@ -283,27 +262,4 @@ impl Watched {
 enum Proved {
     Off(Manifest),
     Serves(Arc<Plugin>),
-}
-
-impl Slot {
-    fn accept(mut self, mode: Mode, serving: Option<Arc<Plugin>>, now: Timestamp) -> Self {
-        if let Some(plugin) = &serving {
-            let stages = meter::stages_text(plugin.stages());
-            tracing::info!(file = self.file, plugin = plugin.id(), stages, "plugin serves");
-        }
-        self.mode = mode;
-        self.serving = serving;
-        self.refusal = None;
-        self.since = now;
-        self
-    }
-
-    fn refuse(mut self, error: &LoadError, now: Timestamp) -> Self {
-        let serving = self.serving.as_ref().map(|plugin| plugin.id());
-        tracing::warn!(file = self.file, serving, "plugin refused: {error}");
-        meter::refusal(&self.file);
-        self.refusal = Some(error.to_string());
-        self.since = now;
-        self
-    }
 }

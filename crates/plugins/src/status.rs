@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use sawpit_model::Timestamp;
 
-use crate::registry::Slot;
+use crate::slot::Slot;
 use crate::{Mode, Stage};
 
 /// Where a file of the folder stands.

@@ -203,7 +203,7 @@ fn a_dropped_part_does_not_drop_the_log() {
     ]);
     let drops = Guest {
         body: on_letter(
-            'w',
+            'W',
             &(changed() + &list(ORIGINS, 3000, 1, &[0]) + &list(DROPPED, 3200, 1, &[1, 300, 0])),
         ),
         ..Guest::new("transform", "")
