@@ -1,6 +1,6 @@
 //! A message in the hands of a consumer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,17 +47,22 @@ pub struct Reclaimed {
     pub former_owners: Vec<String>,
 }
 
-/// The ids that a consumer has in hand.
+/// The ids that consumers have in hand, and those that they dropped unsettled.
 #[derive(Clone, Default)]
-pub(crate) struct InHand {
-    ids: Arc<Mutex<HashSet<MessageId>>>,
-    /// Told of what was dropped unsettled.
-    returned: Arc<Mutex<Vec<MessageId>>>,
+pub(crate) struct InHand(Arc<Mutex<Hand>>);
+
+#[derive(Default)]
+struct Hand {
+    held: HashSet<MessageId>,
+    /// Dropped unsettled, and by whom.
+    returned: BTreeMap<MessageId, Arc<str>>,
 }
 
 /// Keeps an id in hand until it is settled or dropped.
 pub(crate) struct Hold {
     id: MessageId,
+    /// The consumer that it was delivered to.
+    owner: Arc<str>,
     from: InHand,
     settled: bool,
 }
@@ -75,25 +80,41 @@ impl Delivery {
 }
 
 impl InHand {
-    pub(crate) fn hold(&self, id: MessageId) -> Hold {
-        lock(&self.ids).insert(id);
-        Hold { id, from: self.clone(), settled: false }
+    /// Takes an id in hand. What was noted of an earlier drop of it no longer holds.
+    pub(crate) fn hold(&self, id: MessageId, owner: &Arc<str>) -> Hold {
+        let mut hand = lock(&self.0);
+        hand.held.insert(id);
+        hand.returned.remove(&id);
+        Hold { id, owner: Arc::clone(owner), from: self.clone(), settled: false }
     }
 
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
-        lock(&self.ids).contains(id)
+        lock(&self.0).held.contains(id)
     }
 
-    /// What was dropped unsettled since the last call, in order.
-    pub(crate) fn take_returned(&self, most: usize) -> Vec<MessageId> {
-        let mut returned = lock(&self.returned);
-        returned.sort_unstable();
-        let count = returned.len().min(most);
-        returned.drain(..count).collect()
+    /// What was dropped unsettled since the last call and by whom, in order.
+    pub(crate) fn take_returned(&self, most: usize) -> Vec<(MessageId, Arc<str>)> {
+        let mut hand = lock(&self.0);
+        std::iter::from_fn(|| hand.returned.pop_first()).take(most).collect()
+    }
+
+    /// Undoes [`InHand::take_returned`] for what could not be delivered then.
+    pub(crate) fn give_back(&self, returned: Vec<(MessageId, Arc<str>)>) {
+        let mut hand = lock(&self.0);
+        for (id, owner) in returned {
+            if !hand.held.contains(&id) {
+                hand.returned.insert(id, owner);
+            }
+        }
     }
 }
 
 impl Hold {
+    /// The name of the consumer that it was delivered to.
+    pub(crate) fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// The message is settled: it must not come again from here.
     pub(crate) fn settle(mut self) {
         self.settled = true;
@@ -102,9 +123,10 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        lock(&self.from.ids).remove(&self.id);
+        let mut hand = lock(&self.from.0);
+        hand.held.remove(&self.id);
         if !self.settled {
-            lock(&self.from.returned).push(self.id);
+            hand.returned.insert(self.id, Arc::clone(&self.owner));
         }
     }
 }
@@ -128,14 +150,29 @@ mod tests {
 
     #[test]
     fn what_is_dropped_is_returned_once_and_what_is_settled_never() {
-        let hand = InHand::default();
-        let hold = hand.hold(ID);
+        let (hand, me) = (InHand::default(), Arc::from("me"));
+        let hold = hand.hold(ID, &me);
         assert!(hand.contains(&ID));
         drop(hold);
         assert!(!hand.contains(&ID));
-        assert_eq!(hand.take_returned(10), [ID]);
-        hand.hold(ID).settle();
+        assert_eq!(hand.take_returned(10), [(ID, Arc::clone(&me))]);
+        hand.hold(ID, &me).settle();
         assert!(!hand.contains(&ID));
         assert!(hand.take_returned(10).is_empty());
+    }
+
+    #[test]
+    fn what_is_dropped_twice_is_returned_once_and_not_while_it_is_held() {
+        let (hand, me) = (InHand::default(), Arc::from("me"));
+        drop(hand.hold(ID, &me));
+        drop(hand.hold(ID, &me));
+        let returned = hand.take_returned(10);
+        assert_eq!(returned.len(), 1);
+        hand.give_back(returned);
+        let hold = hand.hold(ID, &me);
+        assert!(hand.take_returned(10).is_empty());
+        hand.give_back(vec![(ID, Arc::clone(&me))]);
+        assert!(hand.take_returned(10).is_empty());
+        hold.settle();
     }
 }

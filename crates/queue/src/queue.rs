@@ -260,7 +260,7 @@ impl Settler {
         Ok(())
     }
 
-    /// Moves messages to the dead letters, in one step.
+    /// Moves messages to the dead letters, in one step. One that another consumer has taken over is left to it.
     ///
     /// # Errors
     /// The queue is away; the messages will be delivered again.
@@ -268,11 +268,11 @@ impl Settler {
         if dead.is_empty() {
             return Ok(());
         }
-        match &self.0 {
+        let buried = match &self.0 {
             Backend::Redis(redis) => redis.bury(&dead).await?,
             Backend::Embedded(file) => file.bury(&dead).await?,
-        }
-        metrics::counter!("sawpit_queue_buried_total").increment(dead.len() as u64);
+        };
+        metrics::counter!("sawpit_queue_buried_total").increment(buried);
         dead.into_iter().for_each(|(delivery, _)| delivery.hold.settle());
         Ok(())
     }

@@ -14,18 +14,23 @@ use crate::{Corrupt, Delivery, ReadError, Reclaimed};
 #[derive(Debug)]
 pub(crate) struct Consumer {
     queue: Arc<Embedded>,
-    name: String,
+    name: Arc<str>,
 }
 
 /// A message as it was found, before its delivery is counted.
 struct Found {
     delivery: Delivery,
     count: Option<u32>,
+    /// Who dropped it, if somebody did.
+    former: Option<Arc<str>>,
 }
+
+/// Finds messages for the reader of this name, so many at most.
+type Read = fn(&Shared, usize, &Arc<str>) -> Result<Vec<Found>, redb::Error>;
 
 impl Consumer {
     pub(crate) fn new(queue: Arc<Embedded>, name: &str) -> Self {
-        Self { queue, name: name.to_owned() }
+        Self { queue, name: Arc::from(name) }
     }
 
     pub(crate) fn queue(&self) -> Arc<Embedded> {
@@ -40,42 +45,46 @@ impl Consumer {
             let arrived = shared.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            let deliveries = self.take(Shared::read_new).await?;
+            let deliveries: Vec<_> = deliveries(self.take(Shared::read_new).await?);
             if !deliveries.is_empty() || tokio::time::timeout_at(deadline.into(), arrived).await.is_err() {
                 return Ok(deliveries);
             }
         }
     }
 
-    /// What was dropped unsettled in this process. Its former owner is this consumer: a commit of it may still be
-    /// under way.
+    /// What was dropped unsettled in this process. Who dropped it may still have a commit of it under way.
     pub(crate) async fn reclaim(&mut self) -> Result<Reclaimed, ReadError> {
-        let deliveries = self.take(Shared::read_returned).await?;
-        let former_owners = if deliveries.is_empty() { Vec::new() } else { vec![self.name.clone()] };
-        Ok(Reclaimed { deliveries, former_owners })
+        let found = self.take(Shared::read_returned).await?;
+        let mut former_owners: Vec<_> =
+            found.iter().filter_map(|found| Some(found.former.as_deref()?.to_owned())).collect();
+        former_owners.sort_unstable();
+        former_owners.dedup();
+        Ok(Reclaimed { deliveries: deliveries(found), former_owners })
     }
 
     /// Reads off the async threads, then notes further deliveries on disk before anybody works on them, so that
     /// a message that ends the process is counted.
-    async fn take(
-        &self,
-        read: fn(&Shared, usize) -> Result<Vec<Found>, redb::Error>,
-    ) -> Result<Vec<Delivery>, ReadError> {
+    async fn take(&self, read: Read) -> Result<Vec<Found>, ReadError> {
         let (shared, batch) = (Arc::clone(&self.queue.shared), self.queue.settings.batch.max(1));
-        let found = tokio::task::spawn_blocking(move || read(&shared, batch)).await;
+        let name = Arc::clone(&self.name);
+        let found = tokio::task::spawn_blocking(move || read(&shared, batch, &name)).await;
         let found = found.map_err(ReadError::new)?.map_err(ReadError::new)?;
         let tries: Vec<_> =
             found.iter().filter_map(|found| Some((found.delivery.id, found.count?))).collect();
         if !tries.is_empty() {
             self.queue.count_tries(tries).await.map_err(ReadError::new)?;
         }
-        Ok(found.into_iter().map(|found| found.delivery).collect())
+        Ok(found)
     }
+}
+
+fn deliveries(found: Vec<Found>) -> Vec<Delivery> {
+    found.into_iter().map(|found| found.delivery).collect()
 }
 
 impl Shared {
     /// The next messages after the cursor.
-    fn read_new(&self, most: usize) -> Result<Vec<Found>, redb::Error> {
+    fn read_new(&self, most: usize, reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
         let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
         let transaction = self.database.begin_read()?;
         let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
@@ -85,31 +94,42 @@ impl Shared {
             let id = id(at.value());
             let known = tries.get(key(id))?.map(|count| count.value());
             let before = if id <= self.boundary { known.unwrap_or(1) } else { 0 };
-            found.push(self.found(id, bytes.value(), before));
+            found.push(self.found(id, bytes.value(), before, reader));
             *cursor = id;
         }
         Ok(found)
     }
 
-    /// Messages that were dropped unsettled. One that is gone from the file was settled by somebody.
-    fn read_returned(&self, most: usize) -> Result<Vec<Found>, redb::Error> {
+    /// Messages that were dropped unsettled.
+    fn read_returned(&self, most: usize, reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
+        let returned = self.in_hand.take_returned(most);
+        let found = self.find(&returned, reader);
+        if found.is_err() {
+            self.in_hand.give_back(returned);
+        }
+        found
+    }
+
+    /// One that is gone from the file was settled by somebody.
+    fn find(&self, returned: &[(MessageId, Arc<str>)], reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
         let transaction = self.database.begin_read()?;
         let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
         let mut found = Vec::new();
-        for id in self.in_hand.take_returned(most) {
-            let Some(bytes) = messages.get(key(id))? else { continue };
-            let before = tries.get(key(id))?.map_or(1, |count| count.value());
-            found.push(self.found(id, bytes.value(), before));
+        for (id, former) in returned {
+            let Some(bytes) = messages.get(key(*id))? else { continue };
+            let before = tries.get(key(*id))?.map_or(1, |count| count.value());
+            let one = self.found(*id, bytes.value(), before, reader);
+            found.push(Found { former: Some(Arc::clone(former)), ..one });
         }
         Ok(found)
     }
 
-    fn found(&self, id: MessageId, bytes: &[u8], delivered_before: u32) -> Found {
+    fn found(&self, id: MessageId, bytes: &[u8], delivered_before: u32, reader: &Arc<str>) -> Found {
         let shown = || vec![("raw".to_owned(), String::from_utf8_lossy(bytes).into_owned())];
         let body = decode(bytes).map_err(|why| Corrupt { fields: shown(), why });
         let tries = delivered_before.saturating_add(1);
         let redelivered = delivered_before > 0;
-        let delivery = Delivery { id, tries, redelivered, body, hold: self.in_hand.hold(id) };
-        Found { delivery, count: redelivered.then_some(tries) }
+        let delivery = Delivery { id, tries, redelivered, body, hold: self.in_hand.hold(id, reader) };
+        Found { delivery, count: redelivered.then_some(tries), former: None }
     }
 }

@@ -1,6 +1,7 @@
 //! What is in the file.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 use sawpit_model::{Entry, MessageId};
@@ -29,6 +30,11 @@ const VERSION: u8 = 1;
 /// What the library keeps of the file in memory. A queue is read once, soon after it was written.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
+/// How long to wait for who has the file open: a queue that was just dropped ends its last transaction first.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks.
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
+
 /// A file as it was found.
 pub(crate) struct Opened {
     pub(crate) database: Database,
@@ -44,7 +50,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
     }
-    let database = match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+    let database = match create(path) {
         Ok(database) => database,
         Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path: name }),
         Err(error) => return Err(unusable(error.to_string())),
@@ -52,6 +58,18 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     prepare(&database).map_err(|error| unusable(error.to_string()))?;
     let (messages, last_id, last_dead) = state(&database).map_err(|error| unusable(error.to_string()))?;
     Ok(Opened { database, messages, last_id, last_dead })
+}
+
+fn create(path: &Path) -> Result<Database, DatabaseError> {
+    let deadline = Instant::now() + CLOSE_WAIT;
+    loop {
+        match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
+                std::thread::sleep(CLOSE_LOOK);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Makes the tables, so that reading finds them.

@@ -84,23 +84,21 @@ impl Embedded {
         let bytes: Result<Vec<_>, _> = entries.iter().map(file::encode).collect();
         let bytes = bytes.map_err(|error| refused(error.to_string()))?;
         let reserved = self.reserve(entries.len() as u64)?;
-        match self.work(Work::Append(bytes)).await {
-            Ok(Answer::Ids(ids)) => {
-                reserved.keep();
-                Ok(ids)
-            }
+        match self.work(Work::Append(bytes, reserved)).await {
+            Ok(Answer::Ids(ids)) => Ok(ids),
             Ok(_) => Err(AppendError::Unknown { cause: "another answer than expected".to_owned() }),
             Err(Fault::NotDone(cause)) => Err(refused(cause)),
             Err(Fault::Unknown(cause)) => Err(AppendError::Unknown { cause }),
         }
     }
 
-    /// Takes room in the backlog, given back unless it is kept.
-    fn reserve(&self, messages: u64) -> Result<Reserved<'_>, AppendError> {
+    /// Takes room in the backlog. It goes with the work, not with the caller: one that hangs up has its message
+    /// appended all the same.
+    fn reserve(&self, messages: u64) -> Result<Reserved, AppendError> {
         let limit = self.settings.backlog_limit;
         let fits = |waiting: u64| waiting.checked_add(messages).filter(|sum| *sum <= limit);
         match self.shared.backlog.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits) {
-            Ok(_) => Ok(Reserved { backlog: &self.shared.backlog, messages }),
+            Ok(_) => Ok(Reserved { shared: Arc::clone(&self.shared), messages }),
             Err(_) => Err(AppendError::Full { limit }),
         }
     }
@@ -109,11 +107,12 @@ impl Embedded {
         self.settle(Work::Settle { ids: ids.to_vec(), letters: Vec::new() }).await
     }
 
-    pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<(), QueueError> {
+    pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<u64, QueueError> {
         let now = (self.clock)();
         let letters = dead.iter().map(|(delivery, why)| letter(delivery, why, now)).collect();
         let ids = dead.iter().map(|(delivery, _)| delivery.id).collect();
-        self.settle(Work::Settle { ids, letters }).await
+        self.settle(Work::Settle { ids, letters }).await?;
+        Ok(dead.len() as u64)
     }
 
     pub(crate) async fn count_tries(&self, tries: Vec<(MessageId, u32)>) -> Result<(), QueueError> {
@@ -217,21 +216,22 @@ impl From<Fault> for QueueError {
     }
 }
 
-/// Room in the backlog for messages that are being appended.
-struct Reserved<'a> {
-    backlog: &'a AtomicU64,
+/// Room in the backlog for messages that are being appended; given back unless it is kept.
+pub(crate) struct Reserved {
+    shared: Arc<Shared>,
     messages: u64,
 }
 
-impl Reserved<'_> {
-    fn keep(mut self) {
+impl Reserved {
+    /// The messages are in the file.
+    pub(crate) fn keep(&mut self) {
         self.messages = 0;
     }
 }
 
-impl Drop for Reserved<'_> {
+impl Drop for Reserved {
     fn drop(&mut self) {
-        self.backlog.fetch_sub(self.messages, Ordering::SeqCst);
+        self.shared.backlog.fetch_sub(self.messages, Ordering::SeqCst);
     }
 }
 

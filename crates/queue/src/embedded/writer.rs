@@ -8,7 +8,7 @@ use sawpit_model::MessageId;
 use tokio::sync::oneshot;
 
 use super::file::{DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, TRIES, key};
-use super::{Fault, Shared};
+use super::{Fault, Reserved, Shared};
 use crate::{Clock, DeadLetter, OpenError};
 
 /// Most pieces of work in one transaction.
@@ -22,8 +22,8 @@ pub(crate) struct Job {
 
 /// What can be done to the file.
 pub(crate) enum Work {
-    /// Append these, in order.
-    Append(Vec<Vec<u8>>),
+    /// Append these, in order; room for them is reserved.
+    Append(Vec<Vec<u8>>, Reserved),
     /// Remove these, and keep these letters.
     Settle { ids: Vec<MessageId>, letters: Vec<DeadLetter> },
     /// Note how often these were delivered.
@@ -91,7 +91,7 @@ fn next_group(jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Option<Vec<Job>
 impl Work {
     fn bytes(&self) -> usize {
         match self {
-            Self::Append(entries) => entries.iter().map(Vec::len).sum(),
+            Self::Append(entries, _) => entries.iter().map(Vec::len).sum(),
             Self::Settle { ids, .. } => ids.len() * size_of::<MessageId>(),
             Self::Tries(_) | Self::Replay { .. } | Self::Purge(_) => 0,
         }
@@ -105,7 +105,10 @@ impl Writer {
         match self.try_commit(&group) {
             Ok((answers, change)) => {
                 self.publish(&change);
-                for (job, answer) in group.into_iter().zip(answers) {
+                for (mut job, answer) in group.into_iter().zip(answers) {
+                    if let Work::Append(_, reserved) = &mut job.work {
+                        reserved.keep();
+                    }
                     // Who no longer waits has its message all the same.
                     let _ = job.reply.send(Ok(answer));
                 }
@@ -139,7 +142,7 @@ impl Writer {
         change: &mut Change,
     ) -> Result<Answer, redb::Error> {
         match work {
-            Work::Append(entries) => {
+            Work::Append(entries, _) => {
                 let ids = self.insert(transaction, entries)?;
                 change.appended += ids.len() as u64;
                 Ok(Answer::Ids(ids))

@@ -2,13 +2,16 @@
 //!
 //! XAUTOCLAIM would take messages without saying whose they were, and our own ones that are merely slow. So
 //! XPENDING lists what is idle, and XCLAIM takes it: its minimum idle time makes sure that of several workers
-//! only one gets a message, and the former owners' names go to the store, which fences them.
+//! only one gets a message, and the former owners' names go to the store, which fences them. What we had
+//! ourselves need not be idle first; a script takes it only where it is still ours, because an owner that came
+//! after us would be robbed of it without being fenced.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, Value};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, Value};
+use sawpit_model::MessageId;
 
 use super::Redis;
 use super::reply::{self, Pending, StreamEntry};
@@ -21,27 +24,40 @@ const READ_MARGIN: Duration = Duration::from_secs(5);
 /// Reads under one name, over a connection of its own.
 pub(crate) struct Consumer {
     redis: Arc<Redis>,
-    name: String,
+    name: Arc<str>,
     connection: Option<MultiplexedConnection>,
     in_hand: InHand,
     own: Own,
 }
 
 /// Whether a former process of our name may have left messages.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Own {
-    Unseen,
+    /// Look at those from this id on.
+    From(MessageId),
     Taken,
 }
+
+/// Takes the messages that are ours, with the count of their deliveries before.
+const TAKE_OWN: &str = r"
+local taken = {}
+for i = 3, #ARGV do
+    local ours = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])
+    if #ours == 1 then
+        local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i])
+        if claimed[1] then taken[#taken + 1] = {ours[1][4], claimed[1]} end
+    end
+end
+return taken
+";
 
 impl Consumer {
     pub(crate) async fn open(redis: Arc<Redis>, name: &str) -> Result<Self, QueueError> {
         let mut consumer = Self {
             redis,
-            name: name.to_owned(),
+            name: Arc::from(name),
             connection: None,
             in_hand: InHand::default(),
-            own: Own::Unseen,
+            own: Own::From(MessageId::default()),
         };
         consumer.make_group().await.map_err(QueueError::unavailable)?;
         Ok(consumer)
@@ -60,8 +76,7 @@ impl Consumer {
             }
             Err(error) => Err(ReadError::new(error)),
             Ok(value) => {
-                let entries =
-                    reply::read(value).ok_or_else(|| ReadError::new("an answer of another form"))?;
+                let entries = reply::read(value).ok_or_else(|| ReadError::new(other_form()))?;
                 Ok(entries.into_iter().filter_map(|entry| self.deliver(entry, 1)).collect())
             }
         }
@@ -70,51 +85,88 @@ impl Consumer {
     async fn read_new(&mut self) -> Result<Value, RedisError> {
         let settings = &self.redis.settings;
         let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(&settings.group).arg(&self.name);
+        command.arg("GROUP").arg(&settings.group).arg(&*self.name);
         command.arg("COUNT").arg(settings.batch).arg("BLOCK").arg(millis(settings.block).max(1));
         command.arg("STREAMS").arg(&settings.stream).arg(">");
         self.run(&command).await
     }
 
     pub(crate) async fn reclaim(&mut self) -> Result<Reclaimed, ReadError> {
-        let mut reclaimed = Reclaimed::default();
-        if self.own == Own::Unseen {
-            let mine = self.pending(Duration::ZERO, true).await?;
-            if mine.is_empty() {
-                self.own = Own::Taken;
-            } else {
-                self.take(mine, Duration::ZERO, &mut reclaimed).await?;
-                return Ok(reclaimed);
+        match self.look_for_pending().await {
+            Err(error) if error.code() == Some("NOGROUP") => {
+                // As in `read`; and who looks here first would never get there.
+                self.make_group().await.map_err(ReadError::new)?;
+                Ok(Reclaimed::default())
             }
+            found => found.map_err(ReadError::new),
         }
-        let idle = self.redis.settings.reclaim_idle;
-        let silent = self.pending(idle, false).await?;
-        self.take(silent, idle, &mut reclaimed).await?;
-        self.take_returned(&mut reclaimed).await?;
+    }
+
+    async fn look_for_pending(&mut self) -> Result<Reclaimed, RedisError> {
+        let mut reclaimed = Reclaimed::default();
+        self.take_former_life(&mut reclaimed).await?;
+        if reclaimed.deliveries.is_empty() {
+            self.take_silent(&mut reclaimed).await?;
+            self.take_returned(&mut reclaimed).await?;
+        }
         Ok(reclaimed)
     }
 
-    /// What we dropped ourselves need not grow old first.
-    async fn take_returned(&mut self, reclaimed: &mut Reclaimed) -> Result<(), ReadError> {
-        let room = self.redis.settings.batch.saturating_sub(reclaimed.deliveries.len());
-        let returned = self.in_hand.take_returned(room);
-        let mine = |id| Pending { id, owner: self.name.clone(), tries: 1 };
-        let mine = returned.into_iter().filter(|id| !self.in_hand.contains(id)).map(mine).collect();
-        self.take(mine, Duration::ZERO, reclaimed).await
+    /// What a former process of our name had in hand need not grow old: it is dead, or we would not run.
+    async fn take_former_life(&mut self, into: &mut Reclaimed) -> Result<(), RedisError> {
+        while let Own::From(first) = self.own {
+            if !into.deliveries.is_empty() {
+                break;
+            }
+            let page = self.pending(Duration::ZERO, true, first).await?;
+            let ids = page.iter().map(|pending| pending.id).filter(|id| !self.in_hand.contains(id)).collect();
+            self.take_own(ids, into).await?;
+            self.own = page.last().map_or(Own::Taken, |last| Own::From(last.id.next()));
+        }
+        Ok(())
     }
 
-    /// Pending messages that are idle this long, those in our own hand left out.
-    async fn pending(&mut self, idle: Duration, only_mine: bool) -> Result<Vec<Pending>, ReadError> {
+    /// What nobody has settled for long. A page that is all in our own hand is passed over.
+    async fn take_silent(&mut self, into: &mut Reclaimed) -> Result<(), RedisError> {
+        let idle = self.redis.settings.reclaim_idle;
+        let mut first = MessageId::default();
+        while into.deliveries.is_empty() {
+            let page = self.pending(idle, false, first).await?;
+            let Some(last) = page.last() else { break };
+            first = last.id.next();
+            let silent = page.into_iter().filter(|pending| !self.in_hand.contains(&pending.id)).collect();
+            self.take(silent, idle, into).await?;
+        }
+        Ok(())
+    }
+
+    /// What we dropped ourselves need not grow old first.
+    async fn take_returned(&mut self, into: &mut Reclaimed) -> Result<(), RedisError> {
+        let room = self.redis.settings.batch.saturating_sub(into.deliveries.len());
+        let returned = self.in_hand.take_returned(room);
+        let ids = returned.iter().map(|(id, _)| *id).collect();
+        let taken = self.take_own(ids, into).await;
+        if taken.is_err() {
+            self.in_hand.give_back(returned);
+        }
+        taken
+    }
+
+    /// A page of pending messages that are idle this long, from an id on.
+    async fn pending(
+        &mut self,
+        idle: Duration,
+        only_mine: bool,
+        first: MessageId,
+    ) -> Result<Vec<Pending>, RedisError> {
         let settings = &self.redis.settings;
         let mut command = redis::cmd("XPENDING");
-        command.arg(&settings.stream).arg(&settings.group).arg("IDLE").arg(millis(idle)).arg("-").arg("+");
-        command.arg(settings.batch);
+        command.arg(&settings.stream).arg(&settings.group).arg("IDLE").arg(millis(idle));
+        command.arg(first.to_string()).arg("+").arg(settings.batch.max(1));
         if only_mine {
-            command.arg(&self.name);
+            command.arg(&*self.name);
         }
-        let value = self.run(&command).await.map_err(ReadError::new)?;
-        let pending = reply::pending(value).ok_or_else(|| ReadError::new("an answer of another form"))?;
-        Ok(pending.into_iter().filter(|pending| !self.in_hand.contains(&pending.id)).collect())
+        reply::pending(self.run(&command).await?).ok_or_else(other_form)
     }
 
     async fn take(
@@ -122,32 +174,53 @@ impl Consumer {
         pending: Vec<Pending>,
         idle: Duration,
         into: &mut Reclaimed,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), RedisError> {
         if pending.is_empty() {
             return Ok(());
         }
         let settings = &self.redis.settings;
         let mut command = redis::cmd("XCLAIM");
-        command.arg(&settings.stream).arg(&settings.group).arg(&self.name).arg(millis(idle));
+        command.arg(&settings.stream).arg(&settings.group).arg(&*self.name).arg(millis(idle));
         for message in &pending {
             command.arg(message.id.to_string());
         }
-        let value = self.run(&command).await.map_err(ReadError::new)?;
-        let entries = reply::entries(value).ok_or_else(|| ReadError::new("an answer of another form"))?;
+        let entries = reply::entries(self.run(&command).await?).ok_or_else(other_form)?;
         for entry in entries {
             let Some(before) = pending.iter().find(|pending| pending.id == entry.id) else { continue };
-            if !into.former_owners.contains(&before.owner) {
-                into.former_owners.push(before.owner.clone());
-            }
-            into.deliveries.extend(self.deliver(entry, before.tries.saturating_add(1)));
+            self.add(entry, before.tries, &before.owner, into);
         }
         Ok(())
+    }
+
+    async fn take_own(&mut self, ids: Vec<MessageId>, into: &mut Reclaimed) -> Result<(), RedisError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let settings = &self.redis.settings;
+        let mut command = redis::cmd("EVAL");
+        command.arg(TAKE_OWN).arg(1).arg(&settings.stream).arg(&settings.group).arg(&*self.name);
+        for id in &ids {
+            command.arg(id.to_string());
+        }
+        let taken = reply::taken(self.run(&command).await?).ok_or_else(other_form)?;
+        let name = Arc::clone(&self.name);
+        for (tries, entry) in taken {
+            self.add(entry, tries, &name, into);
+        }
+        Ok(())
+    }
+
+    fn add(&self, entry: StreamEntry, tries_before: u32, owner: &str, into: &mut Reclaimed) {
+        if !into.former_owners.iter().any(|former| former == owner) {
+            into.former_owners.push(owner.to_owned());
+        }
+        into.deliveries.extend(self.deliver(entry, tries_before.saturating_add(1)));
     }
 
     /// An entry that was deleted while it was pending carries nothing: it was settled.
     fn deliver(&self, entry: StreamEntry, tries: u32) -> Option<Delivery> {
         let body = StreamEntry::body(entry.fields?);
-        let hold = self.in_hand.hold(entry.id);
+        let hold = self.in_hand.hold(entry.id, &self.name);
         Some(Delivery { id: entry.id, tries, redelivered: tries > 1, body, hold })
     }
 
@@ -188,6 +261,10 @@ impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Consumer").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+fn other_form() -> RedisError {
+    (ErrorKind::Parse, "an answer of another form").into()
 }
 
 fn millis(time: Duration) -> u64 {

@@ -31,26 +31,36 @@ redis.call('XDEL', KEYS[1], ARGV[1])
 return id
 ";
 
+/// Out of the stream and into the dead letters in one step; only what is still its owner's. A worker that
+/// stalled must not bury what another has stored meanwhile, or is about to. Arguments: the group, then for each
+/// message its id, its owner, how many texts follow, and these.
+const BURY: &str = r"
+local buried = 0
+local at = 2
+while at <= #ARGV do
+    local id, owner, last = ARGV[at], ARGV[at + 1], at + 2 + tonumber(ARGV[at + 2])
+    if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, owner) == 1 then
+        redis.call('XADD', KEYS[2], '*', unpack(ARGV, at + 3, last))
+        redis.call('XACK', KEYS[1], ARGV[1], id)
+        redis.call('XDEL', KEYS[1], id)
+        buried = buried + 1
+    end
+    at = last + 1
+end
+return buried
+";
+
 impl Redis {
-    /// XADD to the dead letters, XACK and XDEL in one transaction.
-    pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<(), QueueError> {
-        let mut transaction = redis::pipe();
-        transaction.atomic();
+    /// Moves messages to the dead letters, in one step; how many were still ours to move.
+    pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<u64, QueueError> {
+        let script = Script::new(BURY);
+        let mut call = script.key(&self.settings.stream);
+        call.key(&self.settings.dead).arg(&self.settings.group);
         for (delivery, why) in dead {
-            let command = transaction.cmd("XADD").arg(&self.settings.dead).arg("*");
-            command.arg(MESSAGE_ID).arg(delivery.id.to_string()).arg(REASON).arg(&why.reason);
-            command.arg(TRIES).arg(delivery.tries);
-            if let Some(plugin) = &why.plugin {
-                command.arg(PLUGIN).arg(plugin);
-            }
-            for (name, value) in delivery.fields() {
-                command.arg(name).arg(value);
-            }
-            command.ignore();
+            let texts = letter_fields(delivery, why);
+            call.arg(delivery.id.to_string()).arg(delivery.hold.owner()).arg(texts.len()).arg(texts);
         }
-        let ids: Vec<_> = dead.iter().map(|(delivery, _)| delivery.id).collect();
-        self.add_settle(&mut transaction, &ids);
-        self.run(&transaction).await
+        call.invoke_async(&mut self.connection()).await.map_err(QueueError::unavailable)
     }
 
     pub(crate) async fn dead_list(
@@ -80,6 +90,18 @@ impl Redis {
         let deleted: u64 = self.command(command.arg(&self.settings.dead).arg(id.to_string())).await?;
         if deleted == 0 { Err(QueueError::NoSuchLetter { id }) } else { Ok(()) }
     }
+}
+
+/// Names and values of a dead letter, in turn.
+fn letter_fields(delivery: &Delivery, why: &DeadReason) -> Vec<String> {
+    let ours = [
+        (MESSAGE_ID, Some(delivery.id.to_string())),
+        (REASON, Some(why.reason.clone())),
+        (TRIES, Some(delivery.tries.to_string())),
+        (PLUGIN, why.plugin.clone()),
+    ];
+    let ours = ours.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    ours.chain(delivery.fields()).flat_map(|(name, value)| [name, value]).collect()
 }
 
 fn letter(entry: StreamEntry) -> DeadLetter {

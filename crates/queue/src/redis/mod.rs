@@ -10,7 +10,7 @@ mod dead;
 mod reply;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
@@ -25,6 +25,10 @@ const CONNECT_RETRIES: usize = 1;
 /// Wait between these.
 const CONNECT_WAIT: Duration = Duration::from_millis(100);
 
+/// Age at which the estimate of the backlog is asked for anew: what other producers append meanwhile is all
+/// that can go over the limit.
+const ESTIMATE_MS: u64 = 100;
+
 /// The connections and names of one queue.
 pub(crate) struct Redis {
     pub(crate) client: Client,
@@ -32,6 +36,9 @@ pub(crate) struct Redis {
     turn: AtomicUsize,
     /// The backlog as last seen, plus what was appended here since.
     estimate: AtomicU64,
+    opened: Instant,
+    /// Milliseconds after `opened` at which the estimate is too old.
+    estimate_until: AtomicU64,
     pub(crate) settings: QueueSettings,
 }
 
@@ -51,8 +58,15 @@ impl Redis {
             let connection = ConnectionManager::new_with_config(client.clone(), config.clone()).await;
             connections.push(connection.map_err(|error| away(error.to_string()))?);
         }
-        let redis =
-            Self { client, connections, turn: AtomicUsize::new(0), estimate: AtomicU64::new(0), settings };
+        let redis = Self {
+            client,
+            connections,
+            turn: AtomicUsize::new(0),
+            estimate: AtomicU64::new(0),
+            opened: Instant::now(),
+            estimate_until: AtomicU64::new(0),
+            settings,
+        };
         redis.ping().await.map_err(|error| away(error.to_string()))?;
         Ok(redis)
     }
@@ -98,13 +112,15 @@ impl Redis {
         }
     }
 
-    /// Refuses at the backlog's limit. The estimate only ever lacks what others settled since it was taken, so
-    /// the true length is asked for before anything is refused.
+    /// Refuses at the backlog's limit. The estimate counts what was appended here, and is asked for anew when it
+    /// is old, and before anything is refused.
     async fn admit(&self, messages: u64) -> Result<(), AppendError> {
         let limit = self.settings.backlog_limit;
-        let before = self.estimate.fetch_add(messages, Ordering::Relaxed);
-        if before.saturating_add(messages) <= limit {
-            return Ok(());
+        if !self.estimate_is_old() {
+            let before = self.estimate.fetch_add(messages, Ordering::Relaxed);
+            if before.saturating_add(messages) <= limit {
+                return Ok(());
+            }
         }
         let waiting =
             self.backlog().await.map_err(|error| AppendError::Refused { cause: error.to_string() })?;
@@ -113,6 +129,15 @@ impl Redis {
         }
         self.estimate.fetch_add(messages, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// True for one caller each time that the estimate has grown old: that one asks.
+    fn estimate_is_old(&self) -> bool {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let until = self.estimate_until.load(Ordering::Relaxed);
+        let next = now.saturating_add(ESTIMATE_MS);
+        let mine = || self.estimate_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed);
+        now >= until && mine().is_ok()
     }
 
     pub(crate) async fn backlog(&self) -> Result<u64, QueueError> {

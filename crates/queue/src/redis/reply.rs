@@ -87,6 +87,17 @@ fn one_pending(value: Value) -> Option<Pending> {
     Some(Pending { id, owner, tries: u32::try_from(tries).unwrap_or(u32::MAX) })
 }
 
+/// The answer of the script that takes what is ours: how often each was delivered before, and the entry.
+pub(crate) fn taken(value: Value) -> Option<Vec<(u32, StreamEntry)>> {
+    array(value)?.into_iter().map(one_taken).collect()
+}
+
+fn one_taken(value: Value) -> Option<(u32, StreamEntry)> {
+    let mut parts = array(value)?.into_iter();
+    let Value::Int(tries) = parts.next()? else { return None };
+    Some((u32::try_from(tries).unwrap_or(u32::MAX), entry(parts.next()?)?))
+}
+
 fn array(value: Value) -> Option<Vec<Value>> {
     match value {
         Value::Array(items) => Some(items),

@@ -1,0 +1,289 @@
+//! What every backend promises.
+
+use std::time::{Duration, Instant};
+
+use sawpit_queue::{AppendError, DeadReason, QueueError};
+
+use crate::world::{World, distinct, entries, entry, ids, read_all, reclaim_some};
+
+fn reason() -> DeadReason {
+    DeadReason { reason: "it broke".to_owned(), plugin: Some("transform".to_owned()) }
+}
+
+pub async fn what_is_appended_is_read_and_acknowledged_once(world: World) {
+    let queue = world.open().await;
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let id = queue.producer().append(entry(1)).await.unwrap();
+    let read = consumer.read().await.unwrap();
+    assert_eq!(ids(&read), [id]);
+    assert_eq!((read[0].tries, read[0].redelivered), (1, false));
+    assert_eq!(read[0].body, Ok(entry(1)));
+    consumer.settler().ack(read).await.unwrap();
+    assert!(consumer.read().await.unwrap().is_empty());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(consumer.reclaim().await.unwrap().deliveries.is_empty());
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+}
+
+pub async fn ids_increase_and_order_is_kept(world: World) {
+    let queue = world.open().await;
+    let producer = queue.producer();
+    let mut given = Vec::new();
+    for number in 0..30 {
+        given.push(producer.append(entry(number)).await.unwrap());
+    }
+    assert!(given.is_sorted_by(|a, b| a < b));
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = read_all(&mut consumer, 30).await;
+    assert_eq!(ids(&read), given);
+    assert!(read.iter().enumerate().all(|(number, one)| one.body == Ok(entry(number))));
+}
+
+pub async fn a_batch_is_appended_in_order(world: World) {
+    let queue = world.open().await;
+    let given = queue.producer().append_batch(entries(250)).await.unwrap();
+    assert_eq!(distinct(&given), 250);
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = read_all(&mut consumer, 250).await;
+    assert_eq!(ids(&read), given);
+    assert!(queue.producer().append_batch(Vec::new()).await.unwrap().is_empty());
+}
+
+pub async fn a_batch_over_the_limit_is_refused_whole(mut world: World) {
+    world.settings.backlog_limit = 10;
+    let queue = world.open().await;
+    let refused = queue.producer().append_batch(entries(11)).await;
+    assert_eq!(refused, Err(AppendError::Full { limit: 10 }));
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+    assert_eq!(queue.producer().append_batch(entries(10)).await.unwrap().len(), 10);
+}
+
+pub async fn an_empty_read_waits_and_ends(world: World) {
+    let mut consumer = world.open().await.consumer("a").await.unwrap();
+    let started = Instant::now();
+    assert!(consumer.read().await.unwrap().is_empty());
+    let waited = started.elapsed();
+    assert!(waited > Duration::from_millis(300) && waited < Duration::from_secs(3), "{waited:?}");
+}
+
+pub async fn a_read_wakes_on_an_append(mut world: World) {
+    world.settings.block = Duration::from_secs(20);
+    let queue = world.open().await;
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let reading = tokio::spawn(async move { consumer.read().await.unwrap().len() });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let started = Instant::now();
+    queue.producer().append(entry(1)).await.unwrap();
+    assert_eq!(reading.await.unwrap(), 1);
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+pub async fn a_read_takes_at_most_a_batch(world: World) {
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(130)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    assert_eq!(consumer.read().await.unwrap().len(), 100);
+    assert_eq!(consumer.read().await.unwrap().len(), 30);
+}
+
+pub async fn two_consumers_share_without_overlap(world: World) {
+    let queue = world.open().await;
+    let given = queue.producer().append_batch(entries(200)).await.unwrap();
+    let (mut a, mut b) = (queue.consumer("a").await.unwrap(), queue.consumer("b").await.unwrap());
+    let (a, b) = tokio::join!(a.read(), b.read());
+    let (a, b) = (a.unwrap(), b.unwrap());
+    let mut all = [ids(&a), ids(&b)].concat();
+    all.sort_unstable();
+    assert_eq!(all, given);
+}
+
+pub async fn what_is_dropped_is_delivered_again_with_its_tries(world: World) {
+    let queue = world.open().await;
+    let id = queue.producer().append(entry(1)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    drop(consumer.read().await.unwrap());
+    for tries in 2..=5 {
+        let again = reclaim_some(&mut consumer).await.deliveries;
+        assert_eq!(ids(&again), [id]);
+        assert_eq!((again[0].tries, again[0].redelivered), (tries, true));
+        assert_eq!(again[0].body, Ok(entry(1)));
+    }
+}
+
+pub async fn a_dead_consumer_is_named(world: World) {
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(3)).await.unwrap();
+    let mut dead = queue.consumer("dead").await.unwrap();
+    let read = dead.read().await.unwrap();
+    let given = ids(&read);
+    drop((read, dead));
+    let mut heir = queue.consumer("heir").await.unwrap();
+    let reclaimed = reclaim_some(&mut heir).await;
+    assert_eq!(ids(&reclaimed.deliveries), given);
+    assert_eq!(reclaimed.former_owners, ["dead"]);
+    assert!(reclaimed.deliveries.iter().all(|one| one.redelivered && one.tries == 2));
+}
+
+pub async fn what_is_in_hand_is_not_taken_twice(world: World) {
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(3)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let held = consumer.read().await.unwrap();
+    assert_eq!(held.len(), 3);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(consumer.reclaim().await.unwrap().deliveries.is_empty());
+    assert!(consumer.read().await.unwrap().is_empty());
+    consumer.settler().ack(held).await.unwrap();
+}
+
+pub async fn a_read_may_be_cancelled(mut world: World) {
+    world.settings.block = Duration::from_secs(20);
+    let queue = world.open().await;
+    let mut consumer = queue.consumer("a").await.unwrap();
+    for _ in 0..5 {
+        let cut = tokio::time::timeout(Duration::from_millis(50), consumer.read()).await;
+        assert!(cut.is_err());
+    }
+    let id = queue.producer().append(entry(1)).await.unwrap();
+    let found = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            let new = tokio::time::timeout(Duration::from_millis(300), consumer.read()).await;
+            let new = new.map(Result::unwrap).unwrap_or_default();
+            let found = if new.is_empty() { consumer.reclaim().await.unwrap().deliveries } else { new };
+            if !found.is_empty() {
+                return found;
+            }
+        }
+    });
+    assert_eq!(ids(&found.await.expect("it comes although reads were cancelled")), [id]);
+}
+
+pub async fn what_is_buried_is_kept_shown_replayed_and_purged(world: World) {
+    let queue = world.open().await;
+    let given = queue.producer().append_batch(entries(3)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = consumer.read().await.unwrap();
+    consumer.settler().bury(read.into_iter().map(|one| (one, reason())).collect()).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+    let letters = queue.dead_list(None, 10).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.message_id).collect::<Vec<_>>(), given);
+    let first = &letters[0];
+    assert_eq!(
+        (first.reason.as_str(), first.plugin.as_deref(), first.tries),
+        ("it broke", Some("transform"), 1)
+    );
+    assert!(first.fields.contains(&("device_id".to_owned(), "sensor-0".to_owned())));
+    assert_eq!(queue.dead_list(Some(first.id), 1).await.unwrap(), letters[1..2]);
+    assert_eq!(&queue.dead_show(first.id).await.unwrap(), first);
+    let new = queue.dead_replay(first.id).await.unwrap();
+    assert!(given.iter().all(|old| *old < new));
+    let again = consumer.read().await.unwrap();
+    assert_eq!((ids(&again), &again[0].body), (vec![new], &Ok(entry(0))));
+    queue.dead_purge(letters[1].id).await.unwrap();
+    assert_eq!(queue.dead_list(None, 10).await.unwrap(), letters[2..]);
+}
+
+pub async fn a_letter_is_replayed_once(world: World) {
+    let queue = world.open().await;
+    queue.producer().append(entry(0)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = consumer.read().await.unwrap();
+    consumer.settler().bury(read.into_iter().map(|one| (one, reason())).collect()).await.unwrap();
+    let id = queue.dead_list(None, 1).await.unwrap()[0].id;
+    let (one, two) = tokio::join!(queue.dead_replay(id), queue.dead_replay(id));
+    assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1);
+    assert_eq!(queue.backlog().await.unwrap(), 1);
+}
+
+pub async fn unknown_letters_are_told(world: World) {
+    let queue = world.open().await;
+    let id = "1-1".parse().unwrap();
+    let none = QueueError::NoSuchLetter { id };
+    assert_eq!(queue.dead_show(id).await.unwrap_err(), none);
+    assert_eq!(queue.dead_replay(id).await.unwrap_err(), none);
+    assert_eq!(queue.dead_purge(id).await.unwrap_err(), none);
+    assert!(queue.dead_list(None, 10).await.unwrap().is_empty());
+}
+
+pub async fn the_backlog_is_what_is_not_settled(world: World) {
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(5)).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 5);
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let mut read = consumer.read().await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 5);
+    let rest = read.split_off(2);
+    consumer.settler().ack(read).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 3);
+    consumer.settler().ack(rest).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+}
+
+pub async fn the_limit_is_obeyed_and_violated(mut world: World) {
+    world.settings.backlog_limit = 5;
+    let queue = world.open().await;
+    for number in 0..5 {
+        queue.producer().append(entry(number)).await.unwrap();
+    }
+    let full = Err(AppendError::Full { limit: 5 });
+    assert_eq!(queue.producer().append(entry(5)).await, full);
+    assert_eq!(queue.backlog().await.unwrap(), 5, "nothing is trimmed, nothing is added");
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = consumer.read().await.unwrap();
+    assert_eq!(queue.producer().append(entry(5)).await, full, "what is delivered still counts");
+    consumer.settler().ack(read).await.unwrap();
+    queue.producer().append(entry(6)).await.unwrap();
+}
+
+/// A device that hangs up in the middle of its request.
+pub async fn a_cancelled_append_keeps_the_count_right(world: World) {
+    let queue = world.open().await;
+    let mut consumer = queue.consumer("a").await.unwrap();
+    for number in 0..20 {
+        let producer = queue.producer();
+        let request = tokio::spawn(async move { producer.append(entry(number)).await });
+        tokio::task::yield_now().await;
+        request.abort();
+        drop(request.await);
+    }
+    loop {
+        let read = consumer.read().await.unwrap();
+        if read.is_empty() {
+            break;
+        }
+        consumer.settler().ack(read).await.unwrap();
+    }
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+    queue.producer().append(entry(99)).await.expect("an empty queue takes a message");
+}
+
+pub async fn concurrent_appends_get_ids_of_their_own(world: World) {
+    let queue = world.open().await;
+    let tasks: Vec<_> = (0..200)
+        .map(|number| {
+            let producer = queue.producer();
+            tokio::spawn(async move { producer.append(entry(number)).await.unwrap() })
+        })
+        .collect();
+    let mut given = Vec::new();
+    for task in tasks {
+        given.push(task.await.unwrap());
+    }
+    assert_eq!(distinct(&given), 200);
+    assert_eq!(queue.backlog().await.unwrap(), 200);
+}
+
+/// A worker that has long been running drops the same message again and again.
+pub async fn tries_count_on_in_a_settled_worker(mut world: World) {
+    world.settings.reclaim_idle = Duration::from_secs(600);
+    let queue = world.open().await;
+    let mut consumer = queue.consumer("a").await.unwrap();
+    assert!(consumer.reclaim().await.unwrap().deliveries.is_empty());
+    queue.producer().append(entry(1)).await.unwrap();
+    drop(consumer.read().await.unwrap());
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        counts.push(reclaim_some(&mut consumer).await.deliveries[0].tries);
+    }
+    assert_eq!(counts, [2, 3, 4, 5]);
+}

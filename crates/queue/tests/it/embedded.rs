@@ -1,0 +1,140 @@
+//! What only the file can do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sawpit_model::Timestamp;
+use sawpit_queue::{AppendError, OpenError, Queue};
+
+use crate::world::{World, clock, entries, entry, ids, read_all};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn may_be_opened_again_as_soon_as_it_is_dropped() {
+    let world = World::embedded();
+    for round in 0..20 {
+        let queue = world.open().await;
+        queue.producer().append(entry(round)).await.unwrap();
+        drop(queue);
+    }
+    assert_eq!(world.open().await.backlog().await.unwrap(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_opening_is_told_who_is_in_the_way() {
+    let world = World::embedded();
+    let _first = world.open().await;
+    let second = Queue::open(world.settings.clone(), clock()).await.unwrap_err();
+    assert!(matches!(second, OpenError::InUse { .. }), "{second}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_settled_comes_again_in_order_after_a_restart() {
+    let world = World::embedded();
+    let given = {
+        let queue = world.open().await;
+        let given = queue.producer().append_batch(entries(150)).await.unwrap();
+        let mut consumer = queue.consumer("a").await.unwrap();
+        let first = consumer.read().await.unwrap();
+        consumer.settler().ack(first.into_iter().take(10).collect()).await.unwrap();
+        given
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let queue = world.open().await;
+    assert_eq!(queue.backlog().await.unwrap(), 140);
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let again = read_all(&mut consumer, 140).await;
+    assert_eq!(ids(&again), given[10..]);
+    assert!(again.iter().all(|one| one.redelivered && one.tries >= 2));
+    let new = queue.producer().append(entry(0)).await.unwrap();
+    assert!(new > given[149]);
+    let new = consumer.read().await.unwrap();
+    assert_eq!((new[0].tries, new[0].redelivered), (1, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tries_are_counted_over_restarts() {
+    let world = World::embedded();
+    world.open().await.producer().append(entry(1)).await.unwrap();
+    for tries in 2..6 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut consumer = world.open().await.consumer("a").await.unwrap();
+        assert_eq!(consumer.read().await.unwrap()[0].tries, tries);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_grow_over_restarts_although_the_clock_steps_back() {
+    let world = World::embedded();
+    let time = Arc::new(AtomicI64::new(2_000_000_000));
+    let clock = {
+        let time = Arc::clone(&time);
+        Arc::new(move || Timestamp::from_micros(time.load(Ordering::SeqCst)))
+    };
+    let queue = Queue::open(world.settings.clone(), clock.clone()).await.unwrap();
+    let first = queue.producer().append(entry(1)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = consumer.read().await.unwrap();
+    consumer.settler().ack(read).await.unwrap();
+    drop((queue, consumer));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    time.store(1_000_000_000, Ordering::SeqCst);
+    let queue = Queue::open(world.settings.clone(), clock).await.unwrap();
+    assert!(queue.producer().append(entry(2)).await.unwrap() > first, "not even when the file is empty");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_or_broken_file_is_left_as_it_is() {
+    let foreign = vec![b"not a queue".to_vec(), b"x".to_vec(), vec![b'y'; 100_000], vec![0; 8192]];
+    let whole = {
+        let world = World::embedded();
+        let queue = world.open().await;
+        queue.producer().append_batch(entries(200)).await.unwrap();
+        drop(queue);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        std::fs::read(std::path::Path::new(&world.settings.url).join("queue.redb")).unwrap()
+    };
+    let mut noise = whole.clone();
+    noise[64..4096].fill(0xa5);
+    let cut = whole[..whole.len() / 3].to_vec();
+    for (number, bytes) in foreign.into_iter().chain([noise, cut]).enumerate() {
+        let world = World::embedded();
+        let path = std::path::Path::new(&world.settings.url).join("queue.redb");
+        std::fs::create_dir_all(&world.settings.url).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let opened = Queue::open(world.settings.clone(), clock()).await;
+        let error = opened.err().unwrap_or_else(|| panic!("file {number} was opened"));
+        assert!(matches!(error, OpenError::File { .. }), "{number}: {error}");
+        assert!(std::fs::read(&path).unwrap() == bytes, "file {number} was changed");
+    }
+}
+
+/// Many devices that hang up never make an empty queue look full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancelled_appends_do_not_open_the_limit() {
+    let mut world = World::embedded();
+    world.settings.backlog_limit = 10;
+    let queue = world.open().await;
+    for number in 0..200 {
+        let producer = queue.producer();
+        let request = tokio::spawn(async move { producer.append(entry(number)).await });
+        tokio::task::yield_now().await;
+        request.abort();
+        drop(request.await);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let mut there = 0;
+    loop {
+        let read = consumer.read().await.unwrap();
+        if read.is_empty() {
+            break;
+        }
+        there += read.len();
+        std::mem::forget(read);
+    }
+    assert!(there <= 10, "{there} messages in a queue of at most 10");
+    if there == 10 {
+        assert_eq!(queue.producer().append(entry(1)).await, Err(AppendError::Full { limit: 10 }));
+    }
+}

@@ -1,0 +1,53 @@
+//! One contract, held against both backends; then what only one of them can do wrong.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+mod cache;
+mod contract;
+mod embedded;
+mod killed;
+mod redis;
+mod world;
+
+/// Runs every test of the contract on a backend of its own.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod on_redis { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { crate::contract::$name(crate::world::World::redis()).await }
+        )+ }
+        mod on_a_file { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { crate::contract::$name(crate::world::World::embedded()).await }
+        )+ }
+    };
+}
+
+on_both!(
+    what_is_appended_is_read_and_acknowledged_once,
+    ids_increase_and_order_is_kept,
+    a_batch_is_appended_in_order,
+    a_batch_over_the_limit_is_refused_whole,
+    an_empty_read_waits_and_ends,
+    a_read_wakes_on_an_append,
+    a_read_takes_at_most_a_batch,
+    two_consumers_share_without_overlap,
+    what_is_dropped_is_delivered_again_with_its_tries,
+    a_dead_consumer_is_named,
+    what_is_in_hand_is_not_taken_twice,
+    a_read_may_be_cancelled,
+    what_is_buried_is_kept_shown_replayed_and_purged,
+    a_letter_is_replayed_once,
+    unknown_letters_are_told,
+    the_backlog_is_what_is_not_settled,
+    the_limit_is_obeyed_and_violated,
+    a_cancelled_append_keeps_the_count_right,
+    concurrent_appends_get_ids_of_their_own,
+    tries_count_on_in_a_settled_worker,
+);
