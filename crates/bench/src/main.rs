@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use sawpit_testkit::GUESTS;
 use system::{Plugins, System};
 use table::Table;
 use wrk::{Load, Shape};
@@ -38,10 +39,17 @@ fn main() -> Result<()> {
     measure_host(&args, &mut table)?;
     measure_worker(&args, &mut table)?;
     println!("{table}");
-    println!("One plugin call, as the runtime makes it:\n");
-    let status = Command::new(&args.call_cost).arg(&args.plugins).status();
-    if !status.with_context(|| args.call_cost.display().to_string())?.success() {
-        bail!("{} failed", args.call_cost.display());
+    measure_calls(&args)
+}
+
+/// Nanoseconds per log of single plugin calls, in a process without servers.
+fn measure_calls(args: &Args) -> Result<()> {
+    for name in GUESTS {
+        let file = args.plugins.join(name).with_extension("wasm");
+        let status = Command::new(&args.call_cost).arg(&file).status();
+        if !status.with_context(|| args.call_cost.display().to_string())?.success() {
+            bail!("{} {} failed", args.call_cost.display(), file.display());
+        }
     }
     Ok(())
 }
