@@ -20,9 +20,9 @@ use crate::work::{Arrival, Shared};
 
 /// Takes what arrived together to its end.
 pub(crate) async fn run(shared: Arc<Shared>, arrival: Arrival) {
-    let Arrival { deliveries, former_owners } = arrival;
+    let Arrival { deliveries, former_owners, generation } = arrival;
     report::arrived(deliveries.len());
-    let mut tries = Tries::new(&shared);
+    let mut tries = Tries::new(&shared, generation);
     let known = tries.ledger(&former_owners, &intake::doubtful(&deliveries)).await;
     let Sorted { process, known, bury } = intake::sort(deliveries, &known, shared.parts.settings.max_tries);
     acknowledge(&shared, known, "known").await;

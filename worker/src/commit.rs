@@ -7,7 +7,7 @@ use sawpit_model::MessageId;
 use sawpit_service::{Backoff, Random};
 use sawpit_store::{Batch, StoreError};
 
-use crate::lease::Held;
+use crate::lease::{Generation, Held};
 use crate::report;
 use crate::settle::{Decision, decide};
 use crate::work::Shared;
@@ -15,15 +15,18 @@ use crate::work::Shared;
 /// Tries, and waits between them.
 pub(crate) struct Tries<'a> {
     shared: &'a Shared,
+    /// When the batch's messages were delivered.
+    generation: Generation,
     backoff: Backoff,
     random: Random,
 }
 
 impl<'a> Tries<'a> {
-    pub(crate) fn new(shared: &'a Shared) -> Self {
+    /// For messages that were asked for in this generation of the worker's leases.
+    pub(crate) fn new(shared: &'a Shared, generation: Generation) -> Self {
         let settings = &shared.parts.settings;
         let backoff = Backoff::new(settings.retry_base, settings.retry_max);
-        Self { shared, backoff, random: Random::from_entropy() }
+        Self { shared, generation, backoff, random: Random::from_entropy() }
     }
 
     /// Commits a batch of so many messages. Never answers [`Decision::Retry`]. When it answers
@@ -31,6 +34,10 @@ impl<'a> Tries<'a> {
     pub(crate) async fn commit(&mut self, batch: &Batch, messages: usize) -> Decision {
         loop {
             let held = self.shared.lease.current().await;
+            if held.generation() != self.generation {
+                // Another worker fenced this one since: what it was delivered before is that one's now.
+                return Decision::Abandon;
+            }
             let started = Instant::now();
             let result = self.shared.parts.store.commit(&held.lease, batch).await;
             let wait = self.backoff.next(self.random.unit());

@@ -21,13 +21,33 @@ pub(crate) struct Leases {
 pub(crate) struct Held {
     pub(crate) lease: Arc<Lease>,
     number: u64,
+    generation: Generation,
+}
+
+/// Rises when another worker is seen to have fenced this one. What was delivered in an earlier generation may
+/// by now be another's, so it must not be committed under a lease of a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
+/// Whether a fence of our own came before a new lease.
+#[derive(Clone, Copy)]
+enum Fenced {
+    ByNobody,
+    ByUs,
+}
+
+impl Held {
+    pub(crate) const fn generation(&self) -> Generation {
+        self.generation
+    }
 }
 
 impl Leases {
     /// The first lease. A former process of the same name loses its own.
     pub(crate) async fn take(store: Store, owner: &str) -> Result<Self, StoreError> {
         let lease = Arc::new(store.lease(owner).await?);
-        Ok(Self { store, owner: owner.to_owned(), current: Mutex::new(Held { lease, number: 0 }) })
+        let held = Held { lease, number: 0, generation: Generation(0) };
+        Ok(Self { store, owner: owner.to_owned(), current: Mutex::new(held) })
     }
 
     /// The lease to commit under now.
@@ -40,7 +60,7 @@ impl Leases {
     pub(crate) async fn renew(&self, old: &Held) -> Result<(), StoreError> {
         let mut current = self.current.lock().await;
         if current.number == old.number {
-            *current = self.next(old.number).await?;
+            *current = self.next(old, Fenced::ByNobody).await?;
         }
         Ok(())
     }
@@ -50,12 +70,68 @@ impl Leases {
         let mut current = self.current.lock().await;
         self.store.fence(owners).await?;
         if owners.contains(&self.owner) {
-            *current = self.next(current.number).await?;
+            *current = self.next(&current, Fenced::ByUs).await?;
         }
         Ok(())
     }
 
-    async fn next(&self, number: u64) -> Result<Held, StoreError> {
-        Ok(Held { lease: Arc::new(self.store.lease(&self.owner).await?), number: number + 1 })
+    async fn next(&self, old: &Held, fenced: Fenced) -> Result<Held, StoreError> {
+        let lease = Arc::new(self.store.lease(&self.owner).await?);
+        let own_steps = match fenced {
+            Fenced::ByNobody => 1,
+            Fenced::ByUs => 2,
+        };
+        // A call that was repeated because its answer was lost counts as a fence too: that costs a redelivery.
+        let strange = lease.epoch() != old.lease.epoch().saturating_add(own_steps);
+        let generation = Generation(old.generation.0 + u64::from(strange));
+        Ok(Held { lease, number: old.number + 1, generation })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sawpit_model::Timestamp;
+    use sawpit_store::StoreSettings;
+
+    use super::*;
+
+    async fn leases() -> (Leases, Store, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("logs.db").display());
+        let settings = StoreSettings { url, ..StoreSettings::default() };
+        let store = Store::open(settings, Timestamp::from_micros(0)).await.unwrap();
+        (Leases::take(store.clone(), "me").await.unwrap(), store, folder)
+    }
+
+    #[tokio::test]
+    async fn a_fence_by_another_begins_a_generation() {
+        let (leases, store, _folder) = leases().await;
+        let first = leases.current().await;
+        store.fence(&["me".to_owned()]).await.unwrap();
+        leases.renew(&first).await.unwrap();
+        let second = leases.current().await;
+        assert_ne!(second.generation(), first.generation());
+        // A batch that finds the same loss later renews nothing.
+        leases.renew(&first).await.unwrap();
+        assert_eq!(leases.current().await.number, second.number);
+    }
+
+    #[tokio::test]
+    async fn a_fence_by_another_is_seen_behind_one_of_our_own() {
+        let (leases, store, _folder) = leases().await;
+        let first = leases.current().await;
+        store.fence(&["me".to_owned()]).await.unwrap();
+        leases.fence(&["me".to_owned()]).await.unwrap();
+        assert_ne!(leases.current().await.generation(), first.generation());
+    }
+
+    #[tokio::test]
+    async fn our_own_fences_and_renewals_begin_none() {
+        let (leases, _store, _folder) = leases().await;
+        let first = leases.current().await;
+        leases.fence(&["me".to_owned(), "other".to_owned()]).await.unwrap();
+        leases.fence(&["other".to_owned()]).await.unwrap();
+        leases.renew(&leases.current().await).await.unwrap();
+        assert_eq!(leases.current().await.generation(), first.generation());
     }
 }

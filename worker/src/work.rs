@@ -7,7 +7,7 @@ use sawpit_queue::{Consumer, Delivery, ReadError, Reclaimed, Settler};
 use sawpit_service::{Backoff, Door, Random, Shutdown};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::lease::Leases;
+use crate::lease::{Generation, Leases};
 use crate::{WorkerParts, batch, report, upkeep};
 
 /// What all batches of a worker share.
@@ -23,6 +23,8 @@ pub(crate) struct Arrival {
     pub(crate) deliveries: Vec<Delivery>,
     /// Whom they were taken over from.
     pub(crate) former_owners: Vec<String>,
+    /// The generation of leases in which they were asked for.
+    pub(crate) generation: Generation,
 }
 
 /// What a look for messages of dead workers found.
@@ -102,8 +104,10 @@ impl Loop {
 
     /// Deliveries of dead workers when it is time to look for them, else new ones.
     async fn take(&mut self) -> Result<Arrival, ReadError> {
+        // Noted before asking: a fence that comes in between must count against what is delivered.
+        let generation = self.shared.lease.current().await.generation();
         if Instant::now() >= self.reclaim_at {
-            match self.reclaim().await? {
+            match self.reclaim(generation).await? {
                 // There may be more: the next turn looks again.
                 Sweep::Found(arrival) => return Ok(arrival),
                 Sweep::Clean => self.maintain(),
@@ -111,7 +115,7 @@ impl Loop {
             }
             self.reclaim_at = Instant::now() + self.shared.parts.settings.reclaim_every;
         }
-        Ok(Arrival { deliveries: self.consumer.read().await?, former_owners: Vec::new() })
+        Ok(Arrival { deliveries: self.consumer.read().await?, former_owners: Vec::new(), generation })
     }
 
     /// Starts the store's maintenance when it is due. Only called when no message waits to be taken over,
@@ -126,7 +130,7 @@ impl Loop {
 
     /// Takes over what is idle too long, but not while the store is away: then messages are idle because no
     /// worker can settle them, and each taking over counts as a try of a message that is not at fault.
-    async fn reclaim(&mut self) -> Result<Sweep, ReadError> {
+    async fn reclaim(&mut self, generation: Generation) -> Result<Sweep, ReadError> {
         if let Err(error) = self.shared.parts.store.ping().await {
             tracing::warn!(%error, "the store is away, not looking for messages of other workers");
             return Ok(Sweep::PutOff);
@@ -141,7 +145,7 @@ impl Loop {
         Ok(if deliveries.is_empty() {
             Sweep::Clean
         } else {
-            Sweep::Found(Arrival { deliveries, former_owners })
+            Sweep::Found(Arrival { deliveries, former_owners, generation })
         })
     }
 

@@ -42,6 +42,13 @@ impl Lease {
     pub fn owner(&self) -> &str {
         &self.owner
     }
+
+    /// How often the owner's right was taken or given anew, this time included: a lease and a fence raise it by
+    /// one each, so a gap between two leases of one process shows that another fenced it in between.
+    #[must_use]
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
 }
 
 /// The ledger row of a batch, in the database's types.
