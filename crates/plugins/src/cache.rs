@@ -84,7 +84,9 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
+    file.write_all(bytes)?;
+    // Before the rename: after a power loss the name must not stand for half of the code.
+    file.sync_all()
 }
 
 #[cfg(not(unix))]

@@ -38,9 +38,14 @@ pub fn transform(plugin: &Plugin, logs: &[&Log]) -> Result<Option<Changed>, Call
     };
     call(plugin, logs, run, |answer| match answer {
         transform::Outcome::Unchanged => Ok(None),
-        transform::Outcome::Changed(changes) => {
-            Changed::check(changes, logs.len(), &settings.limits, settings.text_bytes).map(Some)
-        }
+        transform::Outcome::Changed(changes) => Changed::check(
+            changes,
+            logs.len(),
+            &settings.limits,
+            settings.text_bytes,
+            settings.outputs_per_input,
+        )
+        .map(Some),
     })
 }
 

@@ -66,6 +66,12 @@ pub enum LoadError {
         /// Why.
         cause: io::Error,
     },
+    /// Reading the file broke one of the libraries that read it.
+    #[error("the file broke the compiler, please report it with the file: {cause}")]
+    Panicked {
+        /// What the panic said.
+        cause: String,
+    },
     /// The file is too large.
     #[error("the file is larger than {limit} bytes: strip it, or raise the limit")]
     TooLarge {
@@ -232,6 +238,16 @@ pub enum OutputError {
         found: usize,
         /// What was expected.
         wanted: usize,
+    },
+    /// A list is longer than there is reason for.
+    #[error("{list} has {found} entries, at most {most} make sense here")]
+    TooMany {
+        /// Which list.
+        list: &'static str,
+        /// Its length.
+        found: usize,
+        /// The limit.
+        most: usize,
     },
     /// Ends of a column go backwards, or past its bytes.
     #[error("the ends of {column} must not go backwards nor past its {bytes} bytes (row {row})")]

@@ -9,13 +9,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::{Store, Trap};
 
 use crate::CallError;
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
 use crate::engine::Inner;
 use crate::host::{GuestState, Shared};
-use crate::{LoadError, Manifest, convert};
+use crate::{LoadError, Manifest, convert, trace};
 
 /// How many instances may live at once.
 pub(crate) struct Permits {
@@ -183,7 +183,7 @@ impl Recipe {
                 said: said.map_or_else(String::new, |said| format!(": {said}")),
             };
         }
-        let cause = describe_trap(error, said);
+        let cause = trace::describe(error, said);
         if state.limiter.take_refused() {
             return CallError::Memory { limit_mib: self.manifest.memory_mib, cause };
         }
@@ -196,17 +196,6 @@ impl Recipe {
         let high_water = limit / 100 * usize::from(settings.instance_memory_percent);
         instance.calls < settings.instance_calls && instance.store.data().limiter.held() <= high_water
     }
-}
-
-/// What the guest said, what wasmtime says, and where (demangled, with lines where the file has them).
-fn describe_trap(error: &wasmtime::Error, said: Option<String>) -> String {
-    let mut text = said.map_or_else(String::new, |said| said + " — ");
-    text.push_str(&error.root_cause().to_string());
-    if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
-        text.push('\n');
-        text.push_str(trace.to_string().trim_end());
-    }
-    text
 }
 
 /// The idle instances of one version.

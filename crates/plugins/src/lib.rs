@@ -33,6 +33,7 @@ mod scan;
 mod settings;
 mod slot;
 mod status;
+mod trace;
 mod transform;
 mod trial;
 mod wasi;

@@ -4,8 +4,10 @@
 //! serve leaves the version before it in place; a file that did not change keeps its instances warm; a
 //! folder that is missing altogether is taken for a mishap and changes nothing until it is back.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -235,11 +237,14 @@ impl Watched {
             Err(error) => return slot.refuse(&error, now),
         };
         let hash = source.hash();
-        if slot.hash.as_ref() == Some(&hash) {
+        // A refusal may have had a cause that passed, so the same file gets another trial when it is touched.
+        if slot.hash.as_ref() == Some(&hash) && slot.refusal.is_none() {
             return slot;
         }
         slot.hash = Some(hash);
-        match self.prove(&source, before) {
+        // A file that breaks a library must not end the thread that watches the folder.
+        let proved = catch_unwind(AssertUnwindSafe(|| self.prove(&source, before)));
+        match proved.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
             Ok(Proved::Off(manifest)) => slot.accept(manifest.mode, None, now),
             Ok(Proved::Serves(plugin)) => slot.accept(plugin.manifest().mode, Some(plugin), now),
             Err(error) => slot.refuse(&error, now),
@@ -257,6 +262,12 @@ impl Watched {
             None => load::load(&self.runtime, source, manifest).map(Proved::Serves),
         }
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> LoadError {
+    let text = panic.downcast_ref::<&str>().copied();
+    let cause = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    LoadError::Panicked { cause: cause.to_owned() }
 }
 
 enum Proved {

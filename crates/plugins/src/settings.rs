@@ -50,6 +50,8 @@ pub struct RuntimeSettings {
     pub call_bytes: usize,
     /// Most bytes that one call may hand back (see `Store::set_hostcall_fuel` of wasmtime).
     pub answer_bytes: usize,
+    /// Most outputs of a transformer, as a multiple of its inputs; at least 1.
+    pub outputs_per_input: usize,
     /// Reasons, error messages and lines from a guest are cut to this many bytes.
     pub text_bytes: usize,
     /// Lines that one call may write to the log; further ones are dropped.
@@ -81,6 +83,7 @@ impl RuntimeSettings {
             call_logs: 1_000,
             call_bytes: 4 * 1024 * 1024,
             answer_bytes: 64 * 1024 * 1024,
+            outputs_per_input: 16,
             text_bytes: 1_024,
             log_lines: 100,
             cache_dir: None,
@@ -103,6 +106,7 @@ impl RuntimeSettings {
             (self.instance_calls >= 1, "instance_calls must be at least 1"),
             ((1..=100).contains(&self.instance_memory_percent), "instance_memory_percent must be 1 to 100"),
             ((1..=1_000).contains(&self.call_logs), "call_logs must be 1 to 1000"),
+            (self.outputs_per_input >= 1, "outputs_per_input must be at least 1"),
             (self.text_bytes >= 64, "text_bytes must be at least 64"),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {

@@ -20,6 +20,10 @@ use crate::host::GuestState;
 
 /// Bytes of one output that are kept between two calls; further ones are lost.
 const KEPT_BYTES: usize = 16 * 1024;
+/// Most random bytes of one call: they are made in the host, past the guest's deadline.
+const RANDOM_BYTES: u64 = 64 * 1024;
+/// Most handles that an instance may hold: they live in the host's memory, which the limiter does not see.
+const RESOURCES: usize = 1_000;
 /// The interface with the timers, in the version that wasmtime-wasi links.
 const TIMERS: &str = "wasi:clocks/monotonic-clock@0.2.12";
 
@@ -76,8 +80,11 @@ impl WasiView for GuestState {
                 .allow_tcp(false)
                 .allow_udp(false)
                 .allow_ip_name_lookup(false)
+                .max_random_size(RANDOM_BYTES)
                 .build();
-            Box::new((ctx, ResourceTable::new()))
+            let mut table = ResourceTable::new();
+            table.set_max_capacity(RESOURCES);
+            Box::new((ctx, table))
         });
         WasiCtxView { ctx, table }
     }

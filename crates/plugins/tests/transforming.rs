@@ -103,7 +103,9 @@ fn log_data_can_be_replaced() {
 
 #[test]
 fn answers_that_forget_or_confuse_inputs_fail_only_the_culprit() {
-    let cases: [(&[String], &str); 8] = [
+    let cases: [(&[String], &str); 10] = [
+        (&[list(ORIGINS, 3000, 17, &[0; 17])], "origins has 17 entries, at most 16"),
+        (&[list(DROPPED, 3200, 2, &[0, 300, 6, 0, 300, 6])], "dropped has 2 entries, at most 1"),
         (&[], "input 0 was forgotten"),
         (&[list(ORIGINS, 3000, 1, &[9])], "origins names input 9"),
         (&[list(ORIGINS, 3000, 1, &[0]), list(DROPPED, 3200, 1, &[0, 300, 6])], "both stored and dropped"),
@@ -134,6 +136,12 @@ fn answers_that_forget_or_confuse_inputs_fail_only_the_culprit() {
         assert_eq!((result.failed.len(), result.failed[0].input), (1, 1), "{message}");
         assert!(result.failed[0].error.contains(message), "{} lacks {message}", result.failed[0].error);
     }
+}
+
+#[test]
+fn a_log_may_be_split_up_to_the_limit() {
+    let result = run(&[list(ORIGINS, 3000, 16, &[0; 16])], &["X"]);
+    assert_eq!((result.outputs.len(), result.failed.len()), (16, 0));
 }
 
 #[test]

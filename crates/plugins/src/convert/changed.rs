@@ -26,7 +26,9 @@ impl Changed {
         inputs: usize,
         limits: &Limits,
         text_bytes: usize,
+        outputs_per_input: usize,
     ) -> Result<Self, OutputError> {
+        check_counts(&answer, inputs, inputs.saturating_mul(outputs_per_input))?;
         let sources = sources(&answer.origins, &answer.merged, inputs)?;
         let outputs = sources.len();
         let mut changed =
@@ -55,7 +57,8 @@ impl Changed {
     fn account(&self, inputs: usize) -> Result<(), OutputError> {
         let mut fates: Vec<Option<&'static str>> = vec![None; inputs];
         let mut settle = |input: usize, fate: &'static str| match fates.get_mut(input) {
-            Some(Some(before)) if *before != fate => {
+            // Only a split names an input twice.
+            Some(Some(before)) if *before != fate || fate != "stored" => {
                 Err(OutputError::Conflict { input, one: before, other: fate })
             }
             Some(slot) => {
@@ -71,6 +74,24 @@ impl Changed {
             Some(input) => Err(OutputError::Forgotten { input }),
             None => Ok(()),
         }
+    }
+}
+
+/// Before anything is made of the answer: a short list of numbers may stand for a great many logs.
+fn check_counts(answer: &transform::Changes, inputs: usize, outputs: usize) -> Result<(), OutputError> {
+    let made = answer.origins.len();
+    let counts = [
+        ("origins", made, outputs),
+        ("merged", answer.merged.len(), outputs),
+        ("dropped", answer.dropped.len(), inputs),
+        ("levels", answer.levels.len(), made),
+        ("messages", answer.messages.outputs.len(), made),
+        ("log-data", answer.log_data.outputs.len(), made),
+        ("set", answer.set.outputs.len(), made),
+    ];
+    match counts.into_iter().find(|(_, found, most)| found > most) {
+        Some((list, found, most)) => Err(OutputError::TooMany { list, found, most }),
+        None => Ok(()),
     }
 }
 

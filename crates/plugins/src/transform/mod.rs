@@ -2,6 +2,8 @@
 
 mod next;
 
+use std::collections::HashSet;
+
 use next::Next;
 use sawpit_model::{Log, RawObject};
 
@@ -83,9 +85,10 @@ impl Batch {
             return;
         }
         plugin.meter.verdicts(Verdict::Dropped, change.changed.dropped.len());
-        plugin
-            .meter
-            .verdicts(Verdict::Changed, change.differences(rows.len()) - change.changed.dropped.len());
+        plugin.meter.verdicts(
+            Verdict::Changed,
+            change.differences(rows.len()).saturating_sub(change.changed.dropped.len()),
+        );
         let kept_errors = plugin.manifest().on_error == OnError::Pass;
         for (at, reason) in &change.changed.dropped {
             for input in next.take_sources(rows, *at) {
@@ -210,11 +213,11 @@ impl Change {
     /// How many of the inputs come out otherwise than they went in.
     fn differences(&self, inputs: usize) -> usize {
         let mut same = vec![0_u32; inputs];
-        let edited = |output: usize| {
-            self.log_data.get(output).is_some_and(Option::is_some)
-                || self.changed.levels.iter().any(|(edited, _)| *edited == output)
-                || self.changed.messages.iter().any(|(edited, _)| *edited == output)
-        };
+        let levels = self.changed.levels.iter().map(|(output, _)| *output);
+        let edits: HashSet<usize> =
+            levels.chain(self.changed.messages.iter().map(|(output, _)| *output)).collect();
+        let edited =
+            |output: usize| edits.contains(&output) || self.log_data.get(output).is_some_and(Option::is_some);
         for (output, sources) in self.changed.sources.iter().enumerate() {
             for &input in sources {
                 let weight = if sources.len() == 1 && !edited(output) { 1 } else { 2 };
