@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moka::Expiry;
+use redis::Pipeline;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Pipeline};
 
-use crate::{OpenError, redis::shown};
+use crate::OpenError;
+use crate::redis::{client, shown};
 
 /// At most one warning in this time while the cache is away.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -87,7 +88,7 @@ impl Cache {
         if !url.starts_with("redis:") {
             return Err(bad("a cache is redis://host:port/db or memory:".to_owned()));
         }
-        let client = Client::open(url).map_err(|error| bad(error.to_string()))?;
+        let client = client(url).map_err(|error| bad(error.to_string()))?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_connection_timeout(Some(settings.timeout))

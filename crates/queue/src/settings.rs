@@ -1,15 +1,18 @@
 //! Where the queue is and how it is used.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sawpit_model::Timestamp;
 
+use crate::redis::shown;
+
 /// Where the embedded queue takes the time from, for its ids.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// How the queue is used. Every field is a setting of the program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the queue is used. Every field is a setting of the program. Its `Debug` shows no password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct QueueSettings {
     /// `redis://user:password@host:port/db`, or the folder of the embedded queue.
     pub url: String,
@@ -34,6 +37,38 @@ pub struct QueueSettings {
     pub append_timeout: Duration,
     /// Most bytes in one transaction of the embedded queue; appends beyond it go into the next.
     pub group_bytes: usize,
+}
+
+impl fmt::Debug for QueueSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart, so that a new field is not forgotten here.
+        let Self {
+            url,
+            group,
+            stream,
+            dead,
+            connections,
+            batch,
+            block,
+            reclaim_idle,
+            backlog_limit,
+            append_timeout,
+            group_bytes,
+        } = self;
+        f.debug_struct("QueueSettings")
+            .field("url", &shown(url))
+            .field("group", group)
+            .field("stream", stream)
+            .field("dead", dead)
+            .field("connections", connections)
+            .field("batch", batch)
+            .field("block", block)
+            .field("reclaim_idle", reclaim_idle)
+            .field("backlog_limit", backlog_limit)
+            .field("append_timeout", append_timeout)
+            .field("group_bytes", group_bytes)
+            .finish()
+    }
 }
 
 impl Default for QueueSettings {

@@ -7,20 +7,17 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use sawpit_model::{BodyError, Entry, FieldError, Log, MessageId, Timestamp, parse_batch};
+use sawpit_model::{Entry, FieldError, Log, MessageId, Timestamp, parse_batch};
 use sawpit_plugins::Ingested;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
-use crate::body::{self, Whole};
+use crate::body;
 use crate::gather::Done;
 use crate::ingest::errors;
 use crate::observe::traceparent;
 use crate::problem::{Kind, Problem, Rejected};
-
-/// From this many bytes on, a body is parsed off the threads that serve connections (about 0.1 ms of work).
-const PARSE_ASIDE_BYTES: usize = 32 * 1024;
 
 /// A log of a batch that a filter dropped.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,7 +67,9 @@ pub(crate) async fn post_batch(State(app): State<App>, request: Request) -> Resu
     app.admit()?;
     let body = body::read(&parts.headers, body, &app.in_flight, &app.settings).await?;
     let received_at = app.clock.now();
-    let members = parse(&app, &body, received_at).await?.map_err(errors::of_body)?;
+    let limits = app.settings.limits;
+    let members = app.parse(&body, move |bytes| parse_batch(bytes, &limits, received_at)).await?;
+    let members = members.map_err(errors::of_body)?;
     let mut sorted = Sorted::new(members.len());
     let (indices, logs) = sorted.valid(members);
     let done = if logs.is_empty() { None } else { Some(app.ingest(logs).await?) };
@@ -79,17 +78,6 @@ pub(crate) async fn post_batch(State(app): State<App>, request: Request) -> Resu
     sorted.check_all_refused(&app)?;
     let ids = append(&app, entries).await?;
     Ok((StatusCode::ACCEPTED, Json(sorted.answer(ids, received_at))).into_response())
-}
-
-type Members = Result<Vec<Result<Log, Vec<FieldError>>>, BodyError>;
-
-async fn parse(app: &Shared, body: &Whole, received_at: Timestamp) -> Result<Members, Problem> {
-    let limits = app.settings.limits;
-    if body.bytes.len() < PARSE_ASIDE_BYTES {
-        return Ok(parse_batch(&body.bytes, &limits, received_at));
-    }
-    let bytes = body.bytes.clone();
-    app.aside(move || parse_batch(&bytes, &limits, received_at)).await
 }
 
 async fn append(app: &Shared, entries: Vec<Entry>) -> Result<Vec<MessageId>, Problem> {
@@ -149,7 +137,8 @@ impl Sorted {
                     self.rejected.push(refused(index, plugin, reason, false));
                 }
                 Ingested::Failed { plugin, error } => {
-                    tracing::warn!(%plugin, %error, "a plugin failed on a log of a batch");
+                    // The runtime warns, at most once a second; a line per log would bury everything else.
+                    tracing::debug!(%plugin, %error, "a plugin failed on a log of a batch");
                     self.rejected.push(refused(index, plugin, "the plugin failed on this log".into(), true));
                 }
             }

@@ -84,7 +84,9 @@ impl Embedded {
         let bytes: Result<Vec<_>, _> = entries.iter().map(file::encode).collect();
         let bytes = bytes.map_err(|error| refused(error.to_string()))?;
         let reserved = self.reserve(entries.len() as u64)?;
-        match self.work(Work::Append(bytes, reserved)).await {
+        let work = self.work(Work::Append(bytes, reserved));
+        let ended = tokio::time::timeout(self.settings.append_timeout, work).await;
+        match ended.unwrap_or_else(|_| Err(Fault::Unknown("the disk did not answer in time".to_owned()))) {
             Ok(Answer::Ids(ids)) => Ok(ids),
             Ok(_) => Err(AppendError::Unknown { cause: "another answer than expected".to_owned() }),
             Err(Fault::NotDone(cause)) => Err(refused(cause)),

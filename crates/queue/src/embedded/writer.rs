@@ -66,6 +66,7 @@ pub(crate) fn start(
 ) -> Result<(), OpenError> {
     let mut writer = Writer { shared, clock, last_id, last_dead };
     let run = move || {
+        let _watch = Watch(Arc::clone(&writer.shared));
         while let Some(group) = next_group(&jobs, group_bytes) {
             writer.commit(group);
         }
@@ -74,6 +75,17 @@ pub(crate) fn start(
     started
         .map(drop)
         .map_err(|error| OpenError::File { path: "queue.redb".to_owned(), cause: error.to_string() })
+}
+
+/// Tells that nothing can be written any more should the thread break, so that readiness shows it.
+struct Watch(Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("the thread that writes the queue broke");
+        }
+    }
 }
 
 /// Waits for work, then takes all that waits, up to the limits.

@@ -28,6 +28,10 @@ pub(crate) struct Consumer {
     connection: Option<MultiplexedConnection>,
     in_hand: InHand,
     own: Own,
+    /// Whom messages were taken from, or may have been when the answer never came, and nobody was told yet. It
+    /// outlives a reclaim that fails or is dropped on the way: an owner that is never fenced may store what
+    /// another stores as well.
+    untold: Vec<String>,
 }
 
 /// Whether a former process of our name may have left messages.
@@ -58,6 +62,7 @@ impl Consumer {
             connection: None,
             in_hand: InHand::default(),
             own: Own::From(MessageId::default()),
+            untold: Vec::new(),
         };
         consumer.make_group().await.map_err(QueueError::unavailable)?;
         Ok(consumer)
@@ -108,6 +113,9 @@ impl Consumer {
         if reclaimed.deliveries.is_empty() {
             self.take_silent(&mut reclaimed).await?;
             self.take_returned(&mut reclaimed).await?;
+        }
+        if !reclaimed.deliveries.is_empty() {
+            reclaimed.former_owners = std::mem::take(&mut self.untold);
         }
         Ok(reclaimed)
     }
@@ -184,7 +192,11 @@ impl Consumer {
         for message in &pending {
             command.arg(message.id.to_string());
         }
+        let told_apart = self.untold.len();
+        pending.iter().for_each(|message| self.tell_of(&message.owner));
         let entries = reply::entries(self.run(&command).await?).ok_or_else(other_form)?;
+        // The answer is here, so only those count that something was taken from.
+        self.untold.truncate(told_apart);
         for entry in entries {
             let Some(before) = pending.iter().find(|pending| pending.id == entry.id) else { continue };
             self.add(entry, before.tries, &before.owner, into);
@@ -210,11 +222,15 @@ impl Consumer {
         Ok(())
     }
 
-    fn add(&self, entry: StreamEntry, tries_before: u32, owner: &str, into: &mut Reclaimed) {
-        if !into.former_owners.iter().any(|former| former == owner) {
-            into.former_owners.push(owner.to_owned());
-        }
+    fn add(&mut self, entry: StreamEntry, tries_before: u32, owner: &str, into: &mut Reclaimed) {
+        self.tell_of(owner);
         into.deliveries.extend(self.deliver(entry, tries_before.saturating_add(1)));
+    }
+
+    fn tell_of(&mut self, owner: &str) {
+        if !self.untold.iter().any(|other| other == owner) {
+            self.untold.push(owner.to_owned());
+        }
     }
 
     /// An entry that was deleted while it was pending carries nothing: it was settled.

@@ -7,16 +7,20 @@
 
 mod consumer;
 mod dead;
+mod estimate;
 mod reply;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError};
 use sawpit_model::{Entry, MessageId};
 
 pub(crate) use consumer::Consumer;
+use estimate::{Estimate, UnderWay};
 
 use crate::{AppendError, OpenError, QueueError, QueueSettings};
 
@@ -29,13 +33,17 @@ const CONNECT_WAIT: Duration = Duration::from_millis(100);
 /// that can go over the limit.
 const ESTIMATE_MS: u64 = 100;
 
+/// Time without an acknowledgement of what was sent after which the connection is given up and made anew. A
+/// machine that vanished says nothing, and by default the kernel would go on sending for a quarter of an hour.
+#[cfg(target_os = "linux")]
+const SILENT: Duration = Duration::from_secs(10);
+
 /// The connections and names of one queue.
 pub(crate) struct Redis {
     pub(crate) client: Client,
     connections: Vec<ConnectionManager>,
     turn: AtomicUsize,
-    /// The backlog as last seen, plus what was appended here since.
-    estimate: AtomicU64,
+    estimate: Estimate,
     opened: Instant,
     /// Milliseconds after `opened` at which the estimate is too old.
     estimate_until: AtomicU64,
@@ -47,7 +55,7 @@ impl Redis {
         let url = shown(&settings.url);
         let bad = |error: RedisError| OpenError::Url { url: url.clone(), why: error.to_string() };
         let away = |cause: String| OpenError::Unreachable { url: url.clone(), cause };
-        let client = Client::open(settings.url.as_str()).map_err(bad)?;
+        let client = client(&settings.url).map_err(bad)?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(CONNECT_RETRIES)
             .set_min_delay(CONNECT_WAIT)
@@ -62,7 +70,7 @@ impl Redis {
             client,
             connections,
             turn: AtomicUsize::new(0),
-            estimate: AtomicU64::new(0),
+            estimate: Estimate::default(),
             opened: Instant::now(),
             estimate_until: AtomicU64::new(0),
             settings,
@@ -72,21 +80,20 @@ impl Redis {
     }
 
     pub(crate) async fn append(&self, entry: &Entry) -> Result<MessageId, AppendError> {
-        self.admit(1).await?;
         let command = self.xadd(entry);
-        let id: Vec<u8> = self.appending(async |connection| command.query_async(connection).await).await?;
+        let append = self.appending(async |connection| command.query_async(connection).await);
+        let id: Vec<u8> = self.admitted(1, append).await?;
         parse_id(&id)
     }
 
     pub(crate) async fn append_batch(&self, entries: &[Entry]) -> Result<Vec<MessageId>, AppendError> {
-        self.admit(entries.len() as u64).await?;
         let mut transaction = Pipeline::with_capacity(entries.len());
         transaction.atomic();
         for entry in entries {
             transaction.add_command(self.xadd(entry));
         }
-        let ids: Vec<Vec<u8>> =
-            self.appending(async |connection| transaction.query_async(connection).await).await?;
+        let append = self.appending(async |connection| transaction.query_async(connection).await);
+        let ids: Vec<Vec<u8>> = self.admitted(entries.len() as u64, append).await?;
         ids.iter().map(|id| parse_id(id)).collect()
     }
 
@@ -97,6 +104,26 @@ impl Redis {
             command.arg(name).arg(value.as_bytes());
         }
         command
+    }
+
+    /// Looks at the backlog, then appends, both within the one time-out.
+    async fn admitted<T>(
+        &self,
+        messages: u64,
+        append: impl Future<Output = Result<T, AppendError>>,
+    ) -> Result<T, AppendError> {
+        let begun = AtomicBool::new(false);
+        let steps = async {
+            let _under_way = self.admit(messages).await?;
+            begun.store(true, Ordering::Relaxed);
+            append.await
+        };
+        let cause = "no answer in time".to_owned();
+        match tokio::time::timeout(self.settings.append_timeout, steps).await {
+            Ok(ended) => ended,
+            Err(_) if begun.into_inner() => Err(AppendError::Unknown { cause }),
+            Err(_) => Err(AppendError::Refused { cause }),
+        }
     }
 
     /// Runs an append within the time-out, and says of a failure whether it may have been carried out.
@@ -114,21 +141,15 @@ impl Redis {
 
     /// Refuses at the backlog's limit. The estimate counts what was appended here, and is asked for anew when it
     /// is old, and before anything is refused.
-    async fn admit(&self, messages: u64) -> Result<(), AppendError> {
+    async fn admit(&self, messages: u64) -> Result<UnderWay<'_>, AppendError> {
         let limit = self.settings.backlog_limit;
-        if !self.estimate_is_old() {
-            let before = self.estimate.fetch_add(messages, Ordering::Relaxed);
-            if before.saturating_add(messages) <= limit {
-                return Ok(());
-            }
+        if !self.estimate_is_old()
+            && let Some(under_way) = self.estimate.let_in(messages, limit)
+        {
+            return Ok(under_way);
         }
-        let waiting =
-            self.backlog().await.map_err(|error| AppendError::Refused { cause: error.to_string() })?;
-        if waiting.saturating_add(messages) > limit {
-            return Err(AppendError::Full { limit });
-        }
-        self.estimate.fetch_add(messages, Ordering::Relaxed);
-        Ok(())
+        self.backlog().await.map_err(|error| AppendError::Refused { cause: error.to_string() })?;
+        self.estimate.let_in(messages, limit).ok_or(AppendError::Full { limit })
     }
 
     /// True for one caller each time that the estimate has grown old: that one asks.
@@ -141,8 +162,9 @@ impl Redis {
     }
 
     pub(crate) async fn backlog(&self) -> Result<u64, QueueError> {
-        let length: u64 = self.command(redis::cmd("XLEN").arg(&self.settings.stream)).await?;
-        self.estimate.store(length, Ordering::Relaxed);
+        let look = self.estimate.look();
+        let length = self.command(redis::cmd("XLEN").arg(&self.settings.stream)).await?;
+        self.estimate.found(&look, length);
         Ok(length)
     }
 
@@ -174,11 +196,19 @@ impl Redis {
     }
 
     async fn command<T: redis::FromRedisValue>(&self, command: &Cmd) -> Result<T, QueueError> {
-        command.query_async(&mut self.connection()).await.map_err(QueueError::unavailable)
+        self.in_time(command.query_async(&mut self.connection())).await
     }
 
     async fn run(&self, transaction: &Pipeline) -> Result<(), QueueError> {
-        transaction.query_async(&mut self.connection()).await.map_err(QueueError::unavailable)
+        self.in_time(transaction.query_async(&mut self.connection())).await
+    }
+
+    /// The connection may have to be made first, which has a time-out of its own.
+    async fn in_time<T>(&self, ask: impl Future<Output = Result<T, RedisError>>) -> Result<T, QueueError> {
+        match tokio::time::timeout(self.settings.append_timeout, ask).await {
+            Ok(answer) => answer.map_err(QueueError::unavailable),
+            Err(_) => Err(QueueError::unavailable("no answer in time")),
+        }
     }
 }
 
@@ -192,8 +222,7 @@ impl std::fmt::Debug for Redis {
 /// everything else nobody knows.
 fn append_error(error: &RedisError) -> AppendError {
     let cause = error.to_string();
-    let said_no = matches!(error.kind(), ErrorKind::Server(kind) if kind != ServerErrorKind::ResponseError)
-        || error.code().is_some();
+    let said_no = error.code().is_some();
     if said_no || error.is_connection_refusal() || error.kind() == ErrorKind::AuthenticationFailed {
         AppendError::Refused { cause }
     } else {
@@ -205,20 +234,71 @@ fn parse_id(id: &[u8]) -> Result<MessageId, AppendError> {
     reply::id(id).ok_or_else(|| AppendError::Unknown { cause: "Redis gave no id".to_owned() })
 }
 
-/// The URL without its password.
+/// A client that sends what is written at once, and notices when nobody is there any more.
+pub(crate) fn client(url: &str) -> Result<Client, RedisError> {
+    let tcp = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let tcp = tcp.set_user_timeout(SILENT);
+    Client::open(url.into_connection_info()?.set_tcp_settings(tcp))
+}
+
+/// The URL without its password; the path of a folder as it is.
 pub(crate) fn shown(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://…@{host}"),
-        None => url.to_owned(),
+    if !url.contains("://") && !url.starts_with("redis") {
+        return url.to_owned();
+    }
+    match (url.split_once(':'), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn shows_no_password() {
-        assert_eq!(super::shown("redis://me:p@ss@host:1/0"), "redis://…@host:1/0");
-        assert_eq!(super::shown("redis://host:1"), "redis://host:1");
+        assert_eq!(shown("redis://me:p@ss@host:1/0"), "redis://…@host:1/0");
+        assert_eq!(shown("redis:me:secret@host"), "redis://…@host");
+        assert_eq!(shown("redis://host:1"), "redis://host:1");
+        assert_eq!(shown("data/a:b@c"), "data/a:b@c");
+    }
+
+    fn said(wire: &str) -> AppendError {
+        let answer = redis::parse_redis_value(wire.as_bytes()).and_then(redis::Value::extract_error);
+        append_error(&answer.expect_err("an error"))
+    }
+
+    /// Whatever Redis says in the place of an id, it has appended nothing.
+    #[test]
+    fn a_no_is_a_refusal() {
+        let no = [
+            "-OOM command not allowed when used memory > 'maxmemory'.",
+            "-LOADING Redis is loading the dataset in memory",
+            "-MISCONF Errors writing to the AOF file: No space left on device",
+            "-READONLY You can't write against a read only replica.",
+            "-EXECABORT Transaction discarded because of previous errors.",
+            "-WRONGTYPE Operation against a key holding the wrong kind of value",
+            "-NOAUTH Authentication required.",
+            "-NOPERM this user has no permissions to run the 'xadd' command",
+            "-BUSY Redis is busy running a script.",
+            "-ERR max number of clients reached",
+        ];
+        for wire in no {
+            let error = said(&format!("{wire}\r\n"));
+            assert!(matches!(error, AppendError::Refused { .. }), "{wire}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_leaves_it_unknown_and_a_refused_one_does_not() {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof};
+        for kind in [BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof] {
+            let error = append_error(&std::io::Error::from(kind).into());
+            assert!(matches!(error, AppendError::Unknown { .. }), "{kind}: {error:?}");
+        }
+        let error = append_error(&std::io::Error::from(ConnectionRefused).into());
+        assert!(matches!(error, AppendError::Refused { .. }), "{error:?}");
     }
 }
