@@ -48,7 +48,7 @@ fn resolve<T>(
     flags: &ArgMatches,
     build: impl FnOnce(&mut Resolver) -> Option<T>,
 ) -> Result<T, SettingsErrors> {
-    let elsewhere = [up::specs(), host_command::specs(), worker_command::specs()].concat();
+    let elsewhere = [up::specs(), host_command::specs(), worker_command::specs(), load::specs()].concat();
     let mut resolver = Resolver::new(specs, &elsewhere, flags, process_env);
     let settings = build(&mut resolver);
     resolver.finish(settings)

@@ -17,8 +17,11 @@ pub const SPECS: &[SettingSpec] = &[
         .default("64"),
     SettingSpec::new("plugin-memory-mib-max", "N", "Most memory that a manifest may ask for, in MiB")
         .default("1024"),
-    SettingSpec::new("plugin-instances", "N", "Most instances at once, of all plugins together")
-        .default("64"),
+    SettingSpec::new(
+        "plugin-instances",
+        "N",
+        "Most instances at once, of all plugins together; by the cores unless given",
+    ),
     SettingSpec::new("plugin-instance-calls", "N", "Calls after which an instance is replaced")
         .default("100000"),
     SettingSpec::new("plugin-tick", "TIME", "How finely deadlines are kept, 1ms to 5ms").default("2ms"),
@@ -48,7 +51,13 @@ pub fn resolve(
     );
     let memory_mib_max = resolver.get_in("plugin-memory-mib-max", 1..=4_096);
     let memory_mib = resolver.get_in("plugin-memory-mib", 1..=4_096);
-    let instances = resolver.get_in("plugin-instances", 1..=1_000);
+    let instances = resolver.optional::<u32>("plugin-instances");
+    if let Some(Some(instances)) = instances {
+        let rule = "must be at least one per core, and at most 1000";
+        let most = usize::try_from(instances).unwrap_or(usize::MAX);
+        resolver.check((cores()..=1_000).contains(&most), &["plugin-instances"], rule);
+    }
+    let by_cores = RuntimeSettings::new(Clock::system().reader());
     let instance_calls = resolver.get_in("plugin-instance-calls", 1..=u64::MAX);
     let tick = resolver.get_if(
         "plugin-tick",
@@ -66,7 +75,7 @@ pub fn resolve(
     }
     let runtime = RuntimeSettings {
         limits: limits?,
-        instances: instances?,
+        instances: instances?.unwrap_or(by_cores.instances),
         timeout: timeout?,
         memory_mib: memory_mib?,
         memory_mib_max: memory_mib_max?,
@@ -74,7 +83,7 @@ pub fn resolve(
         instance_calls: instance_calls?,
         file_bytes: file_bytes?,
         cache_dir: compiled,
-        ..RuntimeSettings::new(Clock::system().reader())
+        ..by_cores
     };
     let registry = RegistrySettings { poll: poll?, ..RegistrySettings::default() };
     Some(PluginSettings { folder: folder?, runtime, registry })

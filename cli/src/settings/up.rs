@@ -50,7 +50,11 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         let plugins = plugins::resolve(resolver, limits, inside("compiled"));
         let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit));
         let serve = serve::resolve(resolver);
-        let worker = worker::resolve(resolver, serve.as_ref().map(|serve| serve.drain_timeout));
+        let worker = worker::resolve(
+            resolver,
+            serve.as_ref().map(|serve| serve.drain_timeout),
+            queue.as_ref().map(|queue| queue.reclaim_idle),
+        );
         let parts =
             PartSettings { queue: queue?, store: store?, cache: "memory:".to_owned(), plugins: plugins? };
         Some(Up { process: process?, listen: listen?, parts, host: host?, serve: serve?, worker: worker? })

@@ -21,8 +21,13 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("maintain-every", "TIME", "How often partitions are made ahead").default("1h"),
 ];
 
-/// `drain_timeout` is the process's: the worker's part of the drain gets as long.
-pub fn resolve(resolver: &mut Resolver, drain_timeout: Option<Duration>) -> Option<WorkerSettings> {
+/// `drain_timeout` is the process's: the worker's part of the drain gets as long. `reclaim_idle` is the queue's: twice
+/// in that time a worker looks for messages of silent ones.
+pub fn resolve(
+    resolver: &mut Resolver,
+    drain_timeout: Option<Duration>,
+    reclaim_idle: Option<Duration>,
+) -> Option<WorkerSettings> {
     let name = resolver.optional::<String>("worker-name");
     let in_flight = resolver.get_in("batches-in-flight", 1..=1_000);
     let threads = resolver.optional("worker-threads");
@@ -40,6 +45,7 @@ pub fn resolve(resolver: &mut Resolver, drain_timeout: Option<Duration>) -> Opti
         retry_max: retry_max?,
         max_tries: max_tries?,
         maintain_every: maintain_every?,
+        reclaim_every: reclaim_idle? / 2,
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))
     })
 }

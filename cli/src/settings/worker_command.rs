@@ -52,7 +52,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
         let limits = host::limits(resolver);
         let parts = host_command::parts(resolver, limits);
         let drain_timeout = resolver.get("drain-timeout");
-        let worker = worker::resolve(resolver, drain_timeout);
+        let worker =
+            worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| parts.queue.reclaim_idle));
         Some(WorkerCommand { process: process?, listen: listen?, parts: parts?, worker: worker? })
     })
 }
