@@ -107,3 +107,136 @@ fn inspect_keeps_the_limits_of_this_place() {
     assert_eq!(output.status.code(), USAGE);
     assert!(err(&output).contains("plugin-timeout"), "{}", err(&output));
 }
+
+const LOG: &str = r#"{"device_id":"sensor-7","log_level":"ERROR","message":"mail a@example.com","log_data":{"temperature":21.50,"n":{"a":1}}}"#;
+
+#[test]
+fn explain_shows_every_plugin_of_the_chain_and_what_it_changed() {
+    let folder = example_plugins();
+    fs::write(folder.join("broken.wasm"), "no").unwrap();
+    let log = folder.join("log.json");
+    fs::write(&log, LOG).unwrap();
+    let args = ["explain", "--plugins", text(folder.path()), "--log", text(&log)];
+    let output = plugin(&args);
+    assert_eq!(output.status.code(), DONE, "{}", err(&output));
+    let page = out(&output);
+    assert!(page.starts_with("sensor-7 ERROR mail a@example.com\n"), "{page}");
+    for part in [
+        "  filter filter@",
+        "  enrich enrich@",
+        "  transform transform@",
+        "    + log_data.severity_number: 17\n",
+        "    - message: \"mail a@example.com\"\n    + message: \"mail ",
+        "  stored (chain ",
+        "not in the chain: broken.wasm, refused: not WebAssembly: the file is text",
+    ] {
+        assert!(page.contains(part), "{part:?} is not in {page}");
+    }
+    assert!(!page.contains("log_data.temperature"), "what is equal is not shown: {page}");
+    let answer = json(&plugin(&[&args[..], &["--json"]].concat()));
+    let steps = answer["steps"].as_array().unwrap();
+    let decisions: Vec<_> = steps.iter().map(|step| step["decision"].as_str().unwrap()).collect();
+    assert_eq!(decisions, ["unchanged", "changed", "changed"]);
+    assert!(steps.iter().all(|step| step["took_us"].as_f64().unwrap() > 0.0));
+    assert_eq!(answer["outputs"][0]["log_data"]["severity_number"], 17);
+    assert!(!answer["outputs"][0]["message"].as_str().unwrap().contains('@'));
+    assert_eq!(answer["absent"][0]["file"], "broken.wasm");
+}
+
+#[test]
+fn explain_ends_where_a_log_is_refused() {
+    let folder = example_plugins();
+    let log = folder.join("log.json");
+    fs::write(&log, LOG.replace("21.50", "\"warm\"")).unwrap();
+    let output = plugin(&["explain", "--plugins", text(folder.path()), "--log", text(&log)]);
+    assert_eq!(output.status.code(), DONE, "{}", err(&output));
+    let page = out(&output);
+    assert!(
+        page.contains("rejected: ") && page.contains("not stored") && !page.contains("enrich@"),
+        "{page}"
+    );
+}
+
+#[test]
+fn explain_refuses_what_the_host_would_refuse() {
+    let folder = example_plugins();
+    let log = folder.join("log.json");
+    fs::write(&log, r#"{"device_id":"d","log_level":"LOUD","message":"m"}"#).unwrap();
+    let output = plugin(&["explain", "--plugins", text(folder.path()), "--log", text(&log)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("log.json") && err(&output).contains("log_level"), "{}", err(&output));
+    let gone = folder.join("gone");
+    fs::write(&log, LOG).unwrap();
+    let output = plugin(&["explain", "--plugins", text(&gone), "--log", text(&log)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("is no folder") && !gone.exists(), "{}", err(&output));
+}
+
+#[test]
+fn test_shows_what_the_plugin_makes_of_each_log() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("enrich.wasm"), folder.join("logs.ndjson"));
+    fs::write(&logs, format!("{LOG}\n\n{}\n", LOG.replace("ERROR", "DEBUG"))).unwrap();
+    let output = plugin(&["test", text(&wasm), "--logs", text(&logs)]);
+    assert_eq!(output.status.code(), DONE, "{}", err(&output));
+    let page = out(&output);
+    for part in ["+ log_data.severity_number: 17\n", "+ log_data.severity_number: 5\n", "2 logs, 0 failed\n"]
+    {
+        assert!(page.contains(part), "{part:?} is not in {page}");
+    }
+    assert!(!page.contains("\x1b["), "no colour where there is no terminal");
+    let coloured = out(&plugin(&["test", text(&wasm), "--logs", text(&logs), "--color", "always"]));
+    assert!(coloured.contains("\x1b[32m+ log_data.severity_number: 17\x1b[0m"), "{coloured}");
+    let answer = json(&plugin(&["test", text(&wasm), "--json"]));
+    assert_eq!((&answer["failed"], answer["logs"].as_array().unwrap().len()), (&0.into(), 5));
+}
+
+/// A plugin that gets no more than 1 MiB, and is sent a message as large as the limits allow, fails.
+#[test]
+fn test_fails_where_the_plugin_fails_on_a_log() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("transform.wasm"), folder.join("logs.ndjson"));
+    fs::write(folder.join("transform.toml"), "memory_mib = 2\n").unwrap();
+    let message = "a b ".repeat(750_000);
+    let large = format!(r#"{{"device_id":"d","log_level":"INFO","message":"{message}"}}"#);
+    fs::write(&logs, format!("{LOG}\n{large}\n")).unwrap();
+    let limits = ["--message-bytes", "4MiB", "--log-data-bytes", "1MiB"];
+    let args = [&["test", text(&wasm), "--logs", text(&logs)], &limits[..]].concat();
+    let output = plugin(&args);
+    assert_eq!(output.status.code(), FAILED, "{}{}", out(&output), err(&output));
+    let page = out(&output);
+    assert!(page.contains("failed: memory limit of 2 MiB reached"), "{page}");
+    assert!(page.contains("2 logs, 1 failed\n"), "{page}");
+    fs::write(folder.join("transform.toml"), "memory_mib = 2\non_error = \"pass\"\n").unwrap();
+    let answer = json(&plugin(&[&args[..], &["--json"]].concat()));
+    assert_eq!(answer["failed"], 1);
+    assert_eq!(answer["logs"][1]["steps"][0]["decision"], "failed_passed");
+    assert_eq!(answer["logs"][1]["outputs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn test_says_what_keeps_it_from_testing() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("filter.wasm"), folder.join("logs.ndjson"));
+    fs::write(&logs, format!("{LOG}\n{{}}\n")).unwrap();
+    let output = plugin(&["test", text(&wasm), "--logs", text(&logs)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("logs.ndjson:2"), "{}", err(&output));
+    fs::write(&logs, "\n").unwrap();
+    assert!(err(&plugin(&["test", text(&wasm), "--logs", text(&logs)])).contains("holds no logs"));
+    fs::write(folder.join("filter.toml"), "mode = \"off\"\n").unwrap();
+    assert!(err(&plugin(&["test", text(&wasm)])).contains("filter.toml says mode = \"off\""));
+    fs::write(&wasm, "text").unwrap();
+    let output = plugin(&["test", text(&wasm)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("not WebAssembly"), "{}", err(&output));
+}
+
+#[test]
+fn test_tells_of_golden_cases_beside_the_plugin() {
+    let folder = example_plugins();
+    let wasm = folder.join("filter.wasm");
+    assert!(!out(&plugin(&["test", text(&wasm)])).contains("cases.ndjson"));
+    fs::write(folder.join("filter.cases.ndjson"), "").unwrap();
+    assert!(out(&plugin(&["test", text(&wasm)])).contains("filter.cases.ndjson is checked when"));
+}

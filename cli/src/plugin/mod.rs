@@ -4,8 +4,13 @@
 //! file, `--json`) are arguments only: no variable and no file stands in for them.
 
 mod asked;
+mod diff;
+mod explain;
 mod inspect;
+mod logs;
 mod paint;
+mod steps;
+mod test;
 
 use std::io::Write;
 
@@ -27,13 +32,29 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<Exit, Stop>,
 }
 
-const ENTRIES: [Entry; 1] = [Entry {
-    name: "inspect",
-    about: "Says what a .wasm file is, and whether it would load here and why not",
-    args: inspect::args,
-    specs: settings::plugin_command::specs,
-    run: inspect::run,
-}];
+const ENTRIES: [Entry; 3] = [
+    Entry {
+        name: "inspect",
+        about: "Says what a .wasm file is, and whether it would load here and why not",
+        args: inspect::args,
+        specs: settings::plugin_command::specs,
+        run: inspect::run,
+    },
+    Entry {
+        name: "explain",
+        about: "Shows one log on its way through a folder of plugins: who changed what, and how long it took",
+        args: explain::args,
+        specs: settings::plugin_command::specs,
+        run: explain::run,
+    },
+    Entry {
+        name: "test",
+        about: "Runs logs through one plugin and shows what it makes of each",
+        args: test::args,
+        specs: settings::plugin_command::specs,
+        run: test::run,
+    },
+];
 
 /// Why a command ends without having done its work.
 enum Stop {
