@@ -240,3 +240,54 @@ fn test_tells_of_golden_cases_beside_the_plugin() {
     fs::write(folder.join("filter.cases.ndjson"), "").unwrap();
     assert!(out(&plugin(&["test", text(&wasm)])).contains("filter.cases.ndjson is checked when"));
 }
+
+#[test]
+fn bench_counts_the_same_fuel_in_every_run() {
+    for name in ["filter", "enrich", "transform"] {
+        let wasm = plugins_dir().join(format!("{name}.wasm"));
+        let runs = [(); 2].map(|()| {
+            let output = plugin(&["bench", text(&wasm), "--json"]);
+            assert_eq!(output.status.code(), DONE, "{}", err(&output));
+            json(&output)
+        });
+        let fuel = |run: &Value| run["stages"][0]["fuel_per_log"].as_u64().unwrap();
+        assert!(fuel(&runs[0]) > 100, "{}", runs[0]);
+        assert_eq!(fuel(&runs[0]), fuel(&runs[1]), "{name}");
+        assert!(runs[0]["stages"][0]["fuel_max"].as_u64().unwrap() >= fuel(&runs[0]));
+        let calls = runs[0]["stages"][0]["calls"].as_array().unwrap();
+        assert_eq!((&calls[0]["logs"], &calls[1]["logs"]), (&1.into(), &100.into()));
+        assert!(calls.iter().all(|call| call["ns_per_log"].as_f64().unwrap() > 0.0));
+        assert!(runs[0]["memory_bytes"].as_u64().unwrap() >= 65_536);
+    }
+}
+
+#[test]
+fn bench_counts_the_bytes_that_are_copied() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("enrich.wasm"), folder.join("logs.ndjson"));
+    fs::write(folder.join("enrich.toml"), "").unwrap();
+    let log = r#"{"device_id":"d123","log_level":"INFO","message":"not sent","log_data":{"a":1}}"#;
+    fs::write(&logs, log).unwrap();
+    let answer = json(&plugin(&["bench", text(&wasm), "--logs", text(&logs), "--json"]));
+    for call in answer["stages"][0]["calls"].as_array().unwrap() {
+        // Device, level and data, and where the two texts end; the message is not read, so it is not sent.
+        assert_eq!(call["to_guest_bytes_per_log"], (4 + 1 + 7 + 8) as f64, "{answer}");
+        let patch = r#"{"severity_number":9,"severity_text":"INFO"}"#;
+        assert_eq!(call["from_guest_bytes_per_log"], (patch.len() + 4) as f64, "{answer}");
+    }
+}
+
+#[test]
+fn bench_fails_over_its_budget() {
+    let wasm = plugins_dir().join("enrich.wasm");
+    let needs =
+        json(&plugin(&["bench", text(&wasm), "--json"]))["stages"][0]["fuel_per_log"].as_u64().unwrap();
+    let output = plugin(&["bench", text(&wasm), "--budget-fuel", &needs.to_string()]);
+    assert_eq!(output.status.code(), DONE, "{}", out(&output));
+    assert!(out(&output).contains(&format!("enrich: {needs} fuel per log, ")), "{}", out(&output));
+    let output = plugin(&["bench", text(&wasm), "--budget-fuel", &(needs - 1).to_string()]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(out(&output).contains("is over the budget of"), "{}", out(&output));
+    assert_eq!(plugin(&["bench", text(&wasm), "--budget-fuel", "little"]).status.code(), USAGE);
+    assert_eq!(plugin(&["bench", "none.wasm"]).status.code(), FAILED);
+}

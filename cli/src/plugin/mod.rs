@@ -4,6 +4,7 @@
 //! file, `--json`) are arguments only: no variable and no file stands in for them.
 
 mod asked;
+mod bench;
 mod diff;
 mod explain;
 mod inspect;
@@ -32,7 +33,7 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<Exit, Stop>,
 }
 
-const ENTRIES: [Entry; 3] = [
+const ENTRIES: [Entry; 4] = [
     Entry {
         name: "inspect",
         about: "Says what a .wasm file is, and whether it would load here and why not",
@@ -53,6 +54,13 @@ const ENTRIES: [Entry; 3] = [
         args: test::args,
         specs: settings::plugin_command::specs,
         run: test::run,
+    },
+    Entry {
+        name: "bench",
+        about: "Measures what a plugin costs: fuel, time, bytes, memory",
+        args: bench::args,
+        specs: settings::plugin_command::specs,
+        run: bench::run,
     },
 ];
 
@@ -83,7 +91,7 @@ pub fn command() -> Command {
             .args(sawpit_service::settings::args(&(entry.specs)()))
     });
     Command::new(NAME)
-        .about("For authors of plugins: look at one, try it, measure it")
+        .about("For authors of plugins: make one, look at it, try it, measure it")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(subcommands)

@@ -10,6 +10,7 @@
 //! This is the only crate that names wasmtime and notify. All calls are synchronous and bound by the CPU:
 //! make them off the async threads.
 
+mod bench;
 mod bindings;
 mod cache;
 mod call;
@@ -30,6 +31,7 @@ mod manifest;
 mod meter;
 mod outcome;
 mod plugin;
+mod probe;
 mod registry;
 mod scan;
 mod settings;
@@ -40,6 +42,7 @@ mod trial;
 mod wasi;
 mod watch;
 
+pub use bench::{Bench, BenchError, CallCost, StageCost, bench};
 pub use chain::Chain;
 pub use engine::Runtime;
 pub use error::{CallError, EngineError, LoadError, OutputError, RegistryError};

@@ -12,6 +12,7 @@ use crate::engine::Inner;
 use crate::host::{GuestState, Shared};
 use crate::instance::{Exports, Instance, Pool, Recipe};
 use crate::meter::Meter;
+use crate::probe::Probe;
 use crate::{
     Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, convert, trial,
 };
@@ -116,6 +117,7 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         recipe,
         pool,
         meter,
+        probe: Probe::default(),
     };
     trial::run(&plugin)?;
     plugin.meter = Meter::new(&plugin.description.name, &plugin.description.version);
