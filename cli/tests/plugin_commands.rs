@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use sawpit_testkit::{TempFolder, plugins_dir};
+use sawpit_testkit::{TempFolder, plugins_dir, workspace_root};
 use serde_json::Value;
 use support::{example_plugins, run};
 
@@ -290,4 +290,83 @@ fn bench_fails_over_its_budget() {
     assert!(out(&output).contains("is over the budget of"), "{}", out(&output));
     assert_eq!(plugin(&["bench", text(&wasm), "--budget-fuel", "little"]).status.code(), USAGE);
     assert_eq!(plugin(&["bench", "none.wasm"]).status.code(), FAILED);
+}
+
+/// Cargo with the versions of this workspace, which are on this machine, in a folder that is kept from run
+/// to run.
+fn cargo(folder: &Path, program: &str, args: &[&str]) -> Output {
+    fs::copy(workspace_root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let mut command = std::process::Command::new(program);
+    command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-plugins"));
+    command.env("CARGO_NET_OFFLINE", "true").env_remove("RUSTFLAGS").args(args).current_dir(folder);
+    command.output().unwrap()
+}
+
+#[test]
+fn a_new_project_passes_its_test_builds_and_loads() {
+    let folder = TempFolder::new("new");
+    let sdk = workspace_root().join("plugins/sdk");
+    for kind in ["filter", "enrich", "transform"] {
+        let name = format!("try-{kind}");
+        let mut new = std::process::Command::new(env!("CARGO_BIN_EXE_sawpit"));
+        new.args(["plugin", "new", &name, "--kind", kind, "--sdk", text(&sdk)]).current_dir(folder.path());
+        let output = new.output().unwrap();
+        assert_eq!(output.status.code(), DONE, "{}", err(&output));
+        let again = new.output().unwrap();
+        assert_eq!(again.status.code(), FAILED);
+        assert!(err(&again).contains("cannot make"), "{}", err(&again));
+        let project = folder.join(&name);
+        let tested = cargo(&project, "cargo", &["test"]);
+        assert!(tested.status.success(), "{kind}: {}{}", out(&tested), err(&tested));
+        let built = cargo(&project, env!("CARGO_BIN_EXE_sawpit"), &["plugin", "build"]);
+        assert_eq!(built.status.code(), DONE, "{kind}: {}", err(&built));
+        let wasm = project.join(format!("{name}.wasm"));
+        let seen = json(&plugin(&["inspect", text(&wasm), "--json"]));
+        assert_eq!((&seen["loads"], &seen["stages"][0]), (&true.into(), &kind.into()), "{seen}");
+        assert_eq!(seen["manifest"]["exists"], true);
+        let logs = project.join("logs.ndjson");
+        fs::write(&logs, LOG.replace("mail", "smoke")).unwrap();
+        let tried = json(&plugin(&["test", text(&wasm), "--logs", text(&logs), "--json"]));
+        let decision = if kind == "filter" { "dropped" } else { "changed" };
+        assert_eq!(tried["logs"][0]["steps"][0]["decision"], decision, "{tried}");
+    }
+}
+
+#[test]
+fn new_says_what_it_cannot_make() {
+    for (args, why) in [
+        (&["x", "--kind", "enrich", "--lang", "python"][..], "plugins can be made in rust only"),
+        (&["Bad_Name", "--kind", "enrich"], "is no name"),
+        (&["x", "--kind", "enrich", "--sdk", "no/such/folder"], "--sdk no/such/folder"),
+    ] {
+        let output = plugin(&[&["new"], args].concat());
+        assert_eq!(output.status.code(), FAILED);
+        assert!(err(&output).contains(why), "{why:?} is not in {}", err(&output));
+    }
+    assert_eq!(plugin(&["new", "x", "--kind", "poem"]).status.code(), USAGE);
+    assert!(!Path::new("x").exists());
+}
+
+#[test]
+fn build_says_what_is_missing() {
+    let folder = TempFolder::new("build");
+    let output = plugin(&["build", text(folder.path())]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("holds no Cargo.toml"), "{}", err(&output));
+    fs::write(folder.join("Cargo.toml"), "[package]\nname = \"x\"\n").unwrap();
+    // A rustc whose toolchain has no target but its own.
+    let rustc = folder.join("rustc");
+    fs::write(&rustc, format!("#!/bin/sh\necho {}\n", folder.path().display())).unwrap();
+    fs::set_permissions(&rustc, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let empty = TempFolder::new("path");
+    for (path, why) in [
+        (folder.path(), "rustup target add wasm32-unknown-unknown"),
+        (empty.path(), "install Rust from https://rustup.rs"),
+    ] {
+        let mut build = std::process::Command::new(env!("CARGO_BIN_EXE_sawpit"));
+        build.args(["plugin", "build", text(folder.path())]).env("PATH", path);
+        let output = build.output().unwrap();
+        assert_eq!(output.status.code(), FAILED);
+        assert!(err(&output).contains(why), "{}", err(&output));
+    }
 }

@@ -5,10 +5,12 @@
 
 mod asked;
 mod bench;
+mod build;
 mod diff;
 mod explain;
 mod inspect;
 mod logs;
+mod new;
 mod paint;
 mod steps;
 mod test;
@@ -33,7 +35,21 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<Exit, Stop>,
 }
 
-const ENTRIES: [Entry; 4] = [
+const ENTRIES: [Entry; 6] = [
+    Entry {
+        name: "new",
+        about: "Makes a project that builds and passes its own test at once",
+        args: new::args,
+        specs: new::specs,
+        run: new::run,
+    },
+    Entry {
+        name: "build",
+        about: "Builds a project's .wasm, or says what is missing for that",
+        args: build::args,
+        specs: build::specs,
+        run: build::run,
+    },
     Entry {
         name: "inspect",
         about: "Says what a .wasm file is, and whether it would load here and why not",
