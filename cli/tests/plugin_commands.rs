@@ -144,6 +144,24 @@ fn explain_shows_every_plugin_of_the_chain_and_what_it_changed() {
 }
 
 #[test]
+fn explain_tells_of_modes_and_matches() {
+    let folder = example_plugins();
+    let log = folder.join("log.json");
+    fs::write(&log, LOG).unwrap();
+    fs::write(folder.join("filter.toml"), "mode = \"off\"\n").unwrap();
+    fs::write(folder.join("enrich.toml"), "mode = \"shadow\"\n").unwrap();
+    fs::write(folder.join("transform.toml"), "[match]\nlog_level = \"DEBUG\"\n").unwrap();
+    let args = ["explain", "--plugins", text(folder.path()), "--log", text(&log)];
+    let page = out(&plugin(&args));
+    assert!(page.contains("not in the chain: filter.wasm, off by its manifest\n"), "{page}");
+    let answer = json(&plugin(&[&args[..], &["--json"]].concat()));
+    let steps = answer["steps"].as_array().unwrap();
+    assert_eq!((&steps[0]["decision"], &steps[0]["differs"]), (&"shadow".into(), &true.into()), "{answer}");
+    assert_eq!(steps[1]["decision"], "not_matched", "{answer}");
+    assert_eq!(answer["outputs"][0], answer["input"], "nothing that counts was changed");
+}
+
+#[test]
 fn explain_ends_where_a_log_is_refused() {
     let folder = example_plugins();
     let log = folder.join("log.json");
