@@ -6,6 +6,7 @@
 mod commands;
 mod load;
 mod parts;
+mod plugin;
 mod settings;
 
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ fn main() -> ExitCode {
         Ok(flags) => flags,
         Err(error) => return usage(&error).into(),
     };
+    if let Some((plugin::NAME, flags)) = flags.subcommand() {
+        return plugin::run(flags).into();
+    }
     let chosen =
         flags.subcommand().and_then(|(name, flags)| Some((ENTRIES.iter().find(|e| e.name == name)?, flags)));
     match chosen {
@@ -80,6 +84,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(subcommands)
+        .subcommand(plugin::command())
 }
 
 /// clap's own words; help and version are not mistakes.

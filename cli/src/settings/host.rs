@@ -34,6 +34,21 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("cache-value-bytes", "SIZE", "Largest answer that is cached").default("1MiB"),
 ];
 
+/// The settings among [`SPECS`] that say what a log may be; the worker's plugins are held to them as well.
+pub fn limit_specs() -> Vec<SettingSpec> {
+    SPECS.iter().filter(|spec| LIMITS.contains(&spec.name)).copied().collect()
+}
+
+const LIMITS: [&str; 7] = [
+    "device-id-bytes",
+    "message-bytes",
+    "log-data-bytes",
+    "log-data-depth",
+    "number-bytes",
+    "batch-logs",
+    "body-bytes",
+];
+
 pub fn limits(resolver: &mut Resolver) -> Option<Limits> {
     let mut size = |name| resolver.get_in(name, ByteSize(1)..=GIB).map(ByteSize::as_usize);
     let device_id_bytes = size("device-id-bytes");

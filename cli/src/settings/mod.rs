@@ -6,6 +6,7 @@
 pub mod health;
 pub mod host_command;
 pub mod load;
+pub mod plugin_command;
 pub mod up;
 pub mod worker_command;
 

@@ -38,12 +38,25 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// The runtime and the folder that it watches.
 pub fn resolve(
     resolver: &mut Resolver,
     limits: Option<Limits>,
     compiled: Option<PathBuf>,
 ) -> Option<PluginSettings> {
     let folder = resolver.get("plugins");
+    let runtime = runtime(resolver, limits, compiled);
+    let poll = resolver.optional("plugin-poll");
+    let registry = RegistrySettings { poll: poll?, ..RegistrySettings::default() };
+    Some(PluginSettings { folder: folder?, runtime: runtime?, registry })
+}
+
+/// The runtime alone, for commands that work on one file.
+pub fn runtime(
+    resolver: &mut Resolver,
+    limits: Option<Limits>,
+    compiled: Option<PathBuf>,
+) -> Option<RuntimeSettings> {
     let timeout = resolver.get_if(
         "plugin-timeout",
         |time| (Duration::from_millis(1)..=Duration::from_secs(60)).contains(time),
@@ -65,7 +78,6 @@ pub fn resolve(
         "must be 1ms to 5ms",
     );
     let file_bytes = resolver.get_in("plugin-file-bytes", ByteSize(1)..=ByteSize(1 << 30)).map(|size| size.0);
-    let poll = resolver.optional("plugin-poll");
     if let (Some(most), Some(default)) = (memory_mib_max, memory_mib) {
         resolver.check(
             default <= most,
@@ -73,7 +85,7 @@ pub fn resolve(
             "the default is over the maximum",
         );
     }
-    let runtime = RuntimeSettings {
+    Some(RuntimeSettings {
         limits: limits?,
         instances: instances?.unwrap_or(by_cores.instances),
         timeout: timeout?,
@@ -84,7 +96,5 @@ pub fn resolve(
         file_bytes: file_bytes?,
         cache_dir: compiled,
         ..by_cores
-    };
-    let registry = RegistrySettings { poll: poll?, ..RegistrySettings::default() };
-    Some(PluginSettings { folder: folder?, runtime, registry })
+    })
 }

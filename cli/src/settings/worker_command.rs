@@ -28,20 +28,9 @@ pub struct WorkerCommand {
 pub fn specs() -> Vec<SettingSpec> {
     let urls = [queue::QUEUE, queue::CACHE, store::STORE];
     // The limits on logs hold for what plugins make of them, too.
-    let limits = host::SPECS.iter().filter(|spec| LIMITS.contains(&spec.name)).copied().collect();
     let parts = [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS].concat();
-    [super::process_specs(), SPECS.to_vec(), urls.to_vec(), limits, parts].concat()
+    [super::process_specs(), SPECS.to_vec(), urls.to_vec(), host::limit_specs(), parts].concat()
 }
-
-const LIMITS: [&str; 7] = [
-    "device-id-bytes",
-    "message-bytes",
-    "log-data-bytes",
-    "log-data-depth",
-    "number-bytes",
-    "batch-logs",
-    "body-bytes",
-];
 
 /// # Errors
 /// Every wrong setting.

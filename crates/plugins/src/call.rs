@@ -7,6 +7,7 @@ use sawpit_model::Log;
 use crate::bindings::transform;
 use crate::convert::{Changed, Enriched, Filtered};
 use crate::instance::Instance;
+use crate::probe::Copied;
 use crate::{CallError, OutputError, Plugin, convert};
 
 /// Asks the plugin which of `logs` are taken. The plugin must have the stage.
@@ -53,7 +54,7 @@ fn no_stage() -> wasmtime::Error {
     wasmtime::Error::msg("the plugin does not export this stage")
 }
 
-fn call<R, A>(
+fn call<R: Copied, A>(
     plugin: &Plugin,
     logs: &[&Log],
     run: impl FnOnce(&mut Instance) -> wasmtime::Result<R>,
@@ -66,7 +67,7 @@ fn call<R, A>(
     answer
 }
 
-fn called<R, A>(
+fn called<R: Copied, A>(
     plugin: &Plugin,
     logs: &[&Log],
     run: impl FnOnce(&mut Instance) -> wasmtime::Result<R>,
@@ -76,9 +77,14 @@ fn called<R, A>(
     let mut instance = plugin.pool.take(recipe, || plugin.meter.instance_started())?;
     let started = Instant::now();
     convert::fill(&mut instance.batch, plugin.reads, logs);
+    plugin.probe.sent(instance.batch.copied_bytes());
+    let fuel = instance.fuel();
     let answer = recipe.call(&mut instance, recipe.manifest.timeout, run);
     plugin.meter.call(logs.len(), started.elapsed());
-    let answer = check(answer?)?;
+    let answer = answer?;
+    let (fuel, held) = (fuel.saturating_sub(instance.fuel()), instance.store.data().limiter.held());
+    plugin.probe.came_back(answer.copied_bytes(), fuel, held);
+    let answer = check(answer)?;
     plugin.pool.give(recipe, instance);
     Ok(answer)
 }

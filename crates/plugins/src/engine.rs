@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub settings: RuntimeSettings,
     pub permits: Arc<Permits>,
     pub cache: Option<Cache>,
+    /// Whether the engine counts fuel.
+    pub metered: bool,
     plain: Linker<GuestState>,
     wasi: Linker<GuestState>,
 }
@@ -54,16 +56,25 @@ impl Runtime {
     /// # Errors
     /// Settings that contradict each other, too little address space, or an unsafe cache folder.
     pub fn new(settings: RuntimeSettings) -> Result<Self, EngineError> {
+        Self::with(settings, false)
+    }
+
+    /// The same, with an engine that counts fuel, which makes guests slower.
+    pub(crate) fn metered(settings: RuntimeSettings) -> Result<Self, EngineError> {
+        Self::with(settings, true)
+    }
+
+    fn with(settings: RuntimeSettings, metered: bool) -> Result<Self, EngineError> {
         settings.check()?;
         let wrong = |error: wasmtime::Error| EngineError::Engine { cause: format!("{error:#}") };
-        let engine = Engine::new(&config(&settings)).map_err(wrong)?;
+        let engine = Engine::new(config(&settings).consume_fuel(metered)).map_err(wrong)?;
         let plain = linker(&engine).map_err(wrong)?;
         let mut with_wasi = linker(&engine).map_err(wrong)?;
         wasi::link(&mut with_wasi).map_err(wrong)?;
         let cache = settings.cache_dir.as_deref().map(|folder| Cache::open(folder, &engine)).transpose()?;
         tick(engine.weak(), settings.tick).map_err(EngineError::Thread)?;
         let permits = Arc::new(Permits::new(settings.instances as usize, settings.threads));
-        Ok(Self(Arc::new(Inner { engine, settings, permits, cache, plain, wasi: with_wasi })))
+        Ok(Self(Arc::new(Inner { engine, settings, permits, cache, metered, plain, wasi: with_wasi })))
     }
 
     /// Loads and proves the file at `wasm`, with the manifest beside it (`NAME.toml` for `NAME.wasm`).

@@ -87,6 +87,13 @@ pub(crate) struct Instance {
     _permit: Permit,
 }
 
+impl Instance {
+    /// The fuel that is left; 0 where it is not metered.
+    pub fn fuel(&self) -> u64 {
+        self.store.get_fuel().unwrap_or_default()
+    }
+}
+
 impl Recipe {
     /// Starts an instance without configuring it.
     pub fn start(&self) -> Result<Instance, CallError> {
@@ -98,6 +105,10 @@ impl Recipe {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(settings.answer_bytes);
         store.set_epoch_deadline(self.runtime.ticks(wait));
+        if self.runtime.metered {
+            // More than any guest can use before its deadline: it is counted, not limited.
+            store.set_fuel(u64::MAX).map_err(|error| CallError::Trap(error.to_string()))?;
+        }
         match self.bind(&mut store) {
             Ok((meta, configuration, filter, enrich, transform)) => {
                 let batch = convert::empty_batch();

@@ -10,6 +10,7 @@
 //! This is the only crate that names wasmtime and notify. All calls are synchronous and bound by the CPU:
 //! make them off the async threads.
 
+mod bench;
 mod bindings;
 mod cache;
 mod call;
@@ -17,9 +18,11 @@ mod chain;
 mod convert;
 mod engine;
 mod error;
+mod explain;
 mod histogram;
 mod host;
 mod ingest;
+mod inspect;
 mod instance;
 mod isolate;
 mod limiter;
@@ -28,6 +31,7 @@ mod manifest;
 mod meter;
 mod outcome;
 mod plugin;
+mod probe;
 mod registry;
 mod scan;
 mod settings;
@@ -39,12 +43,16 @@ mod trial;
 mod wasi;
 mod watch;
 
+pub use bench::{Bench, BenchError, CallCost, StageCost, bench};
 pub use chain::Chain;
 pub use engine::Runtime;
 pub use error::{CallError, EngineError, LoadError, OutputError, RegistryError};
+pub use explain::{Explanation, Step, StepDecision};
+pub use inspect::{Inspection, ManifestSummary, inspect};
 pub use manifest::{Grant, Manifest, ManifestError, Match, Mode, OnError};
 pub use outcome::{Dropped, Failed, Ingested, Output, Transformed};
 pub use plugin::{Description, Plugin, Stage};
 pub use registry::{Registry, RegistrySettings};
 pub use settings::{Clock, RuntimeSettings};
 pub use status::{PluginState, PluginStatus};
+pub use trial::sample_logs;

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
+use crate::engine::Inner;
 use crate::host::{GuestState, Shared};
 use crate::instance::{Exports, Instance, Pool, Recipe};
 use crate::meter::Meter;
+use crate::probe::Probe;
 use crate::{
     Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, convert, trial,
 };
 
 const META: &str = "sawpit:plugin/meta@0.1.0";
 const CONFIGURATION: &str = "sawpit:plugin/configuration@0.1.0";
-const STAGES: [(Stage, &str); 3] = [
+pub(crate) const STAGES: [(Stage, &str); 3] = [
     (Stage::Filter, "sawpit:plugin/filter@0.1.0"),
     (Stage::Enrich, "sawpit:plugin/enrich@0.1.0"),
     (Stage::Transform, "sawpit:plugin/transform@0.1.0"),
@@ -93,8 +95,7 @@ pub(crate) fn from_path(runtime: &Runtime, wasm: &Path) -> Result<Arc<Plugin>, L
 /// Loads what was read.
 pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
     let inner = &runtime.0;
-    let kind = Kind::of(&source.wasm)?;
-    let component = inner.compile(&blake3::hash(&source.wasm), || kind.component(&source.wasm))?;
+    let component = compile(inner, source)?;
     let stages = check_exports(inner, &component, &manifest)?;
     let wants_wasi = check_imports(inner, &component, &manifest)?;
     let link = |error: wasmtime::Error| LoadError::Link { cause: format!("{error:#}") };
@@ -116,10 +117,25 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         recipe,
         pool,
         meter,
+        probe: Probe::default(),
     };
     trial::run(&plugin)?;
     plugin.meter = Meter::new(&plugin.description.name, &plugin.description.version);
     Ok(Arc::new(plugin))
+}
+
+/// Compiles what was read, whatever it is.
+pub(crate) fn compile(inner: &Inner, source: &Source) -> Result<Component, LoadError> {
+    let kind = Kind::of(&source.wasm)?;
+    inner.compile(&blake3::hash(&source.wasm), || kind.component(inner, &source.wasm))
+}
+
+/// `core module` or `component`, where it is one of them.
+pub(crate) fn kind_name(wasm: &[u8]) -> Option<&'static str> {
+    Kind::of(wasm).ok().map(|kind| match kind {
+        Kind::Core => "core module",
+        Kind::Component => "component",
+    })
 }
 
 /// The first instance: it says who it is and takes its settings.
@@ -151,22 +167,23 @@ impl Kind {
         }
     }
 
-    fn component(self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    /// A core module is validated first: wit-component panics on some that were cut off.
+    fn component(self, inner: &Inner, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
         match self {
             Self::Component => Ok(bytes.to_vec()),
-            Self::Core => wit_component::ComponentEncoder::default()
-                .module(bytes)
-                .and_then(|encoder| encoder.validate(true).encode())
-                .map_err(|error| LoadError::Encode { cause: format!("{error:#}") }),
+            Self::Core => {
+                wasmtime::Module::validate(&inner.engine, bytes)
+                    .map_err(|error| LoadError::Compile { cause: format!("{error:#}") })?;
+                wit_component::ComponentEncoder::default()
+                    .module(bytes)
+                    .and_then(|encoder| encoder.validate(true).encode())
+                    .map_err(|error| LoadError::Encode { cause: format!("{error:#}") })
+            }
         }
     }
 }
 
-fn check_exports(
-    inner: &crate::engine::Inner,
-    component: &Component,
-    manifest: &Manifest,
-) -> Result<Vec<Stage>, LoadError> {
+fn check_exports(inner: &Inner, component: &Component, manifest: &Manifest) -> Result<Vec<Stage>, LoadError> {
     let kind = component.component_type();
     let found: Vec<&str> = kind.exports(&inner.engine).map(|(name, _)| name).collect();
     let stages: Vec<_> =
@@ -184,11 +201,7 @@ fn check_exports(
 }
 
 /// Whether it wants WASI.
-fn check_imports(
-    inner: &crate::engine::Inner,
-    component: &Component,
-    manifest: &Manifest,
-) -> Result<bool, LoadError> {
+fn check_imports(inner: &Inner, component: &Component, manifest: &Manifest) -> Result<bool, LoadError> {
     let kind = component.component_type();
     let mut wants_wasi = false;
     for (name, _) in kind.imports(&inner.engine) {
@@ -210,7 +223,7 @@ fn check_imports(
     Ok(wants_wasi)
 }
 
-fn exports(pre: &InstancePre<GuestState>, stages: &[Stage]) -> wasmtime::Result<Exports> {
+pub(crate) fn exports(pre: &InstancePre<GuestState>, stages: &[Stage]) -> wasmtime::Result<Exports> {
     let has = |stage| stages.contains(&stage);
     let configurable = pre.component().get_export_index(None, CONFIGURATION).is_some();
     Ok(Exports {
@@ -222,7 +235,7 @@ fn exports(pre: &InstancePre<GuestState>, stages: &[Stage]) -> wasmtime::Result<
     })
 }
 
-fn check_description(said: types::Description) -> Result<(Description, types::Fields), LoadError> {
+pub(crate) fn check_description(said: types::Description) -> Result<(Description, types::Fields), LoadError> {
     let wrong = |field, mut found: String, rule| {
         convert::cut(&mut found, NAME_BYTES);
         Err(LoadError::Description { field, found, rule })

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::bindings::types;
 use crate::instance::{Pool, Recipe};
 use crate::meter::Meter;
+use crate::probe::Probe;
 use crate::{Manifest, Mode, RuntimeSettings};
 
 /// Where in the flow a plugin runs.
@@ -66,6 +67,7 @@ pub struct Plugin {
     pub(crate) recipe: Recipe,
     pub(crate) pool: Pool,
     pub(crate) meter: Meter,
+    pub(crate) probe: Probe,
 }
 
 impl Plugin {

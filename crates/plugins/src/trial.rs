@@ -9,7 +9,7 @@ use crate::{LoadError, Plugin, Stage, call};
 
 /// Runs every stage of the plugin over the sample logs.
 pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
-    let logs = samples();
+    let logs = sample_logs();
     let logs: Vec<&Log> = logs.iter().collect();
     for &stage in &plugin.stages {
         let tried = match stage {
@@ -22,7 +22,9 @@ pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn samples() -> [Log; 5] {
+/// The logs that every version is tried with before it may serve: plain, empty, not ASCII, long, odd.
+#[must_use]
+pub fn sample_logs() -> Vec<Log> {
     let log = |device_id: &str, log_level, message: &str, log_data: &str| Log {
         device_id: device_id.to_owned(),
         log_level,
@@ -30,7 +32,7 @@ fn samples() -> [Log; 5] {
         log_data: RawObject::from_trusted(log_data),
         received_at: Timestamp::from_micros(1_767_225_600_000_000),
     };
-    [
+    vec![
         log("sensor-1", Level::Info, "temperature read", r#"{"temperature": 21.5, "unit": "C"}"#),
         log("gateway", Level::Debug, "x", "{}"),
         log(

@@ -21,7 +21,7 @@ fn what_is_not_webassembly() {
 #[test]
 fn a_file_that_was_cut_off() {
     let whole = Guest::new("filter", answer()).wasm();
-    for part in [whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+    for part in (8..whole.len()).step_by(37).chain([whole.len() - 1]) {
         let error = refused(&whole[..part]);
         assert!(
             matches!(error, LoadError::Encode { .. } | LoadError::Compile { .. } | LoadError::Exports { .. }),

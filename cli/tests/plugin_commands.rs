@@ -1,0 +1,390 @@
+//! `sawpit plugin …` as an author types it, on the example plugins and on broken files.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+#[path = "support/mod.rs"]
+#[allow(dead_code)]
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use sawpit_testkit::{TempFolder, plugins_dir, workspace_root};
+use serde_json::Value;
+use support::{example_plugins, run};
+
+const DONE: Option<i32> = Some(0);
+const FAILED: Option<i32> = Some(1);
+const USAGE: Option<i32> = Some(64);
+
+/// Runs `sawpit plugin …`.
+fn plugin(args: &[&str]) -> Output {
+    run(&[&["plugin"], args].concat())
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", out(output), err(output)))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn inspect_tells_what_each_example_is() {
+    for (name, stage) in [("filter", "filter"), ("enrich", "enrich"), ("transform", "transform")] {
+        let wasm = plugins_dir().join(format!("{name}.wasm"));
+        let output = plugin(&["inspect", text(&wasm)]);
+        assert_eq!(output.status.code(), DONE, "{}", err(&output));
+        let page = out(&output);
+        let size = fs::metadata(&wasm).unwrap().len();
+        assert!(page.contains(&format!("size      {size} bytes, core module\n")), "{page}");
+        assert!(page.contains(&format!("stages    {stage}\n")), "{page}");
+        assert!(page.contains(&format!("sawpit:plugin/{stage}@0.1.0")), "{page}");
+        assert!(page.contains("loads     yes\n"), "{page}");
+        let answer = json(&plugin(&["inspect", "--json", text(&wasm)]));
+        assert_eq!(answer["loads"], true);
+        assert_eq!(answer["stages"], serde_json::json!([stage]));
+        assert_eq!(answer["manifest"]["exists"], true);
+        assert_eq!(answer["hash"].as_str().unwrap().len(), 16);
+    }
+}
+
+#[test]
+fn inspect_says_of_broken_files_why_they_would_not_load() {
+    let folder = TempFolder::new("inspect");
+    let whole = fs::read(plugins_dir().join("filter.wasm")).unwrap();
+    let broken: [(&str, &[u8], &str); 4] = [
+        ("empty.wasm", b"", "the file is empty"),
+        ("text.wasm", b"hello", "the file is text"),
+        ("cut.wasm", &whole[..whole.len() / 2], "loads     no: "),
+        ("core.wasm", b"\0asm\x01\0\0\0", "loads     no: "),
+    ];
+    for (name, bytes, why) in broken {
+        let file = folder.join(name);
+        fs::write(&file, bytes).unwrap();
+        let output = plugin(&["inspect", text(&file)]);
+        assert_eq!(output.status.code(), FAILED, "{name}");
+        assert!(out(&output).contains(why), "{name}: {}", out(&output));
+        let answer = json(&plugin(&["inspect", text(&file), "--json"]));
+        assert_eq!((&answer["loads"], &answer["size_bytes"]), (&false.into(), &bytes.len().into()));
+    }
+    let output = plugin(&["inspect", text(&folder.join("none.wasm"))]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(out(&output).contains("no: cannot read"), "{}", out(&output));
+}
+
+#[test]
+fn inspect_shows_a_plugin_that_its_manifest_keeps_from_loading() {
+    let folder = example_plugins();
+    fs::write(folder.join("enrich.toml"), "[config]\nnonsense = 1\n").unwrap();
+    let output = plugin(&["inspect", text(&folder.join("enrich.wasm"))]);
+    assert_eq!(output.status.code(), FAILED);
+    let page = out(&output);
+    assert!(page.contains("stages    enrich\n") && page.contains("describe  enrich "), "{page}");
+    assert!(page.contains("loads     no: ") && page.contains("nonsense"), "{page}");
+    fs::write(folder.join("enrich.toml"), "timeout_ms = 0\n").unwrap();
+    let answer = json(&plugin(&["inspect", text(&folder.join("enrich.wasm")), "--json"]));
+    assert_eq!(answer["manifest"], Value::Null);
+    assert!(answer["refusal"].as_str().unwrap().contains("timeout_ms"), "{answer}");
+}
+
+#[test]
+fn inspect_keeps_the_limits_of_this_place() {
+    let wasm = plugins_dir().join("filter.wasm");
+    let output = plugin(&["inspect", text(&wasm), "--plugin-file-bytes", "1KiB"]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(out(&output).contains("larger than 1024 bytes"), "{}", out(&output));
+    let output = plugin(&["inspect", text(&wasm), "--plugin-timeout", "soon"]);
+    assert_eq!(output.status.code(), USAGE);
+    assert!(err(&output).contains("plugin-timeout"), "{}", err(&output));
+}
+
+const LOG: &str = r#"{"device_id":"sensor-7","log_level":"ERROR","message":"mail a@example.com","log_data":{"temperature":21.50,"n":{"a":1}}}"#;
+
+#[test]
+fn explain_shows_every_plugin_of_the_chain_and_what_it_changed() {
+    let folder = example_plugins();
+    fs::write(folder.join("broken.wasm"), "no").unwrap();
+    let log = folder.join("log.json");
+    fs::write(&log, LOG).unwrap();
+    let args = ["explain", "--plugins", text(folder.path()), "--log", text(&log)];
+    let output = plugin(&args);
+    assert_eq!(output.status.code(), DONE, "{}", err(&output));
+    let page = out(&output);
+    assert!(page.starts_with("sensor-7 ERROR mail a@example.com\n"), "{page}");
+    for part in [
+        "  filter filter@",
+        "  enrich enrich@",
+        "  transform transform@",
+        "    + log_data.severity_number: 17\n",
+        "    - message: \"mail a@example.com\"\n    + message: \"mail ",
+        "  stored (chain ",
+        "not in the chain: broken.wasm, refused: not WebAssembly: the file is text",
+    ] {
+        assert!(page.contains(part), "{part:?} is not in {page}");
+    }
+    assert!(!page.contains("log_data.temperature"), "what is equal is not shown: {page}");
+    let answer = json(&plugin(&[&args[..], &["--json"]].concat()));
+    let steps = answer["steps"].as_array().unwrap();
+    let decisions: Vec<_> = steps.iter().map(|step| step["decision"].as_str().unwrap()).collect();
+    assert_eq!(decisions, ["unchanged", "changed", "changed"]);
+    assert!(steps.iter().all(|step| step["took_us"].as_f64().unwrap() > 0.0));
+    assert_eq!(answer["outputs"][0]["log_data"]["severity_number"], 17);
+    assert!(!answer["outputs"][0]["message"].as_str().unwrap().contains('@'));
+    assert_eq!(answer["absent"][0]["file"], "broken.wasm");
+}
+
+#[test]
+fn explain_tells_of_modes_and_matches() {
+    let folder = example_plugins();
+    let log = folder.join("log.json");
+    fs::write(&log, LOG).unwrap();
+    fs::write(folder.join("filter.toml"), "mode = \"off\"\n").unwrap();
+    fs::write(folder.join("enrich.toml"), "mode = \"shadow\"\n").unwrap();
+    fs::write(folder.join("transform.toml"), "[match]\nlog_level = \"DEBUG\"\n").unwrap();
+    let args = ["explain", "--plugins", text(folder.path()), "--log", text(&log)];
+    let page = out(&plugin(&args));
+    assert!(page.contains("not in the chain: filter.wasm, off by its manifest\n"), "{page}");
+    let answer = json(&plugin(&[&args[..], &["--json"]].concat()));
+    let steps = answer["steps"].as_array().unwrap();
+    assert_eq!((&steps[0]["decision"], &steps[0]["differs"]), (&"shadow".into(), &true.into()), "{answer}");
+    assert_eq!(steps[1]["decision"], "not_matched", "{answer}");
+    assert_eq!(answer["outputs"][0], answer["input"], "nothing that counts was changed");
+}
+
+#[test]
+fn explain_ends_where_a_log_is_refused() {
+    let folder = example_plugins();
+    let log = folder.join("log.json");
+    fs::write(&log, LOG.replace("21.50", "\"warm\"")).unwrap();
+    let output = plugin(&["explain", "--plugins", text(folder.path()), "--log", text(&log)]);
+    assert_eq!(output.status.code(), DONE, "{}", err(&output));
+    let page = out(&output);
+    assert!(
+        page.contains("rejected: ") && page.contains("not stored") && !page.contains("enrich@"),
+        "{page}"
+    );
+}
+
+#[test]
+fn explain_refuses_what_the_host_would_refuse() {
+    let folder = example_plugins();
+    let log = folder.join("log.json");
+    fs::write(&log, r#"{"device_id":"d","log_level":"LOUD","message":"m"}"#).unwrap();
+    let output = plugin(&["explain", "--plugins", text(folder.path()), "--log", text(&log)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("log.json") && err(&output).contains("log_level"), "{}", err(&output));
+    let gone = folder.join("gone");
+    fs::write(&log, LOG).unwrap();
+    let output = plugin(&["explain", "--plugins", text(&gone), "--log", text(&log)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("is no folder") && !gone.exists(), "{}", err(&output));
+}
+
+#[test]
+fn test_shows_what_the_plugin_makes_of_each_log() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("enrich.wasm"), folder.join("logs.ndjson"));
+    fs::write(&logs, format!("{LOG}\n\n{}\n", LOG.replace("ERROR", "DEBUG"))).unwrap();
+    let output = plugin(&["test", text(&wasm), "--logs", text(&logs)]);
+    assert_eq!(output.status.code(), DONE, "{}", err(&output));
+    let page = out(&output);
+    for part in ["+ log_data.severity_number: 17\n", "+ log_data.severity_number: 5\n", "2 logs, 0 failed\n"]
+    {
+        assert!(page.contains(part), "{part:?} is not in {page}");
+    }
+    assert!(!page.contains("\x1b["), "no colour where there is no terminal");
+    let coloured = out(&plugin(&["test", text(&wasm), "--logs", text(&logs), "--color", "always"]));
+    assert!(coloured.contains("\x1b[32m+ log_data.severity_number: 17\x1b[0m"), "{coloured}");
+    let answer = json(&plugin(&["test", text(&wasm), "--json"]));
+    assert_eq!((&answer["failed"], answer["logs"].as_array().unwrap().len()), (&0.into(), 5));
+}
+
+/// A plugin that gets no more than 1 MiB, and is sent a message as large as the limits allow, fails.
+#[test]
+fn test_fails_where_the_plugin_fails_on_a_log() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("transform.wasm"), folder.join("logs.ndjson"));
+    fs::write(folder.join("transform.toml"), "memory_mib = 2\n").unwrap();
+    let message = "a b ".repeat(750_000);
+    let large = format!(r#"{{"device_id":"d","log_level":"INFO","message":"{message}"}}"#);
+    fs::write(&logs, format!("{LOG}\n{large}\n")).unwrap();
+    let limits = ["--message-bytes", "4MiB", "--log-data-bytes", "1MiB"];
+    let args = [&["test", text(&wasm), "--logs", text(&logs)], &limits[..]].concat();
+    let output = plugin(&args);
+    assert_eq!(output.status.code(), FAILED, "{}{}", out(&output), err(&output));
+    let page = out(&output);
+    assert!(page.contains("failed: memory limit of 2 MiB reached"), "{page}");
+    assert!(page.contains("2 logs, 1 failed\n"), "{page}");
+    fs::write(folder.join("transform.toml"), "memory_mib = 2\non_error = \"pass\"\n").unwrap();
+    let answer = json(&plugin(&[&args[..], &["--json"]].concat()));
+    assert_eq!(answer["failed"], 1);
+    assert_eq!(answer["logs"][1]["steps"][0]["decision"], "failed_passed");
+    assert_eq!(answer["logs"][1]["outputs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn test_says_what_keeps_it_from_testing() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("filter.wasm"), folder.join("logs.ndjson"));
+    fs::write(&logs, format!("{LOG}\n{{}}\n")).unwrap();
+    let output = plugin(&["test", text(&wasm), "--logs", text(&logs)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("logs.ndjson:2"), "{}", err(&output));
+    fs::write(&logs, "\n").unwrap();
+    assert!(err(&plugin(&["test", text(&wasm), "--logs", text(&logs)])).contains("holds no logs"));
+    fs::write(folder.join("filter.toml"), "mode = \"off\"\n").unwrap();
+    assert!(err(&plugin(&["test", text(&wasm)])).contains("filter.toml says mode = \"off\""));
+    fs::write(&wasm, "text").unwrap();
+    let output = plugin(&["test", text(&wasm)]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("not WebAssembly"), "{}", err(&output));
+}
+
+#[test]
+fn test_tells_of_golden_cases_beside_the_plugin() {
+    let folder = example_plugins();
+    let wasm = folder.join("filter.wasm");
+    assert!(!out(&plugin(&["test", text(&wasm)])).contains("cases.ndjson"));
+    fs::write(folder.join("filter.cases.ndjson"), "").unwrap();
+    assert!(out(&plugin(&["test", text(&wasm)])).contains("filter.cases.ndjson is checked when"));
+}
+
+#[test]
+fn bench_counts_the_same_fuel_in_every_run() {
+    for name in ["filter", "enrich", "transform"] {
+        let wasm = plugins_dir().join(format!("{name}.wasm"));
+        let runs = [(); 2].map(|()| {
+            let output = plugin(&["bench", text(&wasm), "--json"]);
+            assert_eq!(output.status.code(), DONE, "{}", err(&output));
+            json(&output)
+        });
+        let fuel = |run: &Value| run["stages"][0]["fuel_per_log"].as_u64().unwrap();
+        assert!(fuel(&runs[0]) > 100, "{}", runs[0]);
+        assert_eq!(fuel(&runs[0]), fuel(&runs[1]), "{name}");
+        assert!(runs[0]["stages"][0]["fuel_max"].as_u64().unwrap() >= fuel(&runs[0]));
+        let calls = runs[0]["stages"][0]["calls"].as_array().unwrap();
+        assert_eq!((&calls[0]["logs"], &calls[1]["logs"]), (&1.into(), &100.into()));
+        assert!(calls.iter().all(|call| call["ns_per_log"].as_f64().unwrap() > 0.0));
+        assert!(runs[0]["memory_bytes"].as_u64().unwrap() >= 65_536);
+    }
+}
+
+#[test]
+fn bench_counts_the_bytes_that_are_copied() {
+    let folder = example_plugins();
+    let (wasm, logs) = (folder.join("enrich.wasm"), folder.join("logs.ndjson"));
+    fs::write(folder.join("enrich.toml"), "").unwrap();
+    let log = r#"{"device_id":"d123","log_level":"INFO","message":"not sent","log_data":{"a":1}}"#;
+    fs::write(&logs, log).unwrap();
+    let answer = json(&plugin(&["bench", text(&wasm), "--logs", text(&logs), "--json"]));
+    for call in answer["stages"][0]["calls"].as_array().unwrap() {
+        // Device, level and data, and where the two texts end; the message is not read, so it is not sent.
+        assert_eq!(call["to_guest_bytes_per_log"], (4 + 1 + 7 + 8) as f64, "{answer}");
+        let patch = r#"{"severity_number":9,"severity_text":"INFO"}"#;
+        assert_eq!(call["from_guest_bytes_per_log"], (patch.len() + 4) as f64, "{answer}");
+    }
+}
+
+#[test]
+fn bench_fails_over_its_budget() {
+    let wasm = plugins_dir().join("enrich.wasm");
+    let needs =
+        json(&plugin(&["bench", text(&wasm), "--json"]))["stages"][0]["fuel_per_log"].as_u64().unwrap();
+    let output = plugin(&["bench", text(&wasm), "--budget-fuel", &needs.to_string()]);
+    assert_eq!(output.status.code(), DONE, "{}", out(&output));
+    assert!(out(&output).contains(&format!("enrich: {needs} fuel per log, ")), "{}", out(&output));
+    let output = plugin(&["bench", text(&wasm), "--budget-fuel", &(needs - 1).to_string()]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(out(&output).contains("is over the budget of"), "{}", out(&output));
+    assert_eq!(plugin(&["bench", text(&wasm), "--budget-fuel", "little"]).status.code(), USAGE);
+    assert_eq!(plugin(&["bench", "none.wasm"]).status.code(), FAILED);
+}
+
+/// Cargo with the versions of this workspace, which are on this machine, in a folder that is kept from run
+/// to run.
+fn cargo(folder: &Path, program: &str, args: &[&str]) -> Output {
+    fs::copy(workspace_root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let mut command = std::process::Command::new(program);
+    command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-plugins"));
+    command.env("CARGO_NET_OFFLINE", "true").env_remove("RUSTFLAGS").args(args).current_dir(folder);
+    command.output().unwrap()
+}
+
+#[test]
+fn a_new_project_passes_its_test_builds_and_loads() {
+    let folder = TempFolder::new("new");
+    let sdk = workspace_root().join("plugins/sdk");
+    for kind in ["filter", "enrich", "transform"] {
+        let name = format!("try-{kind}");
+        let mut new = std::process::Command::new(env!("CARGO_BIN_EXE_sawpit"));
+        new.args(["plugin", "new", &name, "--kind", kind, "--sdk", text(&sdk)]).current_dir(folder.path());
+        let output = new.output().unwrap();
+        assert_eq!(output.status.code(), DONE, "{}", err(&output));
+        let again = new.output().unwrap();
+        assert_eq!(again.status.code(), FAILED);
+        assert!(err(&again).contains("cannot make"), "{}", err(&again));
+        let project = folder.join(&name);
+        let tested = cargo(&project, "cargo", &["test"]);
+        assert!(tested.status.success(), "{kind}: {}{}", out(&tested), err(&tested));
+        let built = cargo(&project, env!("CARGO_BIN_EXE_sawpit"), &["plugin", "build"]);
+        assert_eq!(built.status.code(), DONE, "{kind}: {}", err(&built));
+        let wasm = project.join(format!("{name}.wasm"));
+        let seen = json(&plugin(&["inspect", text(&wasm), "--json"]));
+        assert_eq!((&seen["loads"], &seen["stages"][0]), (&true.into(), &kind.into()), "{seen}");
+        assert_eq!(seen["manifest"]["exists"], true);
+        let logs = project.join("logs.ndjson");
+        fs::write(&logs, LOG.replace("mail", "smoke")).unwrap();
+        let tried = json(&plugin(&["test", text(&wasm), "--logs", text(&logs), "--json"]));
+        let decision = if kind == "filter" { "dropped" } else { "changed" };
+        assert_eq!(tried["logs"][0]["steps"][0]["decision"], decision, "{tried}");
+    }
+}
+
+#[test]
+fn new_says_what_it_cannot_make() {
+    for (args, why) in [
+        (&["x", "--kind", "enrich", "--lang", "python"][..], "plugins can be made in rust only"),
+        (&["Bad_Name", "--kind", "enrich"], "is no name"),
+        (&["x", "--kind", "enrich", "--sdk", "no/such/folder"], "--sdk no/such/folder"),
+    ] {
+        let output = plugin(&[&["new"], args].concat());
+        assert_eq!(output.status.code(), FAILED);
+        assert!(err(&output).contains(why), "{why:?} is not in {}", err(&output));
+    }
+    assert_eq!(plugin(&["new", "x", "--kind", "poem"]).status.code(), USAGE);
+    assert!(!Path::new("x").exists());
+}
+
+#[test]
+fn build_says_what_is_missing() {
+    let folder = TempFolder::new("build");
+    let output = plugin(&["build", text(folder.path())]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(err(&output).contains("holds no Cargo.toml"), "{}", err(&output));
+    fs::write(folder.join("Cargo.toml"), "[package]\nname = \"x\"\n").unwrap();
+    // A rustc whose toolchain has no target but its own.
+    let rustc = folder.join("rustc");
+    fs::write(&rustc, format!("#!/bin/sh\necho {}\n", folder.path().display())).unwrap();
+    fs::set_permissions(&rustc, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let empty = TempFolder::new("path");
+    for (path, why) in [
+        (folder.path(), "rustup target add wasm32-unknown-unknown"),
+        (empty.path(), "install Rust from https://rustup.rs"),
+    ] {
+        let mut build = std::process::Command::new(env!("CARGO_BIN_EXE_sawpit"));
+        build.args(["plugin", "build", text(folder.path())]).env("PATH", path);
+        let output = build.output().unwrap();
+        assert_eq!(output.status.code(), FAILED);
+        assert!(err(&output).contains(why), "{}", err(&output));
+    }
+}

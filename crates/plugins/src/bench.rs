@@ -1,0 +1,152 @@
+//! What a plugin costs: fuel, which is the same number in every run, and time, which is not.
+//!
+//! Fuel is counted by a second engine that meters it, with everything else as in production; time and bytes
+//! are taken on an engine as it serves.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sawpit_model::Log;
+use serde::Serialize;
+
+use crate::{CallError, EngineError, LoadError, Plugin, Runtime, RuntimeSettings, Stage, call};
+
+/// The sizes of call that are timed, in logs: a single post and a worker's batch.
+const CALL_LOGS: [usize; 2] = [1, 100];
+
+/// What one plugin costs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bench {
+    /// `name@version#hash`.
+    pub plugin: String,
+    /// One per stage.
+    pub stages: Vec<StageCost>,
+    /// Most memory that an instance held: all its memories and tables, in bytes.
+    pub memory_bytes: usize,
+}
+
+/// What one stage of it costs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageCost {
+    /// The stage.
+    pub stage: Stage,
+    /// Fuel (about one for each WebAssembly instruction) for a call with one log: the mean over the logs,
+    /// rounded up. The same in every run with the same file, manifest, logs and engine.
+    pub fuel_per_log: u64,
+    /// The dearest of the logs.
+    pub fuel_max: u64,
+    /// Time and bytes, for each size of call.
+    pub calls: Vec<CallCost>,
+}
+
+/// What a call of some size costs per log.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallCost {
+    /// Logs in the call.
+    pub logs: usize,
+    /// Median time, boundary and checks of the answer included, in nanoseconds per log.
+    pub ns_per_log: f64,
+    /// Bytes copied into the guest, per log.
+    pub to_guest_bytes_per_log: f64,
+    /// Bytes copied out of it, per log.
+    pub from_guest_bytes_per_log: f64,
+}
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// The runtime cannot start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The plugin may not serve.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// There is nothing to measure with.
+    #[error("a bench needs at least one log")]
+    NoLogs,
+    /// The plugin failed in a call.
+    #[error("{stage} failed (try the same logs with `sawpit plugin test`): {cause}")]
+    Call {
+        /// The stage.
+        stage: Stage,
+        /// How.
+        cause: CallError,
+    },
+}
+
+/// Measures the plugin at `wasm` on `logs`; each size of call is timed for about `measure`. A guest that was
+/// granted the clock always reads the time of the first log.
+///
+/// # Errors
+/// The plugin may not serve, or fails in a call.
+pub fn bench(
+    settings: &RuntimeSettings,
+    wasm: &Path,
+    logs: &[Log],
+    measure: Duration,
+) -> Result<Bench, BenchError> {
+    let now = logs.first().ok_or(BenchError::NoLogs)?.received_at;
+    let settings = RuntimeSettings { clock: Arc::new(move || now), ..settings.clone() };
+    let metered = Runtime::metered(settings.clone())?.load(wasm)?;
+    let timed = Runtime::new(settings)?.load(wasm)?;
+    let cost = |&stage: &Stage| stage_cost(&metered, &timed, stage, logs, measure);
+    let stages = timed.stages().iter().map(cost).collect::<Result<_, _>>()?;
+    Ok(Bench { plugin: timed.id(), stages, memory_bytes: timed.probe.read().held })
+}
+
+fn stage_cost(
+    metered: &Plugin,
+    timed: &Plugin,
+    stage: Stage,
+    logs: &[Log],
+    measure: Duration,
+) -> Result<StageCost, BenchError> {
+    let wrong = |cause| BenchError::Call { stage, cause };
+    let fuel = |log| {
+        let before = metered.probe.read().fuel;
+        run(metered, stage, &[log]).map(|()| metered.probe.read().fuel - before)
+    };
+    let fuel = logs.iter().map(fuel).collect::<Result<Vec<u64>, _>>().map_err(wrong)?;
+    let calls = CALL_LOGS
+        .iter()
+        .map(|&size| call_cost(timed, stage, &logs.iter().cycle().take(size).collect::<Vec<_>>(), measure))
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
+    Ok(StageCost {
+        stage,
+        fuel_per_log: fuel.iter().sum::<u64>().div_ceil(fuel.len().max(1) as u64),
+        fuel_max: fuel.iter().max().copied().unwrap_or_default(),
+        calls,
+    })
+}
+
+fn call_cost(plugin: &Plugin, stage: Stage, logs: &[&Log], measure: Duration) -> Result<CallCost, CallError> {
+    let before = plugin.probe.read();
+    run(plugin, stage, logs)?;
+    let after = plugin.probe.read();
+    let (began, mut times) = (Instant::now(), Vec::new());
+    while times.is_empty() || began.elapsed() < measure {
+        let started = Instant::now();
+        run(plugin, stage, logs)?;
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let per_log = |sum: f64| sum / logs.len().max(1) as f64;
+    Ok(CallCost {
+        logs: logs.len(),
+        ns_per_log: per_log(median.as_nanos() as f64),
+        to_guest_bytes_per_log: per_log((after.to_guest - before.to_guest) as f64),
+        from_guest_bytes_per_log: per_log((after.from_guest - before.from_guest) as f64),
+    })
+}
+
+fn run(plugin: &Plugin, stage: Stage, logs: &[&Log]) -> Result<(), CallError> {
+    match stage {
+        Stage::Filter => call::filter(plugin, logs).map(drop),
+        Stage::Enrich => call::enrich(plugin, logs).map(drop),
+        Stage::Transform => call::transform(plugin, logs).map(drop),
+    }
+}
