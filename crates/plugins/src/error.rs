@@ -194,6 +194,12 @@ pub enum CallError {
         /// How long was waited.
         waited: Duration,
     },
+    /// Not called, because it failed too often just now.
+    #[error("not called: it is bypassed, because it kept failing with: {last}")]
+    Bypassed {
+        /// What it failed with, one line.
+        last: String,
+    },
     /// Not called, because the time for calls of single logs after a failure was used up.
     #[error("not tried alone within {} ms after: {first}", .limit.as_millis())]
     NotTried {
@@ -205,6 +211,11 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// Whether the plugin was not called because its breaker is open: trying again now is no use.
+    pub(crate) const fn is_bypass(&self) -> bool {
+        matches!(self, Self::Bypassed { .. })
+    }
+
     /// The `kind` label of the metrics.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
@@ -214,6 +225,7 @@ impl CallError {
             Self::Configure(_) => "configure",
             Self::Output(_) => "output",
             Self::Busy { .. } => "busy",
+            Self::Bypassed { .. } => "bypassed",
             Self::NotTried { .. } => "not_tried",
         }
     }

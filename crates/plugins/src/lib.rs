@@ -11,6 +11,7 @@
 //! make them off the async threads.
 
 mod bindings;
+mod breaker;
 mod cache;
 mod call;
 mod chain;
@@ -38,6 +39,7 @@ mod trial;
 mod wasi;
 mod watch;
 
+pub use breaker::{BreakerLimits, BreakerState, BreakerStatus};
 pub use chain::Chain;
 pub use engine::Runtime;
 pub use error::{CallError, EngineError, LoadError, OutputError, RegistryError};

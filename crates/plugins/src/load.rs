@@ -8,6 +8,7 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
+use crate::breaker::Breaker;
 use crate::host::{GuestState, Shared};
 use crate::instance::{Exports, Instance, Pool, Recipe};
 use crate::meter::Meter;
@@ -116,9 +117,12 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         recipe,
         pool,
         meter,
+        breaker: Breaker::for_trial(),
     };
     trial::run(&plugin)?;
-    plugin.meter = Meter::new(&plugin.description.name, &plugin.description.version);
+    let Description { name, version, .. } = &plugin.description;
+    plugin.meter = Meter::new(name, version);
+    plugin.breaker = Breaker::new(plugin.manifest().breaker, name, version);
     Ok(Arc::new(plugin))
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use sawpit_model::{Level, Log};
 
-use crate::RuntimeSettings;
+use crate::{BreakerLimits, RuntimeSettings};
 
 /// What becomes of a log that the plugin fails on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +131,8 @@ pub struct Manifest {
     pub mode: Mode,
     /// What it may use.
     pub grants: Vec<Grant>,
+    /// When it is bypassed because it fails.
+    pub breaker: BreakerLimits,
 }
 
 /// The file as it is written.
@@ -144,6 +146,16 @@ struct Raw {
     r#match: RawMatch,
     mode: Mode,
     grants: Vec<Grant>,
+    breaker: RawBreaker,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawBreaker {
+    failures: Option<u32>,
+    window_ms: Option<u64>,
+    percent: Option<u8>,
+    rest_ms: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,6 +210,7 @@ impl Manifest {
             },
             mode: raw.mode,
             grants: raw.grants,
+            breaker: breaker(&raw.breaker, settings).map_err(|(key, rule)| wrong(key, rule))?,
         })
     }
 
@@ -249,6 +262,17 @@ fn memory(mib: Option<u32>, settings: &RuntimeSettings) -> Result<u32, String> {
         Some(mib) if (1..=max).contains(&mib) => Ok(mib),
         Some(other) => Err(format!("must be 1 to {max}, not {other}")),
     }
+}
+
+fn breaker(raw: &RawBreaker, settings: &RuntimeSettings) -> Result<BreakerLimits, (&'static str, String)> {
+    let default = settings.breaker;
+    let limits = BreakerLimits {
+        failures: raw.failures.unwrap_or(default.failures),
+        window: raw.window_ms.map_or(default.window, Duration::from_millis),
+        percent: raw.percent.unwrap_or(default.percent),
+        rest: raw.rest_ms.map_or(default.rest, Duration::from_millis),
+    };
+    limits.check().map(|()| limits)
 }
 
 fn devices(patterns: Option<&OneOrMany>) -> Result<Option<Vec<GlobMatcher>>, String> {

@@ -6,6 +6,7 @@ use sawpit_model::{Log, Timestamp};
 use serde::Serialize;
 
 use crate::bindings::types;
+use crate::breaker::Breaker;
 use crate::instance::{Pool, Recipe};
 use crate::meter::Meter;
 use crate::{Manifest, Mode, RuntimeSettings};
@@ -66,6 +67,7 @@ pub struct Plugin {
     pub(crate) recipe: Recipe,
     pub(crate) pool: Pool,
     pub(crate) meter: Meter,
+    pub(crate) breaker: Breaker,
 }
 
 impl Plugin {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sawpit_model::{Limits, Timestamp};
 
-use crate::EngineError;
+use crate::{BreakerLimits, EngineError};
 
 /// Where the runtime takes the time from, for `since` in the status and for guests that were granted `clock`.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -54,6 +54,8 @@ pub struct RuntimeSettings {
     pub text_bytes: usize,
     /// Lines that one call may write to the log; further ones are dropped.
     pub log_lines: u32,
+    /// When a plugin that fails is bypassed, where its manifest does not say.
+    pub breaker: BreakerLimits,
     /// Where compiled plugins are kept. None: compile at every start.
     pub cache_dir: Option<PathBuf>,
 }
@@ -83,6 +85,7 @@ impl RuntimeSettings {
             answer_bytes: 64 * 1024 * 1024,
             text_bytes: 1_024,
             log_lines: 100,
+            breaker: BreakerLimits::default(),
             cache_dir: None,
         }
     }
@@ -104,6 +107,7 @@ impl RuntimeSettings {
             ((1..=100).contains(&self.instance_memory_percent), "instance_memory_percent must be 1 to 100"),
             ((1..=1_000).contains(&self.call_logs), "call_logs must be 1 to 1000"),
             (self.text_bytes >= 64, "text_bytes must be at least 64"),
+            (self.breaker.check().is_ok(), "breaker must keep the limits that a manifest's has"),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
             None => Ok(()),

@@ -15,7 +15,7 @@ pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
         let tried = match stage {
             Stage::Filter => call::filter(plugin, &logs).map(drop),
             Stage::Enrich => call::enrich(plugin, &logs).map(drop),
-            Stage::Transform => call::transform(plugin, &logs).map(drop),
+            Stage::Transform => call::transform(plugin, &logs, Ok).map(drop),
         };
         tried.map_err(|cause| LoadError::Trial { stage, cause })?;
     }

@@ -6,6 +6,7 @@ use next::Next;
 use sawpit_model::{Log, RawObject};
 
 use crate::convert::Changed;
+use crate::ingest::report;
 use crate::meter::Verdict;
 use crate::{
     CallError, Dropped, Failed, OnError, Output, OutputError, Plugin, Transformed, call, convert, isolate,
@@ -54,7 +55,7 @@ impl Batch {
     fn run_piece(&mut self, plugin: &Plugin, rows: &[usize], next: &mut Next) {
         match attempt(plugin, rows, next) {
             Ok(change) => self.settle(plugin, rows, change, next),
-            Err(error) if rows.len() == 1 => self.fail(plugin, rows, &error, next),
+            Err(error) if rows.len() == 1 || error.is_bypass() => self.fail(plugin, rows, &error, next),
             Err(error) => {
                 let limit = plugin.settings().isolate_timeout;
                 let results = isolate::each_alone(rows.len(), limit, &error, |at| {
@@ -101,11 +102,7 @@ impl Batch {
     }
 
     fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) {
-        let error = error.to_string();
-        if plugin.meter.may_warn(plugin.now()) {
-            tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
-        }
-        plugin.meter.failed_logs(rows.len(), &error, plugin.now());
+        let error = report(plugin, rows.len(), error);
         if plugin.is_shadow() || plugin.manifest().on_error == OnError::Pass {
             return;
         }
@@ -172,19 +169,17 @@ struct Change {
 
 fn attempt(plugin: &Plugin, rows: &[usize], next: &Next) -> Result<Option<Change>, CallError> {
     let logs: Vec<&Log> = rows.iter().filter_map(|&row| next.log(row)).collect();
-    let Some(mut changed) = call::transform(plugin, &logs)? else { return Ok(None) };
-    let edited = edit_data(plugin, &mut changed, &logs);
-    if let Err(error) = &edited {
-        plugin.meter.call_error(error);
-    }
-    Ok(Some(Change { log_data: edited?, changed }))
+    call::transform(plugin, &logs, |mut changed| {
+        let log_data = edit_data(plugin, &mut changed, &logs)?;
+        Ok(Change { log_data, changed })
+    })
 }
 
 fn edit_data(
     plugin: &Plugin,
     changed: &mut Changed,
     logs: &[&Log],
-) -> Result<Vec<Option<RawObject>>, CallError> {
+) -> Result<Vec<Option<RawObject>>, OutputError> {
     let mut edited: Vec<Option<RawObject>> = vec![None; changed.sources.len()];
     for (output, object) in changed.log_data.drain(..) {
         if let Some(slot) = edited.get_mut(output) {
