@@ -237,6 +237,12 @@ impl Breaker {
         }
     }
 
+    /// Closes it, whatever happened before.
+    pub fn reset(&self) {
+        let mut inner = self.lock();
+        self.close(&mut inner);
+    }
+
     fn close(&self, inner: &mut Inner) {
         inner.phase = Phase::default();
         inner.since = None;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::golden::{CasesError, GoldenError};
 use crate::{ManifestError, Stage};
 
 /// The runtime could not start.
@@ -157,6 +158,12 @@ pub enum LoadError {
         /// How.
         cause: CallError,
     },
+    /// The file of its golden cases is wrong.
+    #[error(transparent)]
+    Cases(#[from] CasesError),
+    /// It does not do what its golden cases say.
+    #[error(transparent)]
+    Golden(GoldenError),
 }
 
 /// A call of a guest that failed as a whole.

@@ -18,6 +18,7 @@ mod chain;
 mod convert;
 mod engine;
 mod error;
+pub mod golden;
 mod histogram;
 mod host;
 mod ingest;

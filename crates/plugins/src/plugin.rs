@@ -64,6 +64,8 @@ pub struct Plugin {
     pub(crate) reads: types::Fields,
     pub(crate) stages: Vec<Stage>,
     pub(crate) hash: String,
+    /// Of the golden cases that it passed.
+    pub(crate) cases: blake3::Hash,
     pub(crate) recipe: Recipe,
     pub(crate) pool: Pool,
     pub(crate) meter: Meter,

@@ -44,6 +44,8 @@ pub struct RuntimeSettings {
     pub file_bytes: u64,
     /// Largest `.toml` file, in bytes.
     pub manifest_bytes: u64,
+    /// Largest `.cases.ndjson` file, in bytes.
+    pub cases_bytes: u64,
     /// Most logs in one call, 1 to 1,000. A longer list is cut into several calls.
     pub call_logs: usize,
     /// Most bytes of text in one call; a list with more is cut into several calls. One log always fits.
@@ -80,6 +82,7 @@ impl RuntimeSettings {
             instance_memory_percent: 50,
             file_bytes: 64 * 1024 * 1024,
             manifest_bytes: 1024 * 1024,
+            cases_bytes: 4 * 1024 * 1024,
             call_logs: 1_000,
             call_bytes: 4 * 1024 * 1024,
             answer_bytes: 64 * 1024 * 1024,

@@ -5,6 +5,8 @@
 
 use sawpit_model::{Level, Log, RawObject, Timestamp};
 
+use crate::golden::{self, CaseResult, GoldenError};
+use crate::load::Source;
 use crate::{LoadError, Plugin, Stage, call};
 
 /// Runs every stage of the plugin over the sample logs.
@@ -20,6 +22,17 @@ pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
         tried.map_err(|cause| LoadError::Trial { stage, cause })?;
     }
     Ok(())
+}
+
+/// Runs the plugin's own cases, if it has any.
+pub fn golden(plugin: &Plugin, source: &Source) -> Result<(), LoadError> {
+    let file = format!("{}.{}", source.stem(), golden::CASES_EXTENSION);
+    let cases = golden::parse(&file, &source.cases, plugin.settings())?;
+    let results = golden::run(plugin, &cases);
+    if results.iter().all(CaseResult::passed) {
+        return Ok(());
+    }
+    Err(LoadError::Golden(GoldenError { file, results }))
 }
 
 fn samples() -> [Log; 5] {

@@ -19,6 +19,8 @@ pub struct Batch {
     /// Sources of what was dropped; an input that lives on in another output is not dropped in the end.
     dropped: Vec<Dropped>,
     failed: Vec<Failed>,
+    /// Whether the plugin's mode and policy are left out, so that it shows what it does itself.
+    strict: bool,
 }
 
 impl Batch {
@@ -26,7 +28,20 @@ impl Batch {
         let inputs = logs.len();
         let output = |(input, log)| Output { log, sources: vec![input] };
         let outputs = logs.into_iter().enumerate().map(output).collect();
-        Self { inputs, outputs, dropped: Vec::new(), failed: Vec::new() }
+        Self { inputs, outputs, dropped: Vec::new(), failed: Vec::new(), strict: false }
+    }
+
+    /// A batch for trying a plugin out: a shadow's changes are made, and failures are never passed over.
+    pub fn strict(logs: Vec<Log>) -> Self {
+        Self { strict: true, ..Self::new(logs) }
+    }
+
+    fn is_shadow(&self, plugin: &Plugin) -> bool {
+        plugin.is_shadow() && !self.strict
+    }
+
+    fn passes_errors(&self, plugin: &Plugin) -> bool {
+        plugin.manifest().on_error == OnError::Pass && !self.strict
     }
 
     /// Runs one transformer over the outputs that it matches; the others keep their places.
@@ -79,7 +94,7 @@ impl Batch {
         for error in change.changed.errors.values() {
             plugin.meter.row_error(error, plugin.now());
         }
-        if plugin.is_shadow() {
+        if self.is_shadow(plugin) {
             plugin.meter.differences(change.differences(rows.len()));
             return;
         }
@@ -87,7 +102,7 @@ impl Batch {
         plugin
             .meter
             .verdicts(Verdict::Changed, change.differences(rows.len()) - change.changed.dropped.len());
-        let kept_errors = plugin.manifest().on_error == OnError::Pass;
+        let kept_errors = self.passes_errors(plugin);
         for (at, reason) in &change.changed.dropped {
             for input in next.take_sources(rows, *at) {
                 self.dropped.push(Dropped { input, plugin: plugin.name(), reason: reason.clone() });
@@ -103,7 +118,7 @@ impl Batch {
 
     fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) {
         let error = report(plugin, rows.len(), error);
-        if plugin.is_shadow() || plugin.manifest().on_error == OnError::Pass {
+        if self.is_shadow(plugin) || self.passes_errors(plugin) {
             return;
         }
         for at in 0..rows.len() {
