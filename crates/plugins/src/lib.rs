@@ -44,7 +44,7 @@ pub use breaker::{BreakerLimits, BreakerState, BreakerStatus};
 pub use chain::Chain;
 pub use engine::Runtime;
 pub use error::{CallError, EngineError, LoadError, OutputError, RegistryError};
-pub use manifest::{Grant, Manifest, ManifestError, Match, Mode, OnError};
+pub use manifest::{Grant, Lifetime, Manifest, ManifestError, Match, Mode, OnError};
 pub use outcome::{Dropped, Failed, Ingested, Output, Transformed};
 pub use plugin::{Description, Plugin, Stage};
 pub use registry::{Registry, RegistrySettings};

@@ -36,6 +36,18 @@ pub enum Mode {
     Off,
 }
 
+/// How long what an instance remembers lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Lifetime {
+    /// Over many calls: an instance is kept and called again.
+    #[default]
+    Shared,
+    /// Over one call: each is made on a new instance, which no log of another call has touched.
+    PerRequest,
+}
+
 /// Something beside its own memory that a plugin may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -131,6 +143,8 @@ pub struct Manifest {
     pub mode: Mode,
     /// What it may use.
     pub grants: Vec<Grant>,
+    /// How long what an instance remembers lasts.
+    pub instance: Lifetime,
     /// When it is bypassed because it fails.
     pub breaker: BreakerLimits,
 }
@@ -146,6 +160,7 @@ struct Raw {
     r#match: RawMatch,
     mode: Mode,
     grants: Vec<Grant>,
+    instance: Lifetime,
     breaker: RawBreaker,
 }
 
@@ -210,6 +225,7 @@ impl Manifest {
             },
             mode: raw.mode,
             grants: raw.grants,
+            instance: raw.instance,
             breaker: breaker(&raw.breaker, settings).map_err(|(key, rule)| wrong(key, rule))?,
         })
     }
