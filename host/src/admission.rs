@@ -45,7 +45,8 @@ impl Backlog {
         self.estimate.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
-    fn learned(&self, waiting: u64) {
+    /// What the queue said.
+    pub(crate) fn learned(&self, waiting: u64) {
         self.estimate.store(waiting, Ordering::Relaxed);
         metrics::gauge!("sawpit_queue_backlog").set(waiting as f64);
     }

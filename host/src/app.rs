@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sawpit_model::Log;
 use sawpit_plugins::{Chain, Ingested, Registry, Stage};
-use sawpit_queue::{Cache, Producer};
+use sawpit_queue::{Cache, Producer, Queue};
 use sawpit_service::{Clock, Door};
 use sawpit_store::Store;
 
@@ -31,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) settings: HostSettings,
     pub(crate) backlog: Arc<Backlog>,
+    queue: Queue,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) request_ids: RequestIds,
     gather: Gather,
@@ -45,6 +46,7 @@ impl Shared {
         backlog.watch(parts.queue.clone(), settings.backlog_poll);
         Ok(Arc::new(Self {
             producer: parts.queue.producer(),
+            queue: parts.queue,
             gather: gather(&settings, &door, parts.registry.clone()),
             store: parts.store,
             cache: parts.cache,
@@ -59,7 +61,14 @@ impl Shared {
     }
 
     /// Refuses an append while the backlog is at its limit.
-    pub(crate) fn admit(&self) -> Result<(), Problem> {
+    pub(crate) async fn admit(&self) -> Result<(), Problem> {
+        if matches!(self.backlog.admit(), Admitted::Full(_)) {
+            // The estimate counts an append twice that a poll saw too, so nobody is refused on its word alone.
+            match self.queue.backlog().await {
+                Ok(waiting) => self.backlog.learned(waiting),
+                Err(error) => tracing::debug!(%error, "backlog unknown"),
+            }
+        }
         match self.backlog.admit() {
             Admitted::Yes => Ok(()),
             Admitted::Full(waiting) => {

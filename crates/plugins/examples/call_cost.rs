@@ -1,7 +1,7 @@
 //! What a plugin costs per log: `cargo run --release -p sawpit-plugins --example call_cost -- FILE.wasm`.
 //!
 //! Prints one line per stage and batch size: the median over many calls, boundary, checks and patching
-//! included, of the time per log.
+//! included, of the time per log, with a shared instance and with a new one for each call.
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 use std::path::Path;
@@ -9,23 +9,42 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sawpit_model::{Level, Log, RawObject, Timestamp};
-use sawpit_plugins::{Chain, Runtime, RuntimeSettings, Stage};
+use sawpit_plugins::{Chain, Plugin, Runtime, RuntimeSettings, Stage};
 
 const BATCHES: [usize; 3] = [1, 100, 1_000];
-const MEASURE: Duration = Duration::from_secs(2);
+const MEASURE: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::args_os().nth(1).ok_or("usage: call_cost FILE.wasm")?;
     let runtime = Runtime::new(RuntimeSettings::new(Arc::new(Timestamp::default)))?;
-    let plugin = runtime.load(Path::new(&file))?;
-    println!("{}", plugin.id());
-    for &stage in plugin.stages() {
-        let chain = Chain::new(vec![Arc::clone(&plugin)]);
+    let folder = tempfile::tempdir()?;
+    let shared = load(&runtime, Path::new(&file), folder.path(), "shared")?;
+    let fresh = load(&runtime, Path::new(&file), folder.path(), "per-request")?;
+    println!("{}", shared.id());
+    for &stage in shared.stages() {
         for batch in BATCHES {
-            println!("{stage}, {batch} logs a call: {:.0} ns per log", cost(&chain, stage, batch));
+            let [shared, fresh] =
+                [&shared, &fresh].map(|plugin| cost(&Chain::new(vec![Arc::clone(plugin)]), stage, batch));
+            println!(
+                "{stage}, {batch} logs a call: {shared:.0} ns per log; per-request {fresh:.0} ns, {:.1} times",
+                fresh / shared
+            );
         }
     }
     Ok(())
+}
+
+/// Loads a copy of the file, with the mode in its manifest.
+fn load(
+    runtime: &Runtime,
+    file: &Path,
+    folder: &Path,
+    instance: &str,
+) -> Result<Arc<Plugin>, Box<dyn std::error::Error>> {
+    let wasm = folder.join("measured.wasm");
+    std::fs::copy(file, &wasm)?;
+    std::fs::write(wasm.with_extension("toml"), format!("instance = \"{instance}\"\n"))?;
+    Ok(runtime.load(&wasm)?)
 }
 
 fn cost(chain: &Chain, stage: Stage, batch: usize) -> f64 {

@@ -147,6 +147,6 @@ fn run(plugin: &Plugin, stage: Stage, logs: &[&Log]) -> Result<(), CallError> {
     match stage {
         Stage::Filter => call::filter(plugin, logs).map(drop),
         Stage::Enrich => call::enrich(plugin, logs).map(drop),
-        Stage::Transform => call::transform(plugin, logs).map(drop),
+        Stage::Transform => call::transform(plugin, logs, Ok).map(drop),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use sawpit_model::Log;
 
 use crate::bindings::transform;
+use crate::breaker::{Admission, Ended};
 use crate::convert::{Changed, Enriched, Filtered};
 use crate::instance::Instance;
 use crate::probe::Copied;
@@ -30,8 +31,12 @@ pub fn enrich(plugin: &Plugin, logs: &[&Log]) -> Result<Enriched, CallError> {
     call(plugin, logs, run, |answer| Enriched::check(answer, logs.len(), text_bytes))
 }
 
-/// Asks the plugin what becomes of `logs`; None: they go on as they came.
-pub fn transform(plugin: &Plugin, logs: &[&Log]) -> Result<Option<Changed>, CallError> {
+/// Asks the plugin what becomes of `logs`; None: they go on as they came. `finish` completes the check.
+pub fn transform<T>(
+    plugin: &Plugin,
+    logs: &[&Log],
+    finish: impl FnOnce(Changed) -> Result<T, OutputError>,
+) -> Result<Option<T>, CallError> {
     let settings = plugin.settings();
     let run = |guest: &mut Instance| match &guest.transform {
         Some(transform) => transform.call_transform(&mut guest.store, &guest.batch),
@@ -46,6 +51,7 @@ pub fn transform(plugin: &Plugin, logs: &[&Log]) -> Result<Option<Changed>, Call
             settings.text_bytes,
             settings.outputs_per_input,
         )
+        .and_then(finish)
         .map(Some),
     })
 }
@@ -60,11 +66,31 @@ fn call<R: Copied, A>(
     run: impl FnOnce(&mut Instance) -> wasmtime::Result<R>,
     check: impl FnOnce(R) -> Result<A, OutputError>,
 ) -> Result<A, CallError> {
+    let probe = match plugin.breaker.admit(plugin.now()) {
+        Admission::Call => false,
+        Admission::Probe => true,
+        Admission::Bypass(last) => {
+            plugin.breaker.bypassed(logs.len());
+            return Err(CallError::Bypassed { last });
+        }
+    };
     let answer = called(plugin, logs, run, check);
     if let Err(error) = &answer {
         plugin.meter.call_error(error);
     }
+    plugin.breaker.settle(probe, ended(&answer, probe, logs.len()), plugin.now());
     answer
+}
+
+/// What a call tells the breaker. A list that failed is tried log by log, and those count; a probe has no
+/// second try.
+const fn ended<A>(answer: &Result<A, CallError>, probe: bool, logs: usize) -> Ended<'_> {
+    match answer {
+        Ok(_) => Ended::Well,
+        Err(CallError::Busy { .. }) => Ended::Unsaid,
+        Err(_) if logs > 1 && !probe => Ended::Unsaid,
+        Err(error) => Ended::Failed(error),
+    }
 }
 
 fn called<R: Copied, A>(

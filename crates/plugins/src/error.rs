@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::golden::{CasesError, GoldenError};
 use crate::{ManifestError, Stage};
 
 /// The runtime could not start.
@@ -163,6 +164,12 @@ pub enum LoadError {
         /// How.
         cause: CallError,
     },
+    /// The file of its golden cases is wrong.
+    #[error(transparent)]
+    Cases(#[from] CasesError),
+    /// It does not do what its golden cases say.
+    #[error(transparent)]
+    Golden(GoldenError),
 }
 
 /// A call of a guest that failed as a whole.
@@ -200,6 +207,12 @@ pub enum CallError {
         /// How long was waited.
         waited: Duration,
     },
+    /// Not called, because it failed too often just now.
+    #[error("not called: it is bypassed, because it kept failing with: {last}")]
+    Bypassed {
+        /// What it failed with, one line.
+        last: String,
+    },
     /// Not called, because the time for calls of single logs after a failure was used up.
     #[error("not tried alone within {} ms after: {first}", .limit.as_millis())]
     NotTried {
@@ -211,6 +224,11 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// Whether the plugin was not called because its breaker is open: trying again now is no use.
+    pub(crate) const fn is_bypass(&self) -> bool {
+        matches!(self, Self::Bypassed { .. })
+    }
+
     /// The `kind` label of the metrics.
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
@@ -220,6 +238,7 @@ impl CallError {
             Self::Configure(_) => "configure",
             Self::Output(_) => "output",
             Self::Busy { .. } => "busy",
+            Self::Bypassed { .. } => "bypassed",
             Self::NotTried { .. } => "not_tried",
         }
     }

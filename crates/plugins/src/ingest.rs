@@ -35,7 +35,7 @@ fn over_pieces<A>(
         let logs = logs_of(list, rows);
         match run(plugin, &logs) {
             Ok(answer) => settle(list, rows, answer),
-            Err(error) if rows.len() == 1 => fail_all(plugin, list, rows, &error),
+            Err(error) if rows.len() == 1 || error.is_bypass() => fail_all(plugin, list, rows, &error),
             Err(error) => {
                 let limit = plugin.settings().isolate_timeout;
                 let results = isolate::each_alone(logs.len(), limit, &error, |row| {
@@ -67,12 +67,21 @@ fn logs_of<'a>(list: &'a [Ingested], rows: &[usize]) -> Vec<&'a Log> {
     rows.iter().filter_map(log).collect()
 }
 
-fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) {
-    let error = error.to_string();
+/// Counts logs that the plugin failed on and warns of them. A bypass is no new error: it must not hide the one
+/// that opened the breaker.
+pub fn report(plugin: &Plugin, logs: usize, error: &CallError) -> String {
+    let text = error.to_string();
     if plugin.meter.may_warn(plugin.now()) {
-        tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
+        tracing::warn!(plugin = plugin.description.name, logs, "a plugin failed: {text}");
     }
-    plugin.meter.failed_logs(rows.len(), &error, plugin.now());
+    if !error.is_bypass() {
+        plugin.meter.failed_logs(logs, &text, plugin.now());
+    }
+    text
+}
+
+fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) {
+    let error = report(plugin, rows.len(), error);
     rows.iter().for_each(|&row| fail(plugin, list, row, &error));
 }
 

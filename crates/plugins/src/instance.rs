@@ -3,7 +3,8 @@
 //! A store is taken out of its plugin's pool for one call and put back after it. It is not put back after
 //! any error, after `instance_calls` calls, or when it holds much of its memory limit, because a guest's
 //! memory never shrinks and what a trap left behind is anyone's guess. A permit per live instance keeps the
-//! engine's slots from running out: whoever finds none waits, instead of failing.
+//! engine's slots from running out: whoever finds none waits, instead of failing. With
+//! `instance = "per-request"` none is ever put back.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::CallError;
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
 use crate::engine::Inner;
 use crate::host::{GuestState, Shared};
-use crate::{LoadError, Manifest, convert, trace};
+use crate::{Lifetime, LoadError, Manifest, convert, trace};
 
 /// How many instances may live at once.
 pub(crate) struct Permits {
@@ -202,6 +203,9 @@ impl Recipe {
     }
 
     fn may_stay(&self, instance: &Instance) -> bool {
+        if self.manifest.instance == Lifetime::PerRequest {
+            return false;
+        }
         let settings = &self.runtime.settings;
         let limit = (self.manifest.memory_mib as usize) << 20;
         let high_water = limit / 100 * usize::from(settings.instance_memory_percent);

@@ -12,6 +12,7 @@
 
 mod bench;
 mod bindings;
+mod breaker;
 mod cache;
 mod call;
 mod chain;
@@ -19,6 +20,7 @@ mod convert;
 mod engine;
 mod error;
 mod explain;
+pub mod golden;
 mod histogram;
 mod host;
 mod ingest;
@@ -44,12 +46,13 @@ mod wasi;
 mod watch;
 
 pub use bench::{Bench, BenchError, CallCost, StageCost, bench};
+pub use breaker::{BreakerLimits, BreakerState, BreakerStatus};
 pub use chain::Chain;
 pub use engine::Runtime;
 pub use error::{CallError, EngineError, LoadError, OutputError, RegistryError};
 pub use explain::{Explanation, Step, StepDecision};
 pub use inspect::{Inspection, ManifestSummary, inspect};
-pub use manifest::{Grant, Manifest, ManifestError, Match, Mode, OnError};
+pub use manifest::{Grant, Lifetime, Manifest, ManifestError, Match, Mode, OnError};
 pub use outcome::{Dropped, Failed, Ingested, Output, Transformed};
 pub use plugin::{Description, Plugin, Stage};
 pub use registry::{Registry, RegistrySettings};

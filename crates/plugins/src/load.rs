@@ -8,13 +8,14 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
+use crate::breaker::Breaker;
 use crate::engine::Inner;
 use crate::host::{GuestState, Shared};
 use crate::instance::{Exports, Instance, Pool, Recipe};
 use crate::meter::Meter;
 use crate::probe::Probe;
 use crate::{
-    Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, convert, trial,
+    Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, convert, golden, trial,
 };
 
 const META: &str = "sawpit:plugin/meta@0.1.0";
@@ -37,30 +38,29 @@ const OFFERED: &str = "log, clock and counters of sawpit:plugin@0.1.0, and an em
 /// Longest name and version, in bytes; from `types.wit`.
 const NAME_BYTES: usize = 64;
 
-/// A file as read, with its manifest's text.
+/// A file as read, with the texts of its manifest and its golden cases.
 pub(crate) struct Source {
     pub file: String,
     pub wasm: Vec<u8>,
     pub manifest: String,
+    pub cases: String,
 }
 
 impl Source {
-    /// Reads the wasm and the manifest beside it; a missing manifest is an empty one.
+    /// Reads the wasm, and the manifest and the cases beside it; a missing one is empty.
     pub fn read(wasm: &Path, settings: &RuntimeSettings) -> Result<Self, LoadError> {
-        let toml = wasm.with_extension("toml");
-        let manifest = match read_limited(&toml, settings.manifest_bytes) {
-            Err(LoadError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Vec::new(),
-            other => other?,
-        };
-        let manifest = String::from_utf8(manifest).map_err(|error| LoadError::Read {
-            path: toml,
-            cause: io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
-        })?;
+        let manifest = read_text(&wasm.with_extension("toml"), settings.manifest_bytes)?;
+        let cases = read_text(&wasm.with_extension(golden::CASES_EXTENSION), settings.cases_bytes)?;
         let file = wasm.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { file, wasm: read_limited(wasm, settings.file_bytes)?, manifest })
+        Ok(Self { file, wasm: read_limited(wasm, settings.file_bytes)?, manifest, cases })
     }
 
-    /// Over both texts: what is equal by this is not loaded again.
+    /// Of the cases: they decide whether a version serves, and are no part of what it does.
+    pub fn cases_hash(&self) -> blake3::Hash {
+        blake3::hash(self.cases.as_bytes())
+    }
+
+    /// Over wasm and manifest: what a version does.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(self.wasm.len() as u64).to_le_bytes());
@@ -76,6 +76,18 @@ impl Source {
         let file = format!("{}.toml", self.stem());
         Ok(Manifest::parse(&file, &self.manifest, settings)?)
     }
+}
+
+/// Empty where there is no such file.
+fn read_text(path: &Path, limit: u64) -> Result<String, LoadError> {
+    let bytes = match read_limited(path, limit) {
+        Err(LoadError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    String::from_utf8(bytes).map_err(|error| LoadError::Read {
+        path: path.to_owned(),
+        cause: io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
+    })
 }
 
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
@@ -114,13 +126,18 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         reads,
         stages,
         hash: source.hash(),
+        cases: source.cases_hash(),
         recipe,
         pool,
         meter,
         probe: Probe::default(),
+        breaker: Breaker::for_trial(),
     };
     trial::run(&plugin)?;
-    plugin.meter = Meter::new(&plugin.description.name, &plugin.description.version);
+    trial::golden(&plugin, source)?;
+    let Description { name, version, .. } = &plugin.description;
+    plugin.meter = Meter::new(name, version);
+    plugin.breaker = Breaker::new(plugin.manifest().breaker, name, version);
     Ok(Arc::new(plugin))
 }
 

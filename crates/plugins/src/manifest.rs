@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use sawpit_model::{Level, Log};
 
-use crate::RuntimeSettings;
+use crate::{BreakerLimits, RuntimeSettings};
 
 /// What becomes of a log that the plugin fails on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,18 @@ pub enum Mode {
     Shadow,
     /// It is not even compiled.
     Off,
+}
+
+/// How long what an instance remembers lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Lifetime {
+    /// Over many calls: an instance is kept and called again.
+    #[default]
+    Shared,
+    /// Over one call: each is made on a new instance, which no log of another call has touched.
+    PerRequest,
 }
 
 /// Something beside its own memory that a plugin may use.
@@ -131,6 +143,10 @@ pub struct Manifest {
     pub mode: Mode,
     /// What it may use.
     pub grants: Vec<Grant>,
+    /// How long what an instance remembers lasts.
+    pub instance: Lifetime,
+    /// When it is bypassed because it fails.
+    pub breaker: BreakerLimits,
 }
 
 /// The file as it is written.
@@ -144,6 +160,17 @@ struct Raw {
     r#match: RawMatch,
     mode: Mode,
     grants: Vec<Grant>,
+    instance: Lifetime,
+    breaker: RawBreaker,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawBreaker {
+    failures: Option<u32>,
+    window_ms: Option<u64>,
+    percent: Option<u8>,
+    rest_ms: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,6 +225,8 @@ impl Manifest {
             },
             mode: raw.mode,
             grants: raw.grants,
+            instance: raw.instance,
+            breaker: breaker(&raw.breaker, settings).map_err(|(key, rule)| wrong(key, rule))?,
         })
     }
 
@@ -249,6 +278,17 @@ fn memory(mib: Option<u32>, settings: &RuntimeSettings) -> Result<u32, String> {
         Some(mib) if (1..=max).contains(&mib) => Ok(mib),
         Some(other) => Err(format!("must be 1 to {max}, not {other}")),
     }
+}
+
+fn breaker(raw: &RawBreaker, settings: &RuntimeSettings) -> Result<BreakerLimits, (&'static str, String)> {
+    let default = settings.breaker;
+    let limits = BreakerLimits {
+        failures: raw.failures.unwrap_or(default.failures),
+        window: raw.window_ms.map_or(default.window, Duration::from_millis),
+        percent: raw.percent.unwrap_or(default.percent),
+        rest: raw.rest_ms.map_or(default.rest, Duration::from_millis),
+    };
+    limits.check().map(|()| limits)
 }
 
 fn devices(patterns: Option<&OneOrMany>) -> Result<Option<Vec<GlobMatcher>>, String> {

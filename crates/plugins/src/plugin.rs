@@ -6,6 +6,7 @@ use sawpit_model::{Log, Timestamp};
 use serde::Serialize;
 
 use crate::bindings::types;
+use crate::breaker::Breaker;
 use crate::instance::{Pool, Recipe};
 use crate::meter::Meter;
 use crate::probe::Probe;
@@ -64,10 +65,13 @@ pub struct Plugin {
     pub(crate) reads: types::Fields,
     pub(crate) stages: Vec<Stage>,
     pub(crate) hash: String,
+    /// Of the golden cases that it passed.
+    pub(crate) cases: blake3::Hash,
     pub(crate) recipe: Recipe,
     pub(crate) pool: Pool,
     pub(crate) meter: Meter,
     pub(crate) probe: Probe,
+    pub(crate) breaker: Breaker,
 }
 
 impl Plugin {

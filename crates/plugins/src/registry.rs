@@ -236,7 +236,7 @@ impl Watched {
             Ok(source) => source,
             Err(error) => return slot.refuse(&error, now),
         };
-        let hash = source.hash();
+        let hash = format!("{}{}", source.hash(), source.cases_hash());
         // A refusal may have had a cause that passed, so the same file gets another trial when it is touched.
         if slot.hash.as_ref() == Some(&hash) && slot.refusal.is_none() {
             return slot;
@@ -257,7 +257,7 @@ impl Watched {
             return Ok(Proved::Off(manifest));
         }
         let serving = before.and_then(|slot| slot.serving.clone());
-        match serving.filter(|plugin| plugin.hash() == source.hash()) {
+        match serving.filter(|plugin| plugin.hash() == source.hash() && plugin.cases == source.cases_hash()) {
             Some(plugin) => Ok(Proved::Serves(plugin)),
             None => load::load(&self.runtime, source, manifest).map(Proved::Serves),
         }

@@ -6,6 +6,8 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::golden::CASES_EXTENSION;
+
 /// What changes whenever a file is written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileStamp {
@@ -14,11 +16,12 @@ pub(crate) struct FileStamp {
     identity: Identity,
 }
 
-/// A plugin's two files.
+/// A plugin's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     wasm: FileStamp,
     toml: Option<FileStamp>,
+    cases: Option<FileStamp>,
 }
 
 /// Which file it is, and when it was last touched in any way.
@@ -72,7 +75,9 @@ pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
             continue;
         }
         if let Some(wasm) = FileStamp::of(&path) {
-            found.insert(name.to_owned(), Stamp { wasm, toml: FileStamp::of(&path.with_extension("toml")) });
+            let beside = |extension| FileStamp::of(&path.with_extension(extension));
+            let stamp = Stamp { wasm, toml: beside("toml"), cases: beside(CASES_EXTENSION) };
+            found.insert(name.to_owned(), stamp);
         }
     }
     Ok(found)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sawpit_model::{Limits, Timestamp};
 
-use crate::EngineError;
+use crate::{BreakerLimits, EngineError};
 
 /// Where the runtime takes the time from, for `since` in the status and for guests that were granted `clock`.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -44,6 +44,8 @@ pub struct RuntimeSettings {
     pub file_bytes: u64,
     /// Largest `.toml` file, in bytes.
     pub manifest_bytes: u64,
+    /// Largest `.cases.ndjson` file, in bytes.
+    pub cases_bytes: u64,
     /// Most logs in one call, 1 to 1,000. A longer list is cut into several calls.
     pub call_logs: usize,
     /// Most bytes of text in one call; a list with more is cut into several calls. One log always fits.
@@ -56,6 +58,8 @@ pub struct RuntimeSettings {
     pub text_bytes: usize,
     /// Lines that one call may write to the log; further ones are dropped.
     pub log_lines: u32,
+    /// When a plugin that fails is bypassed, where its manifest does not say.
+    pub breaker: BreakerLimits,
     /// Where compiled plugins are kept. None: compile at every start.
     pub cache_dir: Option<PathBuf>,
 }
@@ -80,12 +84,14 @@ impl RuntimeSettings {
             instance_memory_percent: 50,
             file_bytes: 64 * 1024 * 1024,
             manifest_bytes: 1024 * 1024,
+            cases_bytes: 4 * 1024 * 1024,
             call_logs: 1_000,
             call_bytes: 4 * 1024 * 1024,
             answer_bytes: 64 * 1024 * 1024,
             outputs_per_input: 16,
             text_bytes: 1_024,
             log_lines: 100,
+            breaker: BreakerLimits::default(),
             cache_dir: None,
         }
     }
@@ -108,6 +114,7 @@ impl RuntimeSettings {
             ((1..=1_000).contains(&self.call_logs), "call_logs must be 1 to 1000"),
             (self.outputs_per_input >= 1, "outputs_per_input must be at least 1"),
             (self.text_bytes >= 64, "text_bytes must be at least 64"),
+            (self.breaker.check().is_ok(), "breaker must keep the limits that a manifest's has"),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
             None => Ok(()),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sawpit_model::Timestamp;
 
 use crate::slot::Slot;
-use crate::{Mode, Stage};
+use crate::{BreakerStatus, Mode, Stage};
 
 /// Where a file of the folder stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,6 +67,8 @@ pub struct PluginStatus {
     pub last_error: Option<String>,
     /// When that was.
     pub last_error_at: Option<Timestamp>,
+    /// Whether it is called or bypassed because it kept failing; none where nothing is serving.
+    pub breaker: Option<BreakerStatus>,
 }
 
 /// What is shown of one file.
@@ -99,6 +101,7 @@ pub(crate) fn of(slot: &Slot) -> PluginStatus {
         log_p99_us: reading.log_p99_us,
         last_error,
         last_error_at,
+        breaker: serving.map(|plugin| plugin.breaker.status()),
     }
 }
 

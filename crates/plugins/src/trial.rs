@@ -5,6 +5,8 @@
 
 use sawpit_model::{Level, Log, RawObject, Timestamp};
 
+use crate::golden::{self, CaseResult, GoldenError};
+use crate::load::Source;
 use crate::{LoadError, Plugin, Stage, call};
 
 /// Runs every stage of the plugin over the sample logs.
@@ -15,11 +17,22 @@ pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
         let tried = match stage {
             Stage::Filter => call::filter(plugin, &logs).map(drop),
             Stage::Enrich => call::enrich(plugin, &logs).map(drop),
-            Stage::Transform => call::transform(plugin, &logs).map(drop),
+            Stage::Transform => call::transform(plugin, &logs, Ok).map(drop),
         };
         tried.map_err(|cause| LoadError::Trial { stage, cause })?;
     }
     Ok(())
+}
+
+/// Runs the plugin's own cases, if it has any.
+pub fn golden(plugin: &Plugin, source: &Source) -> Result<(), LoadError> {
+    let file = format!("{}.{}", source.stem(), golden::CASES_EXTENSION);
+    let cases = golden::parse(&file, &source.cases, plugin.settings())?;
+    let results = golden::run(plugin, &cases);
+    if results.iter().all(CaseResult::passed) {
+        return Ok(());
+    }
+    Err(LoadError::Golden(GoldenError { file, results }))
 }
 
 /// The logs that every version is tried with before it may serve: plain, empty, not ASCII, long, odd.

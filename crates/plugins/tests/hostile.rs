@@ -54,6 +54,7 @@ fn a_slow_call_within_its_deadline_is_left_alone() {
 fn calls_one_by_one_after_a_failure_have_a_limit_together() {
     let mut settings = settings();
     settings.isolate_timeout = Duration::from_millis(100);
+    settings.breaker.failures = 0;
     let runtime = Runtime::new(settings).unwrap();
     let guest = Guest::new("filter", on_letter('X', ENDLESS));
     let chain = Chain::new(vec![load_with(&runtime, &guest.wasm(), "timeout_ms = 20").unwrap()]);
@@ -265,6 +266,7 @@ fn many_threads_share_the_instances() {
     let mut settings = settings();
     settings.threads = 2;
     settings.instances = 2;
+    settings.breaker.failures = 0;
     let runtime = Runtime::new(settings).unwrap();
     let guest = Guest::new("filter", on_letter('X', TRAP));
     let chain = Chain::new(vec![load_with(&runtime, &guest.wasm(), "").unwrap()]);

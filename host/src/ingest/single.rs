@@ -65,7 +65,7 @@ pub(crate) enum SingleAnswer {
 pub(crate) async fn post_log(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     body::check_headers(&parts.headers, &app.settings)?;
-    app.admit()?;
+    app.admit().await?;
     let body = body::read(&parts.headers, body, &app.in_flight, &app.settings).await?;
     let received_at = app.clock.now();
     let limits = app.settings.limits;

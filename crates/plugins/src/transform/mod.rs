@@ -8,6 +8,7 @@ use next::Next;
 use sawpit_model::{Log, RawObject};
 
 use crate::convert::Changed;
+use crate::ingest::report;
 use crate::meter::Verdict;
 use crate::{
     CallError, Dropped, Failed, OnError, Output, OutputError, Plugin, Transformed, call, convert, isolate,
@@ -20,6 +21,8 @@ pub struct Batch {
     /// Sources of what was dropped; an input that lives on in another output is not dropped in the end.
     dropped: Vec<Dropped>,
     failed: Vec<Failed>,
+    /// Whether the plugin's mode and policy are left out, so that it shows what it does itself.
+    strict: bool,
 }
 
 impl Batch {
@@ -27,7 +30,20 @@ impl Batch {
         let inputs = logs.len();
         let output = |(input, log)| Output { log, sources: vec![input] };
         let outputs = logs.into_iter().enumerate().map(output).collect();
-        Self { inputs, outputs, dropped: Vec::new(), failed: Vec::new() }
+        Self { inputs, outputs, dropped: Vec::new(), failed: Vec::new(), strict: false }
+    }
+
+    /// A batch for trying a plugin out: a shadow's changes are made, and failures are never passed over.
+    pub fn strict(logs: Vec<Log>) -> Self {
+        Self { strict: true, ..Self::new(logs) }
+    }
+
+    fn is_shadow(&self, plugin: &Plugin) -> bool {
+        plugin.is_shadow() && !self.strict
+    }
+
+    fn passes_errors(&self, plugin: &Plugin) -> bool {
+        plugin.manifest().on_error == OnError::Pass && !self.strict
     }
 
     /// Runs one transformer over the outputs that it matches; the others keep their places.
@@ -56,7 +72,7 @@ impl Batch {
     fn run_piece(&mut self, plugin: &Plugin, rows: &[usize], next: &mut Next) {
         match attempt(plugin, rows, next) {
             Ok(change) => self.settle(plugin, rows, change, next),
-            Err(error) if rows.len() == 1 => self.fail(plugin, rows, &error, next),
+            Err(error) if rows.len() == 1 || error.is_bypass() => self.fail(plugin, rows, &error, next),
             Err(error) => {
                 let limit = plugin.settings().isolate_timeout;
                 let results = isolate::each_alone(rows.len(), limit, &error, |at| {
@@ -80,7 +96,7 @@ impl Batch {
         for error in change.changed.errors.values() {
             plugin.meter.row_error(error, plugin.now());
         }
-        if plugin.is_shadow() {
+        if self.is_shadow(plugin) {
             plugin.meter.differences(change.differences(rows.len()));
             return;
         }
@@ -89,7 +105,7 @@ impl Batch {
             Verdict::Changed,
             change.differences(rows.len()).saturating_sub(change.changed.dropped.len()),
         );
-        let kept_errors = plugin.manifest().on_error == OnError::Pass;
+        let kept_errors = self.passes_errors(plugin);
         for (at, reason) in &change.changed.dropped {
             for input in next.take_sources(rows, *at) {
                 self.dropped.push(Dropped { input, plugin: plugin.name(), reason: reason.clone() });
@@ -104,12 +120,8 @@ impl Batch {
     }
 
     fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) {
-        let error = error.to_string();
-        if plugin.meter.may_warn(plugin.now()) {
-            tracing::warn!(plugin = plugin.description.name, logs = rows.len(), "a plugin failed: {error}");
-        }
-        plugin.meter.failed_logs(rows.len(), &error, plugin.now());
-        if plugin.is_shadow() || plugin.manifest().on_error == OnError::Pass {
+        let error = report(plugin, rows.len(), error);
+        if self.is_shadow(plugin) || self.passes_errors(plugin) {
             return;
         }
         for at in 0..rows.len() {
@@ -175,19 +187,17 @@ struct Change {
 
 fn attempt(plugin: &Plugin, rows: &[usize], next: &Next) -> Result<Option<Change>, CallError> {
     let logs: Vec<&Log> = rows.iter().filter_map(|&row| next.log(row)).collect();
-    let Some(mut changed) = call::transform(plugin, &logs)? else { return Ok(None) };
-    let edited = edit_data(plugin, &mut changed, &logs);
-    if let Err(error) = &edited {
-        plugin.meter.call_error(error);
-    }
-    Ok(Some(Change { log_data: edited?, changed }))
+    call::transform(plugin, &logs, |mut changed| {
+        let log_data = edit_data(plugin, &mut changed, &logs)?;
+        Ok(Change { log_data, changed })
+    })
 }
 
 fn edit_data(
     plugin: &Plugin,
     changed: &mut Changed,
     logs: &[&Log],
-) -> Result<Vec<Option<RawObject>>, CallError> {
+) -> Result<Vec<Option<RawObject>>, OutputError> {
     let mut edited: Vec<Option<RawObject>> = vec![None; changed.sources.len()];
     for (output, object) in changed.log_data.drain(..) {
         if let Some(slot) = edited.get_mut(output) {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use sawpit_queue::{AppendError, DeadReason, QueueError};
 
+pub use crate::cut::no_read_that_is_cut_loses_a_message;
 use crate::world::{World, distinct, entries, entry, ids, read_all, reclaim_some};
 
 fn reason() -> DeadReason {
@@ -286,4 +287,29 @@ pub async fn tries_count_on_in_a_settled_worker(mut world: World) {
         counts.push(reclaim_some(&mut consumer).await.deliveries[0].tries);
     }
     assert_eq!(counts, [2, 3, 4, 5]);
+}
+
+pub async fn the_limit_holds_for_appends_that_come_together(mut world: World) {
+    world.settings.backlog_limit = 50;
+    let queue = world.open().await;
+    for round in 0..4 {
+        let tasks: Vec<_> = (0..200)
+            .map(|number| {
+                let producer = queue.producer();
+                tokio::spawn(async move { producer.append(entry(number)).await })
+            })
+            .collect();
+        let mut taken = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Ok(_) => taken += 1,
+                Err(error) => assert_eq!(error, AppendError::Full { limit: 50 }),
+            }
+        }
+        let waiting = queue.backlog().await.unwrap();
+        assert!(waiting <= 50, "{waiting} messages under a limit of 50");
+        assert!(round > 0 || waiting == taken, "{taken} answered, {waiting} there");
+    }
+    while queue.producer().append(entry(0)).await.is_ok() {}
+    assert_eq!(queue.backlog().await.unwrap(), 50, "one after the other, all the room is used");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sawpit_model::Timestamp;
 use sawpit_queue::{AppendError, OpenError, Queue};
@@ -137,4 +137,40 @@ async fn cancelled_appends_do_not_open_the_limit() {
     if there == 10 {
         assert_eq!(queue.producer().append(entry(1)).await, Err(AppendError::Full { limit: 10 }));
     }
+}
+
+/// A disk that does not answer, as seen from outside: the writer is held up inside its transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_waits_no_longer_than_its_time_out() {
+    let mut world = World::embedded();
+    world.settings.append_timeout = Duration::from_millis(300);
+    let gate = Arc::new(std::sync::Mutex::new(()));
+    let held_up = {
+        let gate = Arc::clone(&gate);
+        Arc::new(move || {
+            drop(gate.lock().unwrap());
+            clock()()
+        })
+    };
+    let queue = Queue::open(world.settings.clone(), held_up).await.unwrap();
+    let started = Instant::now();
+    let unanswered = {
+        let shut = gate.lock().unwrap();
+        let appending = tokio::spawn({
+            let producer = queue.producer();
+            async move { producer.append(entry(1)).await }
+        });
+        while !appending.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(5), "it waits for ever");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(shut);
+        appending.await.unwrap()
+    };
+    assert!(matches!(unanswered, Err(AppendError::Unknown { .. })), "{unanswered:?}");
+    let second = queue.producer().append(entry(2)).await;
+    assert!(second.is_ok() || matches!(second, Err(AppendError::Unknown { .. })), "{second:?}");
+    let mut consumer = queue.consumer("a").await.unwrap();
+    assert_eq!(read_all(&mut consumer, 2).await.len(), 2, "unknown: here both are there");
+    assert_eq!(queue.backlog().await.unwrap(), 2);
 }

@@ -10,6 +10,7 @@
 
 mod cache;
 mod contract;
+mod cut;
 mod embedded;
 mod killed;
 mod redis;
@@ -50,4 +51,6 @@ on_both!(
     a_cancelled_append_keeps_the_count_right,
     concurrent_appends_get_ids_of_their_own,
     tries_count_on_in_a_settled_worker,
+    the_limit_holds_for_appends_that_come_together,
+    no_read_that_is_cut_loses_a_message,
 );

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sawpit_queue::{AppendError, DeadReason, OpenError, Queue, QueueSettings};
+use sawpit_queue::{AppendError, Cache, CacheSettings, DeadReason, OpenError, Queue, QueueSettings};
 use sawpit_testkit::Redis;
 
 use crate::world::{World, clock, entries, entry, ids, read_all, reclaim_some};
@@ -208,9 +208,130 @@ async fn a_blocked_read_does_not_delay_appends() {
     reading.await.unwrap().unwrap();
 }
 
+/// SIGKILL under load: no append hangs, and each fails or is there; nothing has to be opened again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_is_noticed_in_time_and_found_again() {
+    let world = World::with(&[("appendfsync", "always")]);
+    let queue = world.open().await;
+    let server = world.server.as_ref().unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|number| {
+            let (producer, limit) = (queue.producer(), world.settings.append_timeout * 2);
+            tokio::spawn(async move {
+                let mut answered = Vec::new();
+                loop {
+                    let started = Instant::now();
+                    let appended = producer.append(entry(number)).await;
+                    assert!(started.elapsed() < limit, "{:?}: {appended:?}", started.elapsed());
+                    match appended {
+                        Ok(id) => answered.push(id),
+                        Err(AppendError::Refused { .. } | AppendError::Unknown { .. }) => return answered,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.kill();
+    let mut answered = Vec::new();
+    for task in tasks {
+        answered.extend(task.await.unwrap());
+    }
+    assert!(!answered.is_empty());
+    assert!(queue.ping().await.is_err());
+    server.restart();
+    let until = Instant::now() + Duration::from_secs(10);
+    while queue.producer().append(entry(3)).await.is_err() {
+        assert!(Instant::now() < until, "appends did not come back");
+    }
+    let mut there = Vec::new();
+    while !answered.iter().all(|id| there.contains(id)) {
+        assert!(Instant::now() < until, "answered, and lost");
+        there.extend(ids(&consumer.read().await.unwrap_or_default()));
+    }
+}
+
+/// A silent server, again and again, also while the connections are being made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_append_outlasts_its_time_out() {
+    let mut world = World::redis();
+    world.settings.append_timeout = Duration::from_millis(600);
+    world.settings.connections = 1;
+    let queue = world.open().await;
+    let server = world.server.as_ref().unwrap();
+    let appends = async |what: &str| {
+        for number in 0..2 {
+            let started = Instant::now();
+            let appended = queue.producer().append(entry(number)).await;
+            let pinged = queue.ping().await;
+            assert!(pinged.is_err());
+            let refused = Err(AppendError::Full { limit: world.settings.backlog_limit });
+            assert!(appended.is_err() && appended != refused, "{what}: {appended:?}");
+            // Each of the two has its time, and the machine may be busy.
+            assert!(started.elapsed() < Duration::from_millis(1_900), "{what}: {:?}", started.elapsed());
+        }
+    };
+    server.pause();
+    appends("paused").await;
+    // The old connection ends; who listens again takes the new one and says nothing.
+    server.kill();
+    let _listening = std::net::TcpListener::bind(("127.0.0.1", server.port())).unwrap();
+    appends("replaced by a silent one").await;
+}
+
+/// Every page that Redis lists first is in the worker's own hands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_idle_behind_pages_in_hand_is_found() {
+    let mut world = World::redis();
+    world.settings.batch = 10;
+    let (ours, theirs) = (world.open().await, world.open().await);
+    let given = ours.producer().append_batch(entries(35)).await.unwrap();
+    let mut busy = ours.consumer("busy").await.unwrap();
+    let held = read_all(&mut busy, 30).await;
+    let mut dead = theirs.consumer("dead").await.unwrap();
+    std::mem::forget(dead.read().await.unwrap());
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let reclaimed = reclaim_some(&mut busy).await;
+    assert_eq!(ids(&reclaimed.deliveries), given[30..]);
+    assert_eq!(reclaimed.former_owners, ["dead"]);
+    drop(held);
+}
+
+#[tokio::test]
+async fn no_password_is_shown() {
+    let url = "redis://me:s3cret@127.0.0.1:1/0".to_owned();
+    let settings = QueueSettings { url: url.clone(), ..QueueSettings::default() };
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    let error = Queue::open(settings, clock()).await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("s3cret"));
+    let world = World::with(&[("requirepass", "other")]);
+    let away = world.settings.url.replace("redis://", "redis://:s3cret@");
+    let settings = QueueSettings { url: away, ..QueueSettings::default() };
+    let error = Queue::open(settings, clock()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert!(!format!("{error} {error:?}").contains("s3cret"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_opens_and_is_not_shown_by_what_it_opened() {
+    let world = World::redis();
+    world.server.as_ref().unwrap().command(&["CONFIG", "SET", "requirepass", "s3cret"]);
+    let url = world.settings.url.replace("redis://", "redis://:s3cret@");
+    let queue =
+        Queue::open(QueueSettings { url: url.clone(), ..world.settings.clone() }, clock()).await.unwrap();
+    let (producer, consumer) = (queue.producer(), queue.consumer("a").await.unwrap());
+    let cache = Cache::open(&url, CacheSettings::default()).await.unwrap();
+    let shown = format!("{queue:?} {producer:?} {consumer:?} {:?} {cache:?}", consumer.settler());
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
 #[tokio::test]
 async fn wrong_urls_are_told() {
-    for url in ["redis+cluster://h:1", "rediss://h:1", "http://h", "redis://me:secret@h:port"] {
+    for url in
+        ["redis+cluster://h:1", "rediss://h:1", "http://h", "redis://me:secret@h:port", "redis:me:secret@h"]
+    {
         let settings = QueueSettings { url: url.to_owned(), ..QueueSettings::default() };
         let error = Queue::open(settings, clock()).await.unwrap_err();
         assert!(matches!(error, OpenError::Url { .. }), "{url}: {error}");

@@ -16,7 +16,12 @@ pub struct World {
 
 impl World {
     pub fn redis() -> Self {
-        let server = Redis::start();
+        Self::with(&[])
+    }
+
+    /// A Redis with these settings.
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        let server = Redis::with(settings);
         Self::of(server.url(), Some(server), TempFolder::new("queue"))
     }
 
