@@ -148,7 +148,7 @@ async fn replace_a_plugin_under_load(topology: &Topology, api: &Api) {
     deploy(&transform, &another_build(&transform));
     let mut chains = Vec::new();
     let deadline = Instant::now() + SOON;
-    while chains.is_empty() || chains.iter().any(|chain| *chain == before) {
+    while chains.is_empty() || chains.contains(&before) {
         assert!(Instant::now() < deadline, "the hosts did not converge on the new chain: {chains:?}");
         chains.clear();
         for (address, _) in &topology.hosts {
@@ -157,7 +157,7 @@ async fn replace_a_plugin_under_load(topology: &Topology, api: &Api) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(chains[0], chains[1]);
-    let status = load.wait(SOON + SOON).expect("the load run ends");
+    let status = load.wait(SOON + SOON).unwrap();
     let said = load.output();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains(" 0 failed") && said.contains("0 missing, 0 doubled"), "{said}");

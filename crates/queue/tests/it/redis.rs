@@ -306,7 +306,8 @@ async fn no_password_is_shown() {
     assert!(!format!("{settings:?}").contains("s3cret"));
     let error = Queue::open(settings, clock()).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("s3cret"));
-    let world = World::with(&[("requirepass", "other")]);
+    let world = World::redis();
+    world.server.as_ref().unwrap().command(&["CONFIG", "SET", "requirepass", "other"]);
     let away = world.settings.url.replace("redis://", "redis://:s3cret@");
     let settings = QueueSettings { url: away, ..QueueSettings::default() };
     let error = Queue::open(settings, clock()).await.unwrap_err();
