@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 #[path = "support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 
 use std::fs;
