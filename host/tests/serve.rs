@@ -33,7 +33,7 @@ async fn start(settings: ServeSettings) -> Served {
                 "slow"
             }),
         )
-        .route("/stuck", get(|| std::future::pending::<&'static str>()));
+        .route("/stuck", get(std::future::pending::<&'static str>));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
