@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sawpit_model::{Entry, MessageId};
 
+/// Most fields that are kept of a message that is no entry. Redis's scripts hand over some 8,000 texts at most.
+const CORRUPT_FIELDS: usize = 1_000;
+
 /// A message that this consumer is to settle. Dropped unsettled, it is delivered again.
 #[derive(Debug)]
 pub struct Delivery {
@@ -74,9 +77,19 @@ impl Delivery {
             Ok(entry) => {
                 entry.to_fields().map(|(name, value)| (name.to_owned(), value.into_owned())).collect()
             }
-            Err(corrupt) => corrupt.fields.clone(),
+            Err(corrupt) => first_fields(&corrupt.fields),
         }
     }
+}
+
+/// What nobody of ours wrote may have any number of fields, and must be buried all the same.
+fn first_fields(fields: &[(String, String)]) -> Vec<(String, String)> {
+    let mut kept: Vec<_> = fields.iter().take(CORRUPT_FIELDS).cloned().collect();
+    let more = fields.len().saturating_sub(CORRUPT_FIELDS);
+    if more > 0 {
+        kept.push(("left out".to_owned(), format!("{more} fields")));
+    }
+    kept
 }
 
 impl InHand {

@@ -140,7 +140,7 @@ impl Queue {
     /// Puts a dead letter back into the queue, as a new message, in one step. Its new id.
     ///
     /// # Errors
-    /// There is none of this id, or the queue is away.
+    /// There is none of this id, it holds no log, or the queue is away.
     pub async fn dead_replay(&self, id: MessageId) -> Result<MessageId, QueueError> {
         match &self.0 {
             Backend::Redis(redis) => redis.dead_replay(id).await,

@@ -1,7 +1,7 @@
 //! The stream of dead letters.
 
 use redis::{Script, Value};
-use sawpit_model::{MessageId, Timestamp};
+use sawpit_model::{Entry, MessageId, Timestamp};
 
 use super::Redis;
 use super::reply::{self, StreamEntry};
@@ -77,6 +77,10 @@ impl Redis {
     }
 
     pub(crate) async fn dead_replay(&self, id: MessageId) -> Result<MessageId, QueueError> {
+        let letter = self.dead_list(id, 1).await?.into_iter().find(|letter| letter.id == id);
+        let letter = letter.ok_or(QueueError::NoSuchLetter { id })?;
+        Entry::from_fields(letter.fields)
+            .map_err(|error| QueueError::NotALog { id, cause: error.to_string() })?;
         let script = Script::new(REPLAY);
         let mut call = script.key(&self.settings.dead);
         call.key(&self.settings.stream).arg(id.to_string());

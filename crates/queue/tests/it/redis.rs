@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sawpit_queue::{AppendError, Cache, CacheSettings, DeadReason, OpenError, Queue, QueueSettings};
+use sawpit_queue::{
+    AppendError, Cache, CacheSettings, DeadReason, OpenError, Queue, QueueError, QueueSettings,
+};
 use sawpit_testkit::Redis;
 
 use crate::world::{World, clock, entries, entry, ids, read_all, reclaim_some};
@@ -341,4 +343,41 @@ async fn wrong_urls_are_told() {
     let settings = QueueSettings { url: "redis://127.0.0.1:1".to_owned(), ..QueueSettings::default() };
     let error = Queue::open(settings, clock()).await.unwrap_err();
     assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+}
+
+/// A script can hand over some 8,000 texts at most, and what cannot be buried would come for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_entry_of_very_many_fields_can_be_buried() {
+    let world = World::redis();
+    let queue = world.open().await;
+    let fields: Vec<String> = (0..5_000).flat_map(|number| [format!("f{number}"), "v".to_owned()]).collect();
+    let mut command = vec!["XADD", "logs:stream", "*"];
+    command.extend(fields.iter().map(String::as_str));
+    world.server.as_ref().unwrap().command(&command);
+    queue.producer().append(entry(1)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = read_all(&mut consumer, 2).await;
+    let why = DeadReason { reason: "corrupt".to_owned(), plugin: None };
+    consumer.settler().bury(read.into_iter().map(|one| (one, why.clone())).collect()).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+    let letters = queue.dead_list(None, 10).await.unwrap();
+    assert_eq!(letters.len(), 2);
+    assert_eq!(letters[0].fields[0], ("f0".to_owned(), "v".to_owned()));
+    assert_eq!(letters[0].fields.last().unwrap(), &("left out".to_owned(), "4000 fields".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_holds_no_log_is_not_put_back() {
+    let world = World::redis();
+    let queue = world.open().await;
+    world.server.as_ref().unwrap().command(&["XADD", "logs:stream", "*", "who", "knows"]);
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = consumer.read().await.unwrap();
+    let why = DeadReason { reason: "corrupt".to_owned(), plugin: None };
+    consumer.settler().bury(read.into_iter().map(|one| (one, why.clone())).collect()).await.unwrap();
+    let id = queue.dead_list(None, 1).await.unwrap()[0].id;
+    let error = queue.dead_replay(id).await.unwrap_err();
+    assert!(matches!(error, QueueError::NotALog { .. }), "{error}");
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+    assert_eq!(queue.dead_show(id).await.unwrap().id, id, "it is kept");
 }
