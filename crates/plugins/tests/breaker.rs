@@ -94,10 +94,7 @@ fn with_pass_the_logs_go_by_unchanged() {
     assert_eq!(results, logs(&["fine", "X"]).into_iter().map(Ingested::Accepted).collect::<Vec<_>>());
     assert_eq!(world.calls(), calls);
     let status = &world.registry.status()[0];
-    assert!(
-        status.last_error.as_ref().unwrap().contains("backtrace"),
-        "the cause is still shown: {status:?}"
-    );
+    assert!(status.last_error.as_ref().unwrap().contains("\n  at "), "the cause is still shown: {status:?}");
     assert_eq!(status.errors, 3, "a bypass is no error of the plugin");
 }
 
