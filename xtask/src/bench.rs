@@ -22,14 +22,17 @@ pub fn run(args: &[String]) -> Outcome<()> {
         packages::install(&["wrk"], "the bench posts with wrk")?;
     }
     guests::build_any()?;
-    build(&["--package=sawpit", "--package=sawpit-bench", "--bins"])?;
-    build(&["--package=sawpit-plugins", "--example=call_cost"])?;
+    build()?;
     let built = paths::release_target()?;
     let mut bench = Command::new(built.join("sawpit-bench"));
     bench.arg(built.join("sawpit")).arg(built.join("examples/call_cost"));
     cmd::run(bench.arg(paths::built_plugins()).arg(seconds))
 }
 
-fn build(what: &[&str]) -> Outcome<()> {
-    cmd::run(cmd::cargo().args(["build", "--release"]).args(what).current_dir(paths::root()))
+/// All in one call, so that the libraries are built once.
+fn build() -> Outcome<()> {
+    let packages = ["--package=sawpit", "--package=sawpit-bench", "--package=sawpit-plugins"];
+    let mut cargo = cmd::cargo();
+    cargo.args(["build", "--release", "--bins", "--example=call_cost"]).args(packages);
+    cmd::run(cargo.current_dir(paths::root()))
 }
