@@ -30,6 +30,7 @@ fn contract() {
     suite::run("a fence waits", || a_fence_waits_for_commits_in_flight(&server));
     suite::run("unknown outcome", || an_unknown_outcome_is_resolved_by_the_next_try(&server));
     suite::run("terminated commit", || a_terminated_commit_is_unknown(&server));
+    suite::run("reads outlive connections", || reads_outlive_their_connections(&server));
     suite::run("synchronous commit", || synchronous_commit(&server));
     suite::run("statement timeout", || statement_timeout(&server));
     suite::run("pool limit", || pool_limit(&server));
@@ -216,6 +217,26 @@ async fn a_terminated_commit_is_unknown(server: &Postgres) {
     assert!(store.committed(&batch.ids).await.unwrap().is_empty());
     assert_eq!(store.commit(&lease, &batch).await, Ok(()));
     assert_eq!(messages(&store, "d").await.len(), 1);
+}
+
+/// What a restarted server leaves behind: a pool full of connections of which none works.
+async fn reads_outlive_their_connections(server: &Postgres) {
+    let store = open(&server.create_database("hung_up")).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
+    let all: Vec<_> = (0..8).map(|_| tokio::spawn(ping(store.clone()))).collect();
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    let end = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = 'hung_up'";
+    let ended: u32 = server.query("postgres", end).parse().unwrap();
+    assert!(ended > 1, "{ended}");
+    assert_eq!(messages(&store, "d").await, ["message 0"]);
+    assert_eq!(store.committed(&[id(0, 0)]).await.unwrap().len(), 1);
+}
+
+async fn ping(store: Store) -> Result<(), StoreError> {
+    store.ping().await
 }
 
 async fn synchronous_commit(server: &Postgres) {

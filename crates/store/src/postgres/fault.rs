@@ -5,6 +5,9 @@ use crate::error::Fault;
 /// The ledger's unique constraint, from the migration.
 const LEDGER: &str = "ledger_last_id";
 
+/// The server ended the session: told to shut down or to terminate it, or another of its processes crashed.
+pub(super) const ENDED: [&str; 2] = ["57P01", "57P02"];
+
 pub(super) fn of(error: &sqlx::Error) -> Fault {
     use sqlx::Error;
     match error {
@@ -26,8 +29,9 @@ fn of_state(code: &str) -> Fault {
         // The day's partition was attached while the row was on its way to the default partition. There is no
         // other check constraint. A second try is routed anew.
         "23514" => Fault::Away,
-        // Shut down, crashed or terminated: it may have been while an ended transaction waited for a standby.
-        "57P01" | "57P02" | "40003" => Fault::Unknown,
+        // It may have been while an ended transaction waited for a standby.
+        _ if ENDED.contains(&code) => Fault::Unknown,
+        "40003" => Fault::Unknown,
         _ if code.starts_with("08") => Fault::Unknown,
         // Data exceptions, integrity constraints, and limits (such as a key too long for an index page).
         _ if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Fault::Data,

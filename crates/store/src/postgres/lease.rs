@@ -32,10 +32,10 @@ impl Pg {
         let Some(lookup) = Lookup::new(ids) else { return Ok(HashSet::new()) };
         let ask = "SELECT ids FROM ledger WHERE max_ms >= $1 AND min_ms <= $2 \
                    AND EXISTS (SELECT FROM UNNEST($3::bigint[]) AS ms WHERE ms BETWEEN min_ms AND max_ms)";
-        let mut conn = self.acquire().await?;
-        let work =
-            sqlx::query_scalar::<_, Vec<u8>>(ask).bind(lookup.min_ms).bind(lookup.max_ms).bind(&lookup.ms);
-        let answer = self.answer(work.fetch_all(&mut *conn)).await;
-        lookup.found(&checked(&mut conn, answer)?)
+        let answer = read!(self, conn => {
+            let work = sqlx::query_scalar::<_, Vec<u8>>(ask).bind(lookup.min_ms).bind(lookup.max_ms);
+            work.bind(&lookup.ms).fetch_all(&mut **conn).await
+        });
+        lookup.found(&answer?)
     }
 }

@@ -3,6 +3,25 @@
 //! A commit is one statement, so one round trip, and the server has no transaction to hold open when the
 //! worker dies in the middle. Connections are checked before use only when they rested for a while.
 
+/// Reads; and reads again when the connection turns out to be broken. After a restart of the server each
+/// connection of the pool may be, and each is found out once, so there are as many tries as connections.
+/// A macro: a function that takes an async closure makes futures that the compiler cannot prove `Send`.
+macro_rules! read {
+    ($pg:expr, $conn:ident => $work:expr) => {{
+        let mut tries = $pg.pool.options().get_max_connections();
+        loop {
+            let mut held = $pg.acquire().await?;
+            let $conn = &mut held;
+            let answer = $pg.answer(async { $work }).await;
+            tries = tries.saturating_sub(1);
+            if tries == 0 || !$crate::postgres::is_hung_up(&answer) {
+                break $crate::postgres::checked(&mut held, answer);
+            }
+            held.close_on_drop();
+        }
+    }};
+}
+
 mod commit;
 mod fault;
 mod lease;
@@ -58,9 +77,7 @@ impl Pg {
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        let mut conn = self.acquire().await?;
-        let answer = self.answer(sqlx::query("SELECT 1").execute(&mut *conn)).await;
-        checked(&mut conn, answer)?;
+        read!(self, conn => sqlx::query("SELECT 1").execute(&mut **conn).await)?;
         Ok(())
     }
 
@@ -80,9 +97,18 @@ impl Pg {
     }
 }
 
+/// Whether the server ended the connection; not whether it is slow to answer, which a second try makes worse.
+fn is_hung_up<T>(answer: &sqlx::Result<T>) -> bool {
+    match answer {
+        Err(sqlx::Error::Io(error)) => error.kind() != std::io::ErrorKind::TimedOut,
+        Err(sqlx::Error::Database(error)) => error.code().is_some_and(|code| fault::ENDED.contains(&&*code)),
+        _ => false,
+    }
+}
+
 /// A connection that broke or fell silent is not used again.
 fn retire_broken<T>(conn: &mut PoolConnection<Postgres>, answer: &sqlx::Result<T>) {
-    if matches!(answer, Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) {
+    if is_hung_up(answer) || matches!(answer, Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_))) {
         conn.close_on_drop();
     }
 }

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 
-use super::{Pg, checked, fault};
+use super::{Pg, fault};
 use crate::error::StoreError;
 use crate::page::{DeviceQuery, Page, StoredRow};
 use crate::stats::{Line, Stats, TOP_DEVICES, level_of, minute_before};
@@ -57,29 +57,30 @@ SELECT w.ms, w.seq, count(*) FROM UNNEST($1::bigint[], $2::bigint[]) AS w(ms, se
 
 impl Pg {
     pub(crate) async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
-        let mut conn = self.acquire().await?;
         let (first, last) = (OffsetDateTime::from(query.first()), OffsetDateTime::from(query.last()));
-        let (device, levels) = (query.device_id.as_str(), query.level_bits());
-        let count = sqlx::query_scalar(COUNT).bind(device).bind(first).bind(last).bind(levels);
-        let answer = self.answer(count.fetch_one(&mut *conn)).await;
-        let total = checked(&mut conn, answer)?;
-        let bound = query.bound();
-        let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels);
-        let page = page.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
-        let page = page.bind(bound.part).bind(query.fetched());
-        let answer = self.answer(page.fetch_all(&mut *conn)).await;
-        let rows: Result<_, _> = checked(&mut conn, answer)?.iter().map(stored_row).collect();
+        let (device, levels, bound) = (query.device_id.as_str(), query.level_bits(), query.bound());
+        let answer = read!(self, conn => {
+            let count = sqlx::query_scalar(COUNT).bind(device).bind(first).bind(last).bind(levels);
+            let total = count.fetch_one(&mut **conn).await?;
+            let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels);
+            let page = page.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
+            Ok((total, page.bind(bound.part).bind(query.fetched()).fetch_all(&mut **conn).await?))
+        });
+        let (total, rows) = answer?;
+        let rows: Result<_, _> = rows.iter().map(stored_row).collect();
         Ok(Page::new(total, rows?, query.limit))
     }
 
     pub(crate) async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        let mut conn = self.acquire().await?;
         let top = i64::try_from(TOP_DEVICES).unwrap_or(i64::MAX);
-        let answer = self.answer(sqlx::query_as(STATS).bind(top).fetch_all(&mut *conn)).await;
-        let lines: Vec<Line> = checked(&mut conn, answer)?;
-        let recent = sqlx::query_scalar(LAST_MINUTE).bind(OffsetDateTime::from(minute_before(now)));
-        let answer = self.answer(recent.bind(OffsetDateTime::from(now)).fetch_one(&mut *conn)).await;
-        Stats::new(lines, checked(&mut conn, answer)?)
+        let (from, to) = (OffsetDateTime::from(minute_before(now)), OffsetDateTime::from(now));
+        let answer = read!(self, conn => {
+            let lines: Vec<Line> = sqlx::query_as(STATS).bind(top).fetch_all(&mut **conn).await?;
+            let recent = sqlx::query_scalar(LAST_MINUTE).bind(from).bind(to);
+            Ok((lines, recent.fetch_one(&mut **conn).await?))
+        });
+        let (lines, recent) = answer?;
+        Stats::new(lines, recent)
     }
 
     pub(crate) async fn stored_ids(
@@ -89,10 +90,11 @@ impl Pg {
     ) -> Result<HashMap<MessageId, u64>, StoreError> {
         let fit = ids.iter().filter_map(|id| Some((i64::try_from(id.ms).ok()?, i64::try_from(id.seq).ok()?)));
         let (ms, seq): (Vec<i64>, Vec<i64>) = fit.unzip();
-        let mut conn = self.acquire().await?;
-        let work = sqlx::query_as(STORED_IDS).bind(ms).bind(seq).bind(OffsetDateTime::from(since));
-        let answer = self.answer(work.fetch_all(&mut *conn)).await;
-        let lines: Vec<(i64, i64, i64)> = checked(&mut conn, answer)?;
+        let since = OffsetDateTime::from(since);
+        let answer = read!(self, conn => {
+            sqlx::query_as(STORED_IDS).bind(&ms).bind(&seq).bind(since).fetch_all(&mut **conn).await
+        });
+        let lines: Vec<(i64, i64, i64)> = answer?;
         let mut counts = HashMap::new();
         for (ms, seq, count) in lines {
             let id = MessageId { ms: ms.cast_unsigned(), seq: seq.cast_unsigned() };
