@@ -1,6 +1,7 @@
 //! `cargo xtask run`: the whole of Sawpit in one process, with the example plugins.
 
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use crate::cmd::{self, Outcome};
 use crate::{guests, paths};
@@ -20,19 +21,26 @@ pub fn run(args: &[String]) -> Outcome<()> {
     };
     guests::build_any()?;
     guests::offer()?;
-    let mut command = cmd::cargo();
-    command.args(["run", "--quiet", "--package", "sawpit"]);
-    if release {
-        command.arg("--release");
-    }
-    command.args(["--", "up"]);
+    build(release)?;
+    let mut up = Command::new(paths::target(if release { "release" } else { "debug" })?.join("sawpit"));
+    up.arg("up");
     if !passed.iter().any(|arg| arg == "--plugins" || arg.starts_with("--plugins=")) {
-        command.arg("--plugins").arg(paths::watched_plugins());
+        up.arg("--plugins").arg(paths::watched_plugins());
     }
-    command.args(passed);
-    println!("building and starting sawpit up (the first build takes some minutes)");
-    // Becomes cargo, which becomes sawpit: Ctrl-C and SIGTERM reach it with nobody in between.
-    Err(format!("cannot start cargo: {}", command.exec()))
+    // Becomes sawpit: Ctrl-C and SIGTERM reach it with nobody in between.
+    Err(format!("cannot start sawpit: {}", up.args(passed).exec()))
+}
+
+/// The one program, but with the features that the libraries have in the whole workspace: so the tests
+/// find them built, and this finds them built by the tests.
+fn build(release: bool) -> Outcome<()> {
+    println!("building sawpit (the first build takes some minutes)");
+    let mut cargo = cmd::cargo();
+    cargo.args(["build", "--workspace", "--bin", "sawpit"]);
+    if release {
+        cargo.arg("--release");
+    }
+    cmd::run(cargo.current_dir(paths::root()))
 }
 
 /// What is before the first `--`, and what is after it.

@@ -23,7 +23,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
     }
     guests::build_any()?;
     build()?;
-    let built = paths::release_target()?;
+    let built = paths::target("release")?;
     let mut bench = Command::new(built.join("sawpit-bench"));
     bench.arg(built.join("sawpit")).arg(built.join("examples/call_cost"));
     cmd::run(bench.arg(paths::built_plugins()).arg(seconds))

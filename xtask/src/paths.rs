@@ -26,15 +26,15 @@ pub fn guests_target() -> PathBuf {
     root().join("target/guests")
 }
 
-/// Where cargo puts what it builds in release mode.
+/// Where cargo puts what it builds: `profile` is `debug` or `release`.
 ///
 /// # Errors
 /// Cargo does not say.
-pub fn release_target() -> Outcome<PathBuf> {
+pub fn target(profile: &str) -> Outcome<PathBuf> {
     let mut metadata = cmd::cargo();
     metadata.args(["metadata", "--no-deps", "--format-version=1"]).current_dir(root());
     let text = cmd::output(&mut metadata).ok_or("`cargo metadata` failed")?;
     // The one field that is wanted, without a JSON library: a path holds no quote unless somebody tries hard.
     let folder = text.split("\"target_directory\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    Ok(Path::new(folder.ok_or("`cargo metadata` names no target directory")?).join("release"))
+    Ok(Path::new(folder.ok_or("`cargo metadata` names no target directory")?).join(profile))
 }
