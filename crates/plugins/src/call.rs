@@ -104,11 +104,11 @@ fn called<R: Copied, A>(
     let started = Instant::now();
     convert::fill(&mut instance.batch, plugin.reads, logs);
     plugin.probe.sent(instance.batch.copied_bytes());
-    let fuel = instance.fuel();
+    let fuel = recipe.fuel(&instance);
     let answer = recipe.call(&mut instance, recipe.manifest.timeout, run);
     plugin.meter.call(logs.len(), started.elapsed());
     let answer = answer?;
-    let (fuel, held) = (fuel.saturating_sub(instance.fuel()), instance.store.data().limiter.held());
+    let (fuel, held) = (fuel.saturating_sub(recipe.fuel(&instance)), instance.store.data().limiter.held());
     plugin.probe.came_back(answer.copied_bytes(), fuel, held);
     let answer = check(answer)?;
     plugin.pool.give(recipe, instance);
