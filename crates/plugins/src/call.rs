@@ -76,7 +76,7 @@ fn call<R: Copied, A>(
     };
     let answer = called(plugin, logs, run, check);
     if let Err(error) = &answer {
-        plugin.meter.call_error(error);
+        plugin.meter.call_error(error, plugin.now());
     }
     plugin.breaker.settle(probe, ended(&answer, probe, logs.len()), plugin.now());
     answer

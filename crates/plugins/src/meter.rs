@@ -147,14 +147,20 @@ impl Meter {
         self.failed_logs(1, message, now);
     }
 
-    /// Counts a call that failed as a whole, by its kind. The logs are counted by [`Meter::failed_logs`].
-    pub fn call_error(&self, error: &CallError) {
+    /// Counts a call that failed as a whole, by its kind. The logs are counted by [`Meter::failed_logs`], if
+    /// they fail alone as well.
+    pub fn call_error(&self, error: &CallError, now: Timestamp) {
         error_counter(&self.name, &self.version, error.kind()).increment(1);
+        self.show(&error.to_string(), now);
     }
 
     /// Counts logs that the plugin failed on.
     pub fn failed_logs(&self, logs: usize, message: &str, now: Timestamp) {
         self.totals.errors.fetch_add(logs as u64, Relaxed);
+        self.show(message, now);
+    }
+
+    fn show(&self, message: &str, now: Timestamp) {
         if let Ok(mut last) = self.last_error.lock() {
             *last = Some((message.to_owned(), now));
         }

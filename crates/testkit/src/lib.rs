@@ -13,6 +13,7 @@
     reason = "a test kit reports a broken machine by failing the test"
 )]
 
+mod guest;
 mod nginx;
 mod plugins;
 mod ports;
@@ -25,6 +26,7 @@ mod spawner;
 mod temp;
 mod tree;
 
+pub use guest::{ANSWER, ENDLESS, Guest, TRAP, answer, on_letter, put};
 pub use nginx::{Nginx, nginx_conf};
 pub use plugins::{GUESTS, plugins_dir, workspace_root};
 pub use ports::free_port;
