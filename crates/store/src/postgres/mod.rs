@@ -4,19 +4,19 @@
 //! worker dies in the middle. Connections are checked before use only when they rested for a while.
 
 /// Reads; and reads again when the connection turns out to be broken. After a restart of the server each
-/// connection of the pool may be, and each is found out once, so there are as many tries as connections.
+/// connection of the pool may be, and each is found out once: after as many tries as connections, one is new.
 /// A macro: a function that takes an async closure makes futures that the compiler cannot prove `Send`.
 macro_rules! read {
     ($pg:expr, $conn:ident => $work:expr) => {{
-        let mut tries = $pg.pool.options().get_max_connections();
+        let mut broken = $pg.pool.options().get_max_connections();
         loop {
             let mut held = $pg.acquire().await?;
             let $conn = &mut held;
             let answer = $pg.answer(async { $work }).await;
-            tries = tries.saturating_sub(1);
-            if tries == 0 || !$crate::postgres::is_hung_up(&answer) {
+            if broken == 0 || !$crate::postgres::is_hung_up(&answer) {
                 break $crate::postgres::checked(&mut held, answer);
             }
+            broken = broken.saturating_sub(1);
             held.close_on_drop();
         }
     }};
