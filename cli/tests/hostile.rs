@@ -264,7 +264,7 @@ async fn replace(system: &System, number: u32) {
     let before = system.status("often.wasm").await["hash"].clone();
     deploy(&system.plugins.join("often.wasm"), &guest.wasm());
     // Most are waited for; the others are overtaken while they are looked at.
-    if number % 4 != 0 {
+    if !number.is_multiple_of(4) {
         return;
     }
     system.wait_status("often.wasm", "replaced", |status| status["hash"] != before).await;

@@ -400,3 +400,58 @@ fn build_says_what_is_missing() {
         assert!(err(&output).contains(why), "{}", err(&output));
     }
 }
+
+#[test]
+fn a_plugin_is_signed_and_verified_and_loads_where_a_signature_is_required() {
+    let folder = example_plugins();
+    let (key, public) = (folder.join("k"), folder.join("k.pub"));
+    let made = plugin(&["keygen", "--key", text(&key)]);
+    assert_eq!(made.status.code(), DONE, "{}", err(&made));
+    let again = plugin(&["keygen", "--key", text(&key)]);
+    assert_eq!(again.status.code(), FAILED);
+    assert!(err(&again).contains("never overwritten"), "{}", err(&again));
+    let wasm = folder.join("enrich.wasm");
+    let verify = || plugin(&["verify", text(&wasm), "--trusted", text(&public)]);
+    assert_eq!(verify().status.code(), FAILED);
+    assert!(err(&verify()).contains("enrich.toml is not signed"), "{}", err(&verify()));
+    let signed = plugin(&["sign", text(&wasm), "--key", text(&key)]);
+    assert_eq!(signed.status.code(), DONE, "{}", err(&signed));
+    assert!(out(&signed).contains("enrich.wasm.minisig") && out(&signed).contains("enrich.toml.minisig"));
+    assert_eq!(verify().status.code(), DONE, "{}", err(&verify()));
+    let required = ["--require-signature", "--trusted-keys", text(&public)];
+    let inspect = |name: &str| {
+        let file = folder.join(name);
+        plugin(&[&["inspect", text(&file)], required.as_slice()].concat())
+    };
+    let seen = inspect("enrich.wasm");
+    assert_eq!(seen.status.code(), DONE, "{}", out(&seen));
+    assert!(out(&seen).contains("signed    by RW"), "{}", out(&seen));
+    assert_eq!(inspect("filter.wasm").status.code(), FAILED);
+}
+
+#[test]
+fn a_secret_key_may_have_a_password() {
+    let folder = example_plugins();
+    let (key, password, wasm) = (folder.join("k"), folder.join("password"), folder.join("filter.wasm"));
+    fs::write(&password, "correct horse\n").unwrap();
+    let protect = ["--key", text(&key), "--password-file", text(&password)];
+    assert_eq!(plugin(&[["keygen"].as_slice(), &protect].concat()).status.code(), DONE);
+    let without = plugin(&["sign", text(&wasm), "--key", text(&key)]);
+    assert_eq!(without.status.code(), FAILED);
+    assert!(err(&without).contains("--password-file"), "{}", err(&without));
+    let signed = plugin(&[["sign", text(&wasm)].as_slice(), &protect].concat());
+    assert_eq!(signed.status.code(), DONE, "{}", err(&signed));
+    fs::write(&password, "wrong\n").unwrap();
+    assert_eq!(plugin(&[["sign", text(&wasm)].as_slice(), &protect].concat()).status.code(), FAILED);
+}
+
+#[test]
+fn a_broken_key_is_a_mistake_in_the_settings() {
+    let wasm = plugins_dir().join("filter.wasm");
+    let none = plugin(&["inspect", text(&wasm), "--require-signature"]);
+    assert_eq!(none.status.code(), USAGE);
+    assert!(err(&none).contains("no key is trusted"), "{}", err(&none));
+    let broken = plugin(&["inspect", text(&wasm), "--trusted-keys", "RWnonsense"]);
+    assert_eq!(broken.status.code(), USAGE);
+    assert!(err(&broken).contains("trusted-keys"), "{}", err(&broken));
+}

@@ -63,6 +63,11 @@ fn page(seen: &Inspection) -> String {
     if let Some(manifest) = &seen.manifest {
         line("manifest", manifest_line(manifest));
     }
+    match (&seen.signed_by, &seen.unsigned) {
+        (Some(key), _) => line("signed", format!("by {key}")),
+        (None, Some(why)) => line("signed", format!("no: {why}")),
+        (None, None) => {}
+    }
     match &seen.refusal {
         None => line("loads", "yes".to_owned()),
         Some(why) => line("loads", format!("no: {why}")),

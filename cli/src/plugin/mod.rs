@@ -12,6 +12,7 @@ mod inspect;
 mod logs;
 mod new;
 mod paint;
+mod sign;
 mod steps;
 mod test;
 
@@ -35,7 +36,7 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<Exit, Stop>,
 }
 
-const ENTRIES: [Entry; 6] = [
+const ENTRIES: [Entry; 9] = [
     Entry {
         name: "new",
         about: "Makes a project that builds and passes its own test at once",
@@ -77,6 +78,27 @@ const ENTRIES: [Entry; 6] = [
         args: bench::args,
         specs: settings::plugin_command::specs,
         run: bench::run,
+    },
+    Entry {
+        name: "keygen",
+        about: "Makes a key to sign plugins with",
+        args: sign::keygen_args,
+        specs: sign::specs,
+        run: sign::keygen,
+    },
+    Entry {
+        name: "sign",
+        about: "Signs plugins and their manifests, for hosts that run with --require-signature",
+        args: sign::sign_args,
+        specs: sign::specs,
+        run: sign::sign,
+    },
+    Entry {
+        name: "verify",
+        about: "Says whether a trusted key signed a plugin and its manifest",
+        args: sign::verify_args,
+        specs: sign::specs,
+        run: sign::verify,
     },
 ];
 

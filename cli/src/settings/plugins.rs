@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sawpit_model::Limits;
-use sawpit_plugins::{RegistrySettings, RuntimeSettings};
+use sawpit_plugins::{RegistrySettings, RuntimeSettings, TrustedKeys};
 use sawpit_service::settings::Resolver;
 use sawpit_service::{ByteSize, Clock, SettingSpec};
 
@@ -31,6 +31,8 @@ pub const SPECS: &[SettingSpec] = &[
         "TIME",
         "Also look at the folder this often; for file systems that tell nothing",
     ),
+    SettingSpec::new("require-signature", "BOOL", "Refuse plugins that no trusted key signed").switch(),
+    SettingSpec::new("trusted-keys", "KEY|FILE", "minisign public keys, or files of them").list(),
 ];
 
 /// One thread per core, as the plugin calls are pure computation.
@@ -78,6 +80,7 @@ pub fn runtime(
         "must be 1ms to 5ms",
     );
     let file_bytes = resolver.get_in("plugin-file-bytes", ByteSize(1)..=ByteSize(1 << 30)).map(|size| size.0);
+    let trusted = trusted(resolver);
     if let (Some(most), Some(default)) = (memory_mib_max, memory_mib) {
         resolver.check(
             default <= most,
@@ -94,7 +97,30 @@ pub fn runtime(
         tick: tick?,
         instance_calls: instance_calls?,
         file_bytes: file_bytes?,
+        trusted: trusted?,
         cache_dir: compiled,
         ..by_cores
     })
+}
+
+/// The keys are read here, so that a wrong one is a mistake in the settings and not a plugin that is refused later.
+fn trusted(resolver: &mut Resolver) -> Option<TrustedKeys> {
+    let required = resolver.get::<bool>("require-signature");
+    let given = resolver.list::<String>("trusted-keys");
+    let (required, given) = (required?, given?);
+    match TrustedKeys::read(&given, required) {
+        Ok(trusted) => {
+            let rule = "a signature is required, and no key is trusted: give its public key or its .pub file";
+            resolver.check(
+                !required || !trusted.keys.is_empty(),
+                &["require-signature", "trusted-keys"],
+                rule,
+            );
+            Some(trusted)
+        }
+        Err(error) => {
+            resolver.mistake("trusted-keys", &error.to_string());
+            None
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::golden::{CasesError, GoldenError};
-use crate::{ManifestError, Stage};
+use crate::{ManifestError, SignatureError, Stage};
 
 /// The runtime could not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +85,9 @@ pub enum LoadError {
         /// What it is instead.
         found: &'static str,
     },
+    /// It, or its manifest, is not signed as this runtime requires.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// The `.toml` beside it is wrong.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -12,7 +12,9 @@ use crate::engine::Inner;
 use crate::host::Shared;
 use crate::instance::Recipe;
 use crate::load::{self, Source};
-use crate::{Description, Grant, LoadError, Manifest, Mode, OnError, Plugin, Runtime, Stage};
+use crate::{
+    Description, Grant, LoadError, Manifest, Mode, OnError, Plugin, Runtime, RuntimeSettings, Stage,
+};
 
 /// What is known of one `.wasm` file. What could not be found out is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -35,6 +37,10 @@ pub struct Inspection {
     pub exports: Vec<String>,
     /// How its manifest wants it to run; none where the manifest is wrong.
     pub manifest: Option<ManifestSummary>,
+    /// Which of the trusted keys signed it (and its manifest, where there is one).
+    pub signed_by: Option<String>,
+    /// Why it does not count as signed; none: it does.
+    pub unsigned: Option<String>,
     /// Why it would not load here; none: it would.
     pub refusal: Option<String>,
 }
@@ -72,14 +78,30 @@ pub fn inspect(runtime: &Runtime, wasm: &Path) -> Inspection {
     seen
 }
 
+/// Which of the trusted keys signed the file at `wasm`, and its manifest where there is one. Nothing is compiled.
+///
+/// # Errors
+/// When it cannot be read, or does not count as signed.
+pub fn signed_by(wasm: &Path, settings: &RuntimeSettings) -> Result<String, LoadError> {
+    Ok(Source::read_unchecked(wasm, settings)?.signed_by(settings)?)
+}
+
 fn look(runtime: &Runtime, wasm: &Path, seen: &mut Inspection) -> Result<(), LoadError> {
-    let source = Source::read(wasm, runtime.settings())?;
+    let source = Source::read_unchecked(wasm, runtime.settings())?;
+    let signer = source.signed_by(runtime.settings());
+    (seen.signed_by, seen.unsigned) = match &signer {
+        Ok(key) => (Some(key.clone()), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
     seen.hash = Some(source.hash());
     seen.kind = load::kind_name(&source.wasm);
     let manifest = source.manifest(runtime.settings());
     if let Ok(manifest) = &manifest {
         seen.manifest = Some(summary(manifest, wasm.with_extension("toml").is_file()));
     }
+    let signer = if runtime.settings().trusted.required { signer.map(drop) } else { Ok(()) };
+    // A file that may not run is not started to be asked who it is either.
+    signer?;
     match manifest.and_then(|manifest| load::load(runtime, &source, manifest)) {
         Ok(plugin) => {
             see_plugin(seen, &plugin);

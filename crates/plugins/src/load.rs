@@ -14,6 +14,7 @@ use crate::host::{GuestState, Shared};
 use crate::instance::{Exports, Instance, Pool, Recipe};
 use crate::meter::Meter;
 use crate::probe::Probe;
+use crate::signature::{self, SignatureError, Signatures, Signed};
 use crate::{
     Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, convert, golden, trial,
 };
@@ -44,15 +45,39 @@ pub(crate) struct Source {
     pub wasm: Vec<u8>,
     pub manifest: String,
     pub cases: String,
+    has_manifest: bool,
+    signatures: Signatures,
 }
 
 impl Source {
-    /// Reads the wasm, and the manifest and the cases beside it; a missing one is empty.
+    /// Reads the wasm, the manifest and the cases beside it, and refuses what is not signed where that is
+    /// required.
     pub fn read(wasm: &Path, settings: &RuntimeSettings) -> Result<Self, LoadError> {
-        let manifest = read_text(&wasm.with_extension("toml"), settings.manifest_bytes)?;
-        let cases = read_text(&wasm.with_extension(golden::CASES_EXTENSION), settings.cases_bytes)?;
+        let source = Self::read_unchecked(wasm, settings)?;
+        if settings.trusted.required {
+            source.signed_by(settings)?;
+        }
+        Ok(source)
+    }
+
+    /// The same whoever signed it; a missing manifest, like missing cases, is empty.
+    pub fn read_unchecked(wasm: &Path, settings: &RuntimeSettings) -> Result<Self, LoadError> {
+        let beside = |extension: &str, limit| read_text(&wasm.with_extension(extension), limit);
+        let manifest = beside("toml", settings.manifest_bytes)?;
+        let cases = beside(golden::CASES_EXTENSION, settings.cases_bytes)?.unwrap_or_default();
+        let signature = |signed| beside(&format!("{signed}.{}", signature::EXTENSION), signature::FILE_BYTES);
+        let signatures = Signatures { wasm: signature("wasm")?, manifest: signature("toml")? };
         let file = wasm.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { file, wasm: read_limited(wasm, settings.file_bytes)?, manifest, cases })
+        let wasm = read_limited(wasm, settings.file_bytes)?;
+        let has_manifest = manifest.is_some();
+        Ok(Self { file, wasm, manifest: manifest.unwrap_or_default(), cases, has_manifest, signatures })
+    }
+
+    /// Which trusted key signed what was read.
+    pub fn signed_by(&self, settings: &RuntimeSettings) -> Result<String, SignatureError> {
+        let manifest = self.has_manifest.then_some(self.manifest.as_str());
+        let signed = Signed { stem: self.stem(), wasm: &self.wasm, manifest, signatures: &self.signatures };
+        signed.by(&settings.trusted)
     }
 
     /// Of the cases: they decide whether a version serves, and are no part of what it does.
@@ -78,13 +103,13 @@ impl Source {
     }
 }
 
-/// Empty where there is no such file.
-fn read_text(path: &Path, limit: u64) -> Result<String, LoadError> {
+/// `None` where there is no such file.
+fn read_text(path: &Path, limit: u64) -> Result<Option<String>, LoadError> {
     let bytes = match read_limited(path, limit) {
-        Err(LoadError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(LoadError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    String::from_utf8(bytes).map_err(|error| LoadError::Read {
+    String::from_utf8(bytes).map(Some).map_err(|error| LoadError::Read {
         path: path.to_owned(),
         cause: io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()),
     })

@@ -22,6 +22,8 @@ pub(crate) struct Stamp {
     wasm: FileStamp,
     toml: Option<FileStamp>,
     cases: Option<FileStamp>,
+    /// Of the wasm and of the toml.
+    signatures: [Option<FileStamp>; 2],
 }
 
 /// Which file it is, and when it was last touched in any way.
@@ -76,7 +78,12 @@ pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
         }
         if let Some(wasm) = FileStamp::of(&path) {
             let beside = |extension| FileStamp::of(&path.with_extension(extension));
-            let stamp = Stamp { wasm, toml: beside("toml"), cases: beside(CASES_EXTENSION) };
+            let stamp = Stamp {
+                wasm,
+                toml: beside("toml"),
+                cases: beside(CASES_EXTENSION),
+                signatures: ["wasm.minisig", "toml.minisig"].map(beside),
+            };
             found.insert(name.to_owned(), stamp);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sawpit_model::{Limits, Timestamp};
 
-use crate::{BreakerLimits, EngineError};
+use crate::{BreakerLimits, EngineError, TrustedKeys};
 
 /// Where the runtime takes the time from, for `since` in the status and for guests that were granted `clock`.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -60,6 +60,8 @@ pub struct RuntimeSettings {
     pub log_lines: u32,
     /// When a plugin that fails is bypassed, where its manifest does not say.
     pub breaker: BreakerLimits,
+    /// Whose signatures are trusted, and whether one is required.
+    pub trusted: TrustedKeys,
     /// Where compiled plugins are kept. None: compile at every start.
     pub cache_dir: Option<PathBuf>,
 }
@@ -92,6 +94,7 @@ impl RuntimeSettings {
             text_bytes: 1_024,
             log_lines: 100,
             breaker: BreakerLimits::default(),
+            trusted: TrustedKeys::default(),
             cache_dir: None,
         }
     }
