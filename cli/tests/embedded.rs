@@ -38,6 +38,38 @@ async fn the_curl_line_of_the_first_minute_works_and_the_log_reads_back_enriched
 }
 
 #[tokio::test]
+async fn metrics_tell_what_each_version_of_a_plugin_costs_and_which_chain_serves() {
+    let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
+    let _process = up(address, data.path(), plugins.path());
+    let api = Api::new(format!("http://{address}"));
+    let log = r#"{"device_id":"m-1","log_level":"ERROR","message":"a@example.com","log_data":{"t":1}}"#;
+    let (status, answer) = api.post("/api/log", log.to_owned()).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    api.wait_rows("m-1", &answer["message_id"], 1).await;
+    let page = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+    let value = |start: &str, labels: &[&str]| -> f64 {
+        let line =
+            page.lines().find(|line| line.starts_with(start) && labels.iter().all(|it| line.contains(it)));
+        let line = line.unwrap_or_else(|| panic!("no {start} {labels:?} in {page}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    for plugin in ["plugin=\"filter\"", "plugin=\"enrich\"", "plugin=\"transform\""] {
+        let labels = [plugin, "version=\"0.1.0\""];
+        assert!(
+            value("sawpit_plugin_copied_bytes_total{", &[&labels[..], &["direction=\"in\""]].concat()) > 0.0
+        );
+        assert!(
+            value("sawpit_plugin_copied_bytes_total{", &[&labels[..], &["direction=\"out\""]].concat())
+                >= 0.0
+        );
+        assert!(value("sawpit_plugin_instances{", &labels) >= 1.0, "{page}");
+        assert!(value("sawpit_plugin_memory_high_water_bytes{", &labels) >= 65_536.0, "{page}");
+    }
+    let chain = u64::from_str_radix(&api.chain().await[..12], 16).unwrap();
+    assert_eq!(value("sawpit_plugin_chain_id", &[]), chain as f64);
+}
+
+#[tokio::test]
 async fn kill_9_loses_nothing_that_was_answered() {
     let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
     let process = up(address, data.path(), plugins.path());

@@ -8,6 +8,7 @@
 //! compiled example plugins, and optionally the seconds per measurement (5).
 #![allow(clippy::print_stdout, reason = "the table is the product of this program")]
 
+mod reload;
 mod system;
 mod table;
 mod wrk;
@@ -39,7 +40,19 @@ fn main() -> Result<()> {
     measure_host(&args, &mut table)?;
     measure_worker(&args, &mut table)?;
     println!("{table}");
+    measure_reload(&args)?;
     measure_calls(&args)
+}
+
+/// How long a new version of a plugin takes to serve.
+fn measure_reload(args: &Args) -> Result<()> {
+    let system = System::start(&args.sawpit, &args.plugins, Plugins::None)?;
+    let reload::Reload { median, longest } = reload::measure(&system)?;
+    let (median, longest) = (median.as_secs_f64() * 1e3, longest.as_secs_f64() * 1e3);
+    println!(
+        "mv of a new version to the first request served by it: median {median:.0} ms, longest {longest:.0} ms\n"
+    );
+    Ok(())
 }
 
 /// Nanoseconds per log of single plugin calls, in a process without servers.

@@ -58,7 +58,20 @@ impl System {
     /// # Errors
     /// The plugin folder's path is not UTF-8.
     pub fn host(&self) -> Result<Running> {
-        self.run("host", &["--backlog-limit", BACKLOG])
+        self.host_with(&[])
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// The plugin folder's path is not UTF-8.
+    pub fn host_with(&self, flags: &[&str]) -> Result<Running> {
+        self.run("host", &[&["--backlog-limit", BACKLOG], flags].concat())
+    }
+
+    /// Where a file of this name stands in the plugin folder.
+    pub fn plugin_path(&self, name: &str) -> PathBuf {
+        self.plugins.path().join(name)
     }
 
     fn run(&self, command: &str, more: &[&str]) -> Result<Running> {

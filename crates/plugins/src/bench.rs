@@ -104,22 +104,31 @@ fn stage_cost(
     measure: Duration,
 ) -> Result<StageCost, BenchError> {
     let wrong = |cause| BenchError::Call { stage, cause };
-    let fuel = |log| {
-        let before = metered.probe.read().fuel;
-        run(metered, stage, &[log]).map(|()| metered.probe.read().fuel - before)
-    };
-    let fuel = logs.iter().map(fuel).collect::<Result<Vec<u64>, _>>().map_err(wrong)?;
+    let fuel = fuel_per_log(metered, stage, logs).map_err(wrong)?;
     let calls = CALL_LOGS
         .iter()
         .map(|&size| call_cost(timed, stage, &logs.iter().cycle().take(size).collect::<Vec<_>>(), measure))
         .collect::<Result<_, _>>()
         .map_err(wrong)?;
-    Ok(StageCost {
-        stage,
-        fuel_per_log: fuel.iter().sum::<u64>().div_ceil(fuel.len().max(1) as u64),
-        fuel_max: fuel.iter().max().copied().unwrap_or_default(),
-        calls,
-    })
+    Ok(StageCost { stage, fuel_per_log: fuel.mean, fuel_max: fuel.max, calls })
+}
+
+/// Fuel of calls with one log.
+pub(crate) struct Fuel {
+    /// Rounded up.
+    pub mean: u64,
+    pub max: u64,
+}
+
+/// Calls the stage with each log alone, on a runtime that meters.
+pub(crate) fn fuel_per_log(metered: &Plugin, stage: Stage, logs: &[Log]) -> Result<Fuel, CallError> {
+    let fuel = |log| {
+        let before = metered.probe.read().fuel;
+        run(metered, stage, &[log]).map(|()| metered.probe.read().fuel - before)
+    };
+    let fuel = logs.iter().map(fuel).collect::<Result<Vec<u64>, _>>()?;
+    let mean = fuel.iter().sum::<u64>().div_ceil(fuel.len().max(1) as u64);
+    Ok(Fuel { mean, max: fuel.into_iter().max().unwrap_or_default() })
 }
 
 fn call_cost(plugin: &Plugin, stage: Stage, logs: &[&Log], measure: Duration) -> Result<CallCost, CallError> {

@@ -100,16 +100,20 @@ fn called<R: Copied, A>(
     check: impl FnOnce(R) -> Result<A, OutputError>,
 ) -> Result<A, CallError> {
     let recipe = &plugin.recipe;
-    let mut instance = plugin.pool.take(recipe, || plugin.meter.instance_started())?;
+    let mut instance = plugin.pool.take(recipe, &plugin.meter)?;
     let started = Instant::now();
     convert::fill(&mut instance.batch, plugin.reads, logs);
-    plugin.probe.sent(instance.batch.copied_bytes());
+    let sent = instance.batch.copied_bytes();
+    plugin.probe.sent(sent);
+    plugin.meter.copied_in(sent);
     let fuel = recipe.fuel(&instance);
     let answer = recipe.call(&mut instance, recipe.manifest.timeout, run);
     plugin.meter.call(logs.len(), started.elapsed());
     let answer = answer?;
     let (fuel, held) = (fuel.saturating_sub(recipe.fuel(&instance)), instance.store.data().limiter.held());
-    plugin.probe.came_back(answer.copied_bytes(), fuel, held);
+    let came_back = answer.copied_bytes();
+    let most_held = plugin.probe.came_back(came_back, fuel, held);
+    plugin.meter.copied_out(came_back, most_held);
     let answer = check(answer)?;
     plugin.pool.give(recipe, instance);
     Ok(answer)

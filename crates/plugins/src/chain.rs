@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use sawpit_model::Log;
 
+use crate::member::Member;
 use crate::transform::Batch;
 use crate::{Ingested, Mode, Plugin, Stage, Transformed, ingest};
 
 /// An unchanging list of plugins.
 #[derive(Debug)]
 pub struct Chain {
-    plugins: Vec<Arc<Plugin>>,
+    members: Vec<Member>,
     id: String,
 }
 
@@ -24,10 +25,14 @@ impl Chain {
     /// A chain of these, in this order; those that are off are left out.
     #[must_use]
     pub fn new(plugins: Vec<Arc<Plugin>>) -> Self {
-        let plugins: Vec<_> =
-            plugins.into_iter().filter(|plugin| plugin.manifest().mode != Mode::Off).collect();
-        let id = digest(&plugins);
-        Self { plugins, id }
+        Self::of(plugins.into_iter().map(Member::from).collect())
+    }
+
+    /// The same of versions that may share a file's devices.
+    pub(crate) fn of(mut members: Vec<Member>) -> Self {
+        members.retain(|member| member.plugin().manifest().mode != Mode::Off);
+        let id = digest(&members);
+        Self { members, id }
     }
 
     /// A digest of `name@version#hash` of each plugin, in order: 16 hexadecimal digits, the same in every
@@ -37,16 +42,17 @@ impl Chain {
         &self.id
     }
 
-    /// The plugins, in order.
+    /// The plugins, in order. Where one is a canary, the version before it follows twice: for the devices that it
+    /// is compared on, and for all others.
     #[must_use]
-    pub fn plugins(&self) -> &[Arc<Plugin>] {
-        &self.plugins
+    pub fn members(&self) -> &[Member] {
+        &self.members
     }
 
     /// Whether no plugin has the stage, so that the caller can skip the way to a CPU thread.
     #[must_use]
     pub fn is_empty_for(&self, stage: Stage) -> bool {
-        !self.plugins.iter().any(|plugin| plugin.runs(stage))
+        !self.members.iter().any(|member| member.plugin().runs(stage))
     }
 
     /// Runs all filters over the whole list, then all enrichers over what they accepted. The result has the
@@ -54,8 +60,8 @@ impl Chain {
     #[must_use]
     pub fn ingest(&self, logs: Vec<Log>) -> Vec<Ingested> {
         let mut list: Vec<_> = logs.into_iter().map(Ingested::Accepted).collect();
-        self.with(Stage::Filter).for_each(|plugin| ingest::filter(plugin, &mut list));
-        self.with(Stage::Enrich).for_each(|plugin| ingest::enrich(plugin, &mut list));
+        self.with(Stage::Filter).for_each(|member| ingest::filter(member, &mut list));
+        self.with(Stage::Enrich).for_each(|member| ingest::enrich(member, &mut list));
         list
     }
 
@@ -64,19 +70,19 @@ impl Chain {
     #[must_use]
     pub fn transform(&self, logs: Vec<Log>) -> Transformed {
         let mut batch = Batch::new(logs);
-        self.with(Stage::Transform).for_each(|plugin| batch.run(plugin));
+        self.with(Stage::Transform).for_each(|member| batch.run(member));
         batch.finish()
     }
 
-    fn with(&self, stage: Stage) -> impl Iterator<Item = &Plugin> {
-        self.plugins.iter().map(Arc::as_ref).filter(move |plugin| plugin.runs(stage))
+    fn with(&self, stage: Stage) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(move |member| member.plugin().runs(stage))
     }
 }
 
-fn digest(plugins: &[Arc<Plugin>]) -> String {
-    if plugins.is_empty() {
+fn digest(members: &[Member]) -> String {
+    if members.is_empty() {
         return "none".to_owned();
     }
-    let ids: Vec<_> = plugins.iter().map(|plugin| plugin.id()).collect();
-    blake3::hash(ids.join("\n").as_bytes()).to_hex().chars().take(16).collect()
+    let lines: Vec<_> = members.iter().filter_map(Member::line).collect();
+    blake3::hash(lines.join("\n").as_bytes()).to_hex().chars().take(16).collect()
 }

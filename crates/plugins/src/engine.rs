@@ -86,6 +86,10 @@ impl Runtime {
         load::from_path(self, wasm)
     }
 
+    pub(crate) fn is_metered(&self) -> bool {
+        self.0.metered
+    }
+
     /// What the runtime was set up with.
     #[must_use]
     pub fn settings(&self) -> &RuntimeSettings {

@@ -173,6 +173,38 @@ pub enum LoadError {
     /// It does not do what its golden cases say.
     #[error(transparent)]
     Golden(GoldenError),
+    /// It costs more than its manifest allows.
+    #[error(
+        "{stage} needs {fuel} fuel per log (the mean over {logs} logs), over the budget.fuel_per_log of {budget} in {file}"
+    )]
+    Budget {
+        /// The stage.
+        stage: Stage,
+        /// What it needs.
+        fuel: u64,
+        /// What it may need.
+        budget: u64,
+        /// Over how many logs.
+        logs: usize,
+        /// The manifest's file name.
+        file: String,
+    },
+    /// Its cost could not be counted.
+    #[error("its cost cannot be counted for budget.fuel_per_log: {cause}")]
+    Meter {
+        /// Why.
+        cause: String,
+    },
+    /// It was a canary, and taken back.
+    #[error(
+        "this version was rolled back: {reason}. Put another in its place, or remove {note} to try it again"
+    )]
+    RolledBack {
+        /// What it did wrong.
+        reason: String,
+        /// The file that says so.
+        note: String,
+    },
 }
 
 /// A call of a guest that failed as a whole.

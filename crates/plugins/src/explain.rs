@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use sawpit_model::Log;
 use serde::{Serialize, Serializer};
 
+use crate::member::Member;
 use crate::transform::Batch;
-use crate::{Chain, Ingested, Mode, Plugin, Stage, ingest};
+use crate::{Chain, Ingested, Mode, Stage, ingest};
 
 /// A log's way through a chain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -104,10 +105,13 @@ impl Chain {
     pub fn explain(&self, log: Log) -> Explanation {
         let (mut steps, mut logs) = (Vec::new(), vec![log.clone()]);
         let run = Stage::ALL.iter().flat_map(|&stage| {
-            self.plugins().iter().filter(move |plugin| plugin.runs(stage)).map(move |plugin| (stage, plugin))
+            self.members()
+                .iter()
+                .filter(move |member| member.plugin().runs(stage))
+                .map(move |member| (stage, member))
         });
-        for (stage, plugin) in run {
-            let step = step(plugin, stage, logs);
+        for (stage, member) in run {
+            let step = step(member, stage, logs);
             logs = step.after.clone();
             steps.push(step);
             if logs.is_empty() {
@@ -118,17 +122,18 @@ impl Chain {
     }
 }
 
-fn step(plugin: &Plugin, stage: Stage, before: Vec<Log>) -> Step {
+fn step(member: &Member, stage: Stage, before: Vec<Log>) -> Step {
+    let plugin = member.plugin();
     let earlier = plugin.meter.read();
     let started = Instant::now();
     let (after, decision) = match stage {
-        Stage::Filter | Stage::Enrich => ingested(plugin, stage, before.clone()),
-        Stage::Transform => transformed(plugin, before.clone()),
+        Stage::Filter | Stage::Enrich => ingested(member, stage, before.clone()),
+        Stage::Transform => transformed(member, before.clone()),
     };
     let took = started.elapsed();
     let later = plugin.meter.read();
     let error = (later.errors > earlier.errors).then(|| later.last_error.map(|(error, _)| error)).flatten();
-    let matched = before.iter().any(|log| plugin.manifest().matches.takes(log));
+    let matched = before.iter().any(|log| member.takes(log));
     let differs = later.differences > earlier.differences;
     let decision = match (decision, error) {
         _ if !matched => StepDecision::NotMatched,
@@ -142,11 +147,11 @@ fn step(plugin: &Plugin, stage: Stage, before: Vec<Log>) -> Step {
 }
 
 /// What goes on, and the decision that ends a log's way.
-fn ingested(plugin: &Plugin, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
+fn ingested(member: &Member, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
     let mut list: Vec<_> = logs.into_iter().map(Ingested::Accepted).collect();
     match stage {
-        Stage::Enrich => ingest::enrich(plugin, &mut list),
-        _ => ingest::filter(plugin, &mut list),
+        Stage::Enrich => ingest::enrich(member, &mut list),
+        _ => ingest::filter(member, &mut list),
     }
     let mut after = Vec::new();
     let mut end = None;
@@ -162,9 +167,9 @@ fn ingested(plugin: &Plugin, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<
 }
 
 /// A part that fails takes the other parts with it, as in a batch.
-fn transformed(plugin: &Plugin, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
+fn transformed(member: &Member, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
     let mut batch = Batch::new(logs);
-    batch.run(plugin);
+    batch.run(member);
     let done = batch.finish();
     if let Some(failed) = done.failed.into_iter().next() {
         return (Vec::new(), Some(StepDecision::Failed { error: failed.error }));

@@ -279,7 +279,7 @@ fn enrich(plugin: &Plugin, log: &mut Log) -> Result<(), String> {
 
 fn transform(plugin: &Plugin, log: Log) -> Found {
     let mut batch = Batch::strict(vec![log]);
-    batch.run(plugin);
+    batch.run_alone(plugin);
     let made = batch.finish();
     if let Some(failed) = made.failed.into_iter().next() {
         return ended(Verdict::Fail, failed.error);

@@ -1,39 +1,58 @@
 //! The host's stages over a list: each plugin sees what the ones before it left.
 
+use std::time::Instant;
+
 use sawpit_model::Log;
 
 use crate::convert::{Decision, Enriched, Filtered};
+use crate::member::Member;
 use crate::meter::Verdict;
 use crate::{CallError, Ingested, OnError, Plugin, call, convert, isolate};
 
-/// Runs one filter over the logs that are still accepted and that it matches.
-pub fn filter(plugin: &Plugin, list: &mut [Ingested]) {
-    over_pieces(plugin, list, call::filter, |list, rows, answer| {
-        settle_filtered(plugin, list, rows, &answer)
+/// Runs one filter over the logs that are still accepted and that it takes.
+pub fn filter(member: &Member, list: &mut [Ingested]) {
+    timed(member, list, |plugin, rows, list| {
+        over_pieces(plugin, rows, list, call::filter, |list, rows, answer| {
+            settle_filtered(plugin, list, rows, &answer)
+        })
     });
 }
 
 /// Runs one enricher over the same.
-pub fn enrich(plugin: &Plugin, list: &mut [Ingested]) {
-    over_pieces(plugin, list, call::enrich, |list, rows, answer| {
-        settle_enriched(plugin, list, rows, &answer)
+pub fn enrich(member: &Member, list: &mut [Ingested]) {
+    timed(member, list, |plugin, rows, list| {
+        over_pieces(plugin, rows, list, call::enrich, |list, rows, answer| {
+            settle_enriched(plugin, list, rows, &answer)
+        })
     });
 }
 
-/// Calls the plugin for all its logs, piece by piece, and settles each piece; a piece whose call failed is
-/// tried log by log.
+fn timed(
+    member: &Member,
+    list: &mut [Ingested],
+    run: impl FnOnce(&Plugin, &[usize], &mut [Ingested]) -> usize,
+) {
+    let started = Instant::now();
+    let rows = rows_for(member, list);
+    let failed = run(member.plugin(), &rows, list);
+    member.passed(rows.len(), failed, started.elapsed());
+}
+
+/// Calls the plugin for the rows, piece by piece, and settles each piece; a piece whose call failed is tried log
+/// by log. On how many logs the plugin failed.
 fn over_pieces<A>(
     plugin: &Plugin,
+    rows: &[usize],
     list: &mut [Ingested],
     run: fn(&Plugin, &[&Log]) -> Result<A, CallError>,
-    settle: impl Fn(&mut [Ingested], &[usize], A),
-) {
-    let rows = rows_for(plugin, list);
-    let pieces = plugin.pieces(&logs_of(list, &rows));
+    settle: impl Fn(&mut [Ingested], &[usize], A) -> usize,
+) -> usize {
+    let mut failed = 0;
+    let pieces = plugin.pieces(&logs_of(list, rows));
     for piece in pieces {
         let rows = rows.get(piece).unwrap_or_default();
         let logs = logs_of(list, rows);
-        match run(plugin, &logs) {
+        failed += match run(plugin, &logs) {
             Ok(answer) => settle(list, rows, answer),
             Err(error) if rows.len() == 1 || error.is_bypass() => fail_all(plugin, list, rows, &error),
             Err(error) => {
@@ -41,21 +60,20 @@ fn over_pieces<A>(
                 let results = isolate::each_alone(logs.len(), limit, &error, |row| {
                     run(plugin, logs.get(row..=row).unwrap_or_default())
                 });
-                for (row, result) in rows.chunks(1).zip(results) {
-                    match result {
-                        Ok(answer) => settle(list, row, answer),
-                        Err(error) => fail_all(plugin, list, row, &error),
-                    }
-                }
+                let settled = rows.chunks(1).zip(results).map(|(row, result)| match result {
+                    Ok(answer) => settle(list, row, answer),
+                    Err(error) => fail_all(plugin, list, row, &error),
+                });
+                settled.sum()
             }
-        }
+        };
     }
+    failed
 }
 
 /// Which logs the plugin gets.
-fn rows_for(plugin: &Plugin, list: &[Ingested]) -> Vec<usize> {
-    let matches = &plugin.manifest().matches;
-    let wanted = |item: &Ingested| matches!(item, Ingested::Accepted(log) if matches.takes(log));
+fn rows_for(member: &Member, list: &[Ingested]) -> Vec<usize> {
+    let wanted = |item: &Ingested| matches!(item, Ingested::Accepted(log) if member.takes(log));
     list.iter().enumerate().filter(|(_, item)| wanted(item)).map(|(row, _)| row).collect()
 }
 
@@ -80,9 +98,10 @@ pub fn report(plugin: &Plugin, logs: usize, error: &CallError) -> String {
     text
 }
 
-fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) {
+fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) -> usize {
     let error = report(plugin, rows.len(), error);
     rows.iter().for_each(|&row| fail(plugin, list, row, &error));
+    rows.len()
 }
 
 fn fail(plugin: &Plugin, list: &mut [Ingested], row: usize, error: &str) {
@@ -98,7 +117,7 @@ fn replace(list: &mut [Ingested], row: usize, with: Ingested) {
     }
 }
 
-fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Filtered) {
+fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Filtered) -> usize {
     let (mut dropped, mut rejected) = (0, 0);
     for (at, &row) in rows.iter().enumerate() {
         if let Some(error) = answer.errors.get(&at) {
@@ -126,6 +145,7 @@ fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answe
     count(plugin, Verdict::Dropped, dropped);
     count(plugin, Verdict::Rejected, rejected);
     plugin.meter.verdicts(Verdict::Accepted, rows.len() - dropped - rejected - answer.errors.len());
+    answer.errors.len()
 }
 
 fn reason(plugin: &Plugin, text: &str) -> String {
@@ -143,7 +163,7 @@ fn count(plugin: &Plugin, verdict: Verdict, logs: usize) {
     }
 }
 
-fn settle_enriched(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Enriched) {
+fn settle_enriched(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Enriched) -> usize {
     let (mut changed, mut failed) = (0, 0);
     for (at, &row) in rows.iter().enumerate() {
         match patch(plugin, list, row, answer, at) {
@@ -158,6 +178,7 @@ fn settle_enriched(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answe
     }
     count(plugin, Verdict::Changed, changed);
     plugin.meter.verdicts(Verdict::Accepted, rows.len() - changed - failed);
+    failed
 }
 
 /// Whether there was a patch. A shadow's is tried on a copy.

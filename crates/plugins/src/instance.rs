@@ -16,6 +16,7 @@ use crate::CallError;
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
 use crate::engine::Inner;
 use crate::host::{GuestState, Shared};
+use crate::meter::{Alive, Meter};
 use crate::{Lifetime, LoadError, Manifest, convert, trace};
 
 /// How many instances may live at once.
@@ -84,6 +85,7 @@ pub(crate) struct Instance {
     pub batch: types::Batch,
     configuration: Option<configuration::Guest>,
     calls: u64,
+    alive: Option<Alive>,
     // After the store, which must be gone before another instance takes its slot.
     _permit: Permit,
 }
@@ -115,6 +117,7 @@ impl Recipe {
                     batch,
                     configuration,
                     calls: 0,
+                    alive: None,
                     _permit: permit,
                 })
             }
@@ -218,15 +221,22 @@ pub(crate) struct Pool(Mutex<Vec<Instance>>);
 
 impl Pool {
     /// A warm instance, or one that is started now.
-    pub fn take(&self, recipe: &Recipe, started: impl FnOnce()) -> Result<Instance, CallError> {
+    pub fn take(&self, recipe: &Recipe, meter: &Meter) -> Result<Instance, CallError> {
         let idle = self.0.lock().ok().and_then(|mut idle| idle.pop());
         if let Some(instance) = idle {
             return Ok(instance);
         }
         let mut instance = recipe.start()?;
         recipe.configure(&mut instance)?;
-        started();
+        instance.alive = Some(meter.started());
         Ok(instance)
+    }
+
+    /// Counts the idle instances, which were started before the version had its meter.
+    pub fn count(&self, meter: &Meter) {
+        if let Ok(mut idle) = self.0.lock() {
+            idle.iter_mut().for_each(|instance| instance.alive = Some(meter.alive()));
+        }
     }
 
     /// Keeps an instance whose call went well, unless it is worn out.

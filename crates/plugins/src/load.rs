@@ -16,7 +16,8 @@ use crate::meter::Meter;
 use crate::probe::Probe;
 use crate::signature::{self, SignatureError, Signatures, Signed};
 use crate::{
-    Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, convert, golden, trial,
+    Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, budget, convert,
+    golden, trial,
 };
 
 const META: &str = "sawpit:plugin/meta@0.1.0";
@@ -73,6 +74,33 @@ impl Source {
         Ok(Self { file, wasm, manifest: manifest.unwrap_or_default(), cases, has_manifest, signatures })
     }
 
+    /// The files as they were read, by name; none: there was none.
+    pub fn files(&self) -> [(String, Option<&[u8]>); 5] {
+        let stem = self.stem();
+        [
+            (format!("{stem}.toml"), self.has_manifest.then_some(self.manifest.as_bytes())),
+            (self.cases_file(), Some(self.cases.as_bytes())),
+            (
+                format!("{stem}.wasm.{}", signature::EXTENSION),
+                self.signatures.wasm.as_deref().map(str::as_bytes),
+            ),
+            (
+                format!("{stem}.toml.{}", signature::EXTENSION),
+                self.signatures.manifest.as_deref().map(str::as_bytes),
+            ),
+            // Last: it is by this file that a version is there.
+            (self.file.clone(), Some(&self.wasm)),
+        ]
+    }
+
+    /// The stem that a file of a plugin's files has; none for a name that none of them has.
+    pub fn stem_of(name: &str) -> Option<&str> {
+        let name =
+            name.strip_suffix(signature::EXTENSION).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
+        let cases = name.strip_suffix(golden::CASES_EXTENSION).and_then(|name| name.strip_suffix('.'));
+        cases.or_else(|| name.strip_suffix(".wasm")).or_else(|| name.strip_suffix(".toml"))
+    }
+
     /// Which trusted key signed what was read.
     pub fn signed_by(&self, settings: &RuntimeSettings) -> Result<String, SignatureError> {
         let manifest = self.has_manifest.then_some(self.manifest.as_str());
@@ -95,6 +123,11 @@ impl Source {
 
     pub fn stem(&self) -> &str {
         self.file.strip_suffix(".wasm").unwrap_or(&self.file)
+    }
+
+    /// The name of its file of golden cases.
+    pub fn cases_file(&self) -> String {
+        format!("{}.{}", self.stem(), golden::CASES_EXTENSION)
     }
 
     pub fn manifest(&self, settings: &RuntimeSettings) -> Result<Manifest, LoadError> {
@@ -160,8 +193,10 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
     };
     trial::run(&plugin)?;
     trial::golden(&plugin, source)?;
+    budget::check(runtime, source, &plugin)?;
     let Description { name, version, .. } = &plugin.description;
     plugin.meter = Meter::new(name, version);
+    plugin.pool.count(&plugin.meter);
     plugin.breaker = Breaker::new(plugin.manifest().breaker, name, version);
     Ok(Arc::new(plugin))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use sawpit_model::{Level, Log};
 
-use crate::{BreakerLimits, RuntimeSettings};
+use crate::{BreakerLimits, CanaryLimits, RuntimeSettings};
 
 /// What becomes of a log that the plugin fails on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +147,10 @@ pub struct Manifest {
     pub instance: Lifetime,
     /// When it is bypassed because it fails.
     pub breaker: BreakerLimits,
+    /// Whether it gets only a part of the devices at first, where a version of it is serving already.
+    pub canary: Option<CanaryLimits>,
+    /// Most fuel that a log may cost in each stage, as `sawpit plugin bench` counts it.
+    pub fuel_per_log: Option<u64>,
 }
 
 /// The file as it is written.
@@ -162,6 +166,32 @@ struct Raw {
     grants: Vec<Grant>,
     instance: Lifetime,
     breaker: RawBreaker,
+    canary: Option<RawCanary>,
+    budget: RawBudget,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawBudget {
+    fuel_per_log: Option<u64>,
+}
+
+/// `canary = 5`, or a table.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawCanary {
+    Percent(u8),
+    Table(RawCanaryTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCanaryTable {
+    percent: u8,
+    errors: Option<u64>,
+    error_percent: Option<u8>,
+    cost_percent: Option<u32>,
+    logs: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -227,6 +257,8 @@ impl Manifest {
             grants: raw.grants,
             instance: raw.instance,
             breaker: breaker(&raw.breaker, settings).map_err(|(key, rule)| wrong(key, rule))?,
+            fuel_per_log: raw.budget.fuel_per_log,
+            canary: canary(raw.canary.as_ref(), raw.mode).map_err(|(key, rule)| wrong(key, rule))?,
         })
     }
 
@@ -289,6 +321,28 @@ fn breaker(raw: &RawBreaker, settings: &RuntimeSettings) -> Result<BreakerLimits
         rest: raw.rest_ms.map_or(default.rest, Duration::from_millis),
     };
     limits.check().map(|()| limits)
+}
+
+fn canary(raw: Option<&RawCanary>, mode: Mode) -> Result<Option<CanaryLimits>, (&'static str, String)> {
+    let limits = match raw {
+        None => return Ok(None),
+        Some(RawCanary::Percent(percent)) => CanaryLimits::new(*percent),
+        Some(RawCanary::Table(table)) => {
+            let default = CanaryLimits::new(table.percent);
+            CanaryLimits {
+                percent: table.percent,
+                errors: table.errors.unwrap_or(default.errors),
+                error_percent: table.error_percent.unwrap_or(default.error_percent),
+                cost_percent: table.cost_percent.unwrap_or(default.cost_percent),
+                logs: table.logs.unwrap_or(default.logs),
+            }
+        }
+    };
+    if mode == Mode::Shadow {
+        let rule = "cannot go with mode = \"shadow\": a shadow's answers do not count on any device";
+        return Err(("canary", rule.to_owned()));
+    }
+    limits.check().map(|()| Some(limits))
 }
 
 fn devices(patterns: Option<&OneOrMany>) -> Result<Option<Vec<GlobMatcher>>, String> {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use metrics::{Counter, counter};
+use metrics::{Counter, Gauge, counter, gauge};
 use sawpit_model::Timestamp;
 
 use crate::histogram::Histogram;
@@ -40,11 +40,23 @@ pub struct Meter {
     row_errors: Counter,
     differences: Counter,
     started: Counter,
+    alive: Gauge,
+    copied: [Counter; 2],
+    high_water: Gauge,
     call_nanos: Histogram,
     log_nanos: Histogram,
     totals: Totals,
     last_error: Mutex<Option<(String, Timestamp)>>,
     last_warning: AtomicI64,
+}
+
+/// A live instance, as counted.
+pub struct Alive(Gauge);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 #[derive(Default)]
@@ -77,6 +89,11 @@ impl Meter {
             labels.push(("verdict", verdict.to_owned()));
             counter!("sawpit_plugin_verdicts_total", &labels)
         };
+        let copied = |direction: &'static str| {
+            let mut labels = labels.to_vec();
+            labels.push(("direction", direction.to_owned()));
+            counter!("sawpit_plugin_copied_bytes_total", &labels)
+        };
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
@@ -87,6 +104,9 @@ impl Meter {
             row_errors: error_counter(name, version, "log"),
             differences: counter!("sawpit_plugin_shadow_differences_total", &labels),
             started: counter!("sawpit_plugin_instances_started_total", &labels),
+            alive: gauge!("sawpit_plugin_instances", &labels),
+            copied: ["in", "out"].map(copied),
+            high_water: gauge!("sawpit_plugin_memory_high_water_bytes", &labels),
             ..Self::for_trial(name, version)
         }
     }
@@ -103,6 +123,9 @@ impl Meter {
             row_errors: Counter::noop(),
             differences: Counter::noop(),
             started: Counter::noop(),
+            alive: Gauge::noop(),
+            copied: [Counter::noop(), Counter::noop()],
+            high_water: Gauge::noop(),
             call_nanos: Histogram::new(),
             log_nanos: Histogram::new(),
             totals: Totals::default(),
@@ -137,8 +160,27 @@ impl Meter {
         self.totals.differences.fetch_add(logs as u64, Relaxed);
     }
 
-    pub fn instance_started(&self) {
+    /// Counts an instance that was started for a call, and that it lives for as long as the answer does.
+    pub fn started(&self) -> Alive {
         self.started.increment(1);
+        self.alive()
+    }
+
+    /// Counts that an instance lives, for as long as the answer does.
+    pub fn alive(&self) -> Alive {
+        self.alive.increment(1.0);
+        Alive(self.alive.clone())
+    }
+
+    /// Counts bytes that were copied into a guest.
+    pub fn copied_in(&self, bytes: usize) {
+        self.copied[0].increment(bytes as u64);
+    }
+
+    /// Counts bytes that were copied out of a guest, and notes the most memory that an instance held, in bytes.
+    pub fn copied_out(&self, bytes: usize, most_held: usize) {
+        self.copied[1].increment(bytes as u64);
+        self.high_water.set(most_held as f64);
     }
 
     /// Counts one log that the plugin said it failed on.
@@ -200,10 +242,19 @@ pub fn refusal(file: &str) {
     counter!("sawpit_plugin_refusals_total", "file" => file.to_owned()).increment(1);
 }
 
-/// Counts a swap of the chain.
-pub fn swap(plugins: usize) {
+/// Counts a version that was taken back.
+pub fn rollback(plugin: &str, version: &str) {
+    let labels = [("plugin", plugin.to_owned()), ("version", version.to_owned())];
+    counter!("sawpit_plugin_rollbacks_total", &labels).increment(1);
+}
+
+/// Counts a swap of the chain to the one with this id. The id is shown as a number, its first 48 bits: as a label it
+/// would leave a series behind with each swap. Processes that agree on the chain show the same number.
+pub fn swap(plugins: usize, chain: &str) {
     counter!("sawpit_plugin_reloads_total").increment(1);
-    metrics::gauge!("sawpit_plugin_serving").set(plugins as f64);
+    gauge!("sawpit_plugin_serving").set(plugins as f64);
+    let id = chain.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
+    gauge!("sawpit_plugin_chain_id").set(id as f64);
 }
 
 /// The name that the metrics of a guest's own counters share.

@@ -33,10 +33,11 @@ impl Probe {
         self.to_guest.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub fn came_back(&self, bytes: usize, fuel: u64, held: usize) {
+    /// The most memory that an instance ever held, in bytes.
+    pub fn came_back(&self, bytes: usize, fuel: u64, held: usize) -> usize {
         self.from_guest.fetch_add(bytes as u64, Relaxed);
         self.fuel.fetch_add(fuel, Relaxed);
-        self.held.fetch_max(held, Relaxed);
+        self.held.fetch_max(held, Relaxed).max(held)
     }
 
     pub fn read(&self) -> Spent {

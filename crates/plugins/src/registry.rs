@@ -4,31 +4,31 @@
 //! serve leaves the version before it in place; a file that did not change keeps its instances warm; a
 //! folder that is missing altogether is taken for a mishap and changes nothing until it is back.
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::load::{self, Source};
+use crate::kept::Kept;
+use crate::member::Member;
 use crate::scan::{self, Stamp};
 use crate::slot::Slot;
 use crate::watch::{self, FolderWatch, Waker};
-use crate::{Chain, LoadError, Manifest, Mode, Plugin, PluginStatus, RegistryError, Runtime, meter, status};
+use crate::{Chain, PluginStatus, RegistryError, Runtime, meter, status};
 
 /// How the folder is watched.
 #[derive(Clone, Debug)]
 pub struct RegistrySettings {
     /// Look this often as well, at least 10 ms; for network file systems, which send no events.
     pub poll: Option<Duration>,
-    /// A file is loaded once it has not changed for this long, so that a copy in progress is not read.
+    /// A file is loaded once it has not changed for this long, so that a copy in progress is not read. One whose
+    /// modification time is as old already (it was moved in) is loaded at once.
     pub settle: Duration,
 }
 
@@ -49,15 +49,19 @@ struct Handle {
 
 /// What the watcher's thread works on.
 pub(crate) struct Watched {
-    runtime: Runtime,
-    folder: PathBuf,
+    pub(crate) runtime: Runtime,
+    pub(crate) folder: PathBuf,
     settle: Duration,
     chain: ArcSwap<Chain>,
     generation: AtomicU64,
     closed: AtomicBool,
     slots: Mutex<BTreeMap<String, Slot>>,
     unsettled: Mutex<HashMap<String, (Option<Stamp>, Instant)>>,
+    pub(crate) kept: Option<Kept>,
 }
+
+/// How often a version on trial is held against the one before it.
+const JUDGE_EVERY: Duration = Duration::from_millis(250);
 
 impl Registry {
     /// Loads what is in the folder (made where it is missing) and watches it from then on. A file that may
@@ -73,7 +77,12 @@ impl Registry {
         let wrong = |cause| RegistryError::Folder { path: folder.clone(), cause };
         fs::create_dir_all(&folder).map_err(wrong)?;
         let found = scan::scan(&folder).map_err(wrong)?;
+        let kept = Kept::open(runtime.settings(), &folder);
+        if let Some(kept) = &kept {
+            kept.retain(|file| found.contains_key(file));
+        }
         let watched = Arc::new(Watched {
+            kept,
             runtime,
             folder: folder.clone(),
             settle: settings.settle,
@@ -154,17 +163,25 @@ impl Watched {
         if !ready.is_empty() {
             self.update(ready);
         }
-        again
+        self.judge();
+        let has_canary = self.slots().values().any(|slot| slot.canary.is_some());
+        [again, has_canary.then_some(JUDGE_EVERY)].into_iter().flatten().min()
     }
 
-    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
+    pub(crate) fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clock(&self) -> SystemTime {
+        let micros = (self.runtime.settings().clock)().as_micros();
+        SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or_default())
     }
 
     /// The files whose change is as old as the settling time, and how long until the next one is.
     fn settle(&self, found: &BTreeMap<String, Stamp>) -> (Vec<(String, Option<Stamp>)>, Option<Duration>) {
         let known: BTreeMap<String, Option<Stamp>> =
             self.slots().iter().map(|(file, slot)| (file.clone(), slot.stamp)).collect();
+        let clock = self.clock();
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut ready, mut again) = (Vec::new(), None::<Duration>);
         let files = found.keys().chain(known.keys().filter(|file| !found.contains_key(*file)));
@@ -178,7 +195,8 @@ impl Watched {
             if *stamp != now {
                 (*stamp, *since) = (now, Instant::now());
             }
-            match self.settle.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+            let is_whole = now.is_some_and(|stamp| stamp.is_older(self.settle, clock));
+            match self.settle.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && !is_whole) {
                 None => ready.push((file.clone(), now)),
                 Some(left) => again = Some(again.map_or(left, |again| again.min(left))),
             }
@@ -210,67 +228,28 @@ impl Watched {
                 }
             }
         }
-        self.swap(slots.values().filter_map(|slot| slot.serving.clone()).collect());
+        let members = slots.values().flat_map(Slot::members).collect();
+        if let Some(kept) = &self.kept {
+            kept.retain(|file| slots.contains_key(file));
+        }
+        drop(slots);
+        self.swap(members);
     }
 
-    fn swap(&self, plugins: Vec<Arc<Plugin>>) {
+    /// Makes these the chain, if they are not.
+    pub(crate) fn swap(&self, members: Vec<Member>) {
         let now = self.chain.load();
-        let same = now.plugins().len() == plugins.len()
-            && now.plugins().iter().zip(&plugins).all(|(one, other)| Arc::ptr_eq(one, other));
+        let same = now.members().len() == members.len()
+            && now.members().iter().zip(&members).all(|(one, other)| one.is(other));
         if same {
             return;
         }
-        meter::swap(plugins.len());
-        let chain = Chain::new(plugins);
-        tracing::info!(chain = chain.id(), plugins = chain.plugins().len(), "plugin chain swapped");
+        let chain = Chain::of(members);
+        let plugins: std::collections::BTreeSet<_> =
+            chain.members().iter().map(|member| member.plugin().id()).collect();
+        meter::swap(plugins.len(), chain.id());
+        tracing::info!(chain = chain.id(), plugins = plugins.len(), "plugin chain swapped");
         self.chain.store(Arc::new(chain));
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
-
-    /// The slot of a file that was added or changed.
-    fn reload(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Slot {
-        let now = (self.runtime.settings().clock)();
-        let mut slot = before.cloned().unwrap_or_else(|| Slot::new(file, now));
-        slot.stamp = Some(stamp);
-        let source = match Source::read(&self.folder.join(file), self.runtime.settings()) {
-            Ok(source) => source,
-            Err(error) => return slot.refuse(&error, now),
-        };
-        let hash = format!("{}{}", source.hash(), source.cases_hash());
-        // A refusal may have had a cause that passed, so the same file gets another trial when it is touched.
-        if slot.hash.as_ref() == Some(&hash) && slot.refusal.is_none() {
-            return slot;
-        }
-        slot.hash = Some(hash);
-        // A file that breaks a library must not end the thread that watches the folder.
-        let proved = catch_unwind(AssertUnwindSafe(|| self.prove(&source, before)));
-        match proved.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
-            Ok(Proved::Off(manifest)) => slot.accept(manifest.mode, None, now),
-            Ok(Proved::Serves(plugin)) => slot.accept(plugin.manifest().mode, Some(plugin), now),
-            Err(error) => slot.refuse(&error, now),
-        }
-    }
-
-    fn prove(&self, source: &Source, before: Option<&Slot>) -> Result<Proved, LoadError> {
-        let manifest = source.manifest(self.runtime.settings())?;
-        if manifest.mode == Mode::Off {
-            return Ok(Proved::Off(manifest));
-        }
-        let serving = before.and_then(|slot| slot.serving.clone());
-        match serving.filter(|plugin| plugin.hash() == source.hash() && plugin.cases == source.cases_hash()) {
-            Some(plugin) => Ok(Proved::Serves(plugin)),
-            None => load::load(&self.runtime, source, manifest).map(Proved::Serves),
-        }
-    }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> LoadError {
-    let text = panic.downcast_ref::<&str>().copied();
-    let cause = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    LoadError::Panicked { cause: cause.to_owned() }
-}
-
-enum Proved {
-    Off(Manifest),
-    Serves(Arc<Plugin>),
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::golden::CASES_EXTENSION;
+use crate::rollback;
 
 /// What changes whenever a file is written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,24 @@ pub(crate) struct Stamp {
     cases: Option<FileStamp>,
     /// Of the wasm and of the toml.
     signatures: [Option<FileStamp>; 2],
+    rolled_back: Option<FileStamp>,
+}
+
+impl Stamp {
+    /// Whether nothing was written to any of the files for `quiet`: they were moved in whole, or made with an
+    /// older time once they were (`cp -p`, `tar`, `rsync`). A time after `now` tells nothing.
+    pub fn is_older(&self, quiet: Duration, now: SystemTime) -> bool {
+        let others = [self.toml, self.cases, self.rolled_back].into_iter().chain(self.signatures).flatten();
+        let is_old = |file: FileStamp| {
+            file.modified.and_then(|at| now.duration_since(at).ok()).is_some_and(|age| age >= quiet)
+        };
+        others.chain([self.wasm]).all(is_old)
+    }
+
+    /// The same, with the note of a rollback as it is now.
+    pub fn with_note(self, wasm: &Path) -> Self {
+        Self { rolled_back: FileStamp::of(&wasm.with_extension(rollback::EXTENSION)), ..self }
+    }
 }
 
 /// Which file it is, and when it was last touched in any way.
@@ -83,6 +102,7 @@ pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
                 toml: beside("toml"),
                 cases: beside(CASES_EXTENSION),
                 signatures: ["wasm.minisig", "toml.minisig"].map(beside),
+                rolled_back: beside(rollback::EXTENSION),
             };
             found.insert(name.to_owned(), stamp);
         }

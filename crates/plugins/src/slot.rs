@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use sawpit_model::Timestamp;
 
+use crate::canary::Canary;
+use crate::member::Member;
 use crate::scan::Stamp;
 use crate::{LoadError, Mode, Plugin, meter};
 
@@ -16,6 +18,8 @@ pub(crate) struct Slot {
     pub hash: Option<String>,
     pub mode: Mode,
     pub serving: Option<Arc<Plugin>>,
+    /// A newer version on a part of the devices; only where one is serving.
+    pub canary: Option<Canary>,
     pub refusal: Option<String>,
     pub since: Timestamp,
 }
@@ -29,6 +33,7 @@ impl Slot {
             hash: None,
             mode: Mode::Active,
             serving: None,
+            canary: None,
             refusal: None,
             since: now,
         }
@@ -41,9 +46,37 @@ impl Slot {
         }
         self.mode = mode;
         self.serving = serving;
+        self.canary = None;
         self.refusal = None;
         self.since = now;
         self
+    }
+
+    /// Puts a version on trial beside the one that serves.
+    pub fn try_out(mut self, stable: Arc<Plugin>, canary: Canary) -> Self {
+        let (plugin, beside) = (canary.plugin.id(), stable.id());
+        tracing::info!(
+            file = self.file,
+            plugin,
+            percent = canary.limits.percent,
+            beside,
+            "plugin is a canary"
+        );
+        self.mode = Mode::Active;
+        self.serving = Some(stable);
+        self.since = canary.since;
+        self.canary = Some(canary);
+        self.refusal = None;
+        self
+    }
+
+    /// As it stands in the chain.
+    pub fn members(&self) -> Vec<Member> {
+        match (&self.serving, &self.canary) {
+            (Some(stable), Some(canary)) => Member::with_canary(stable, canary).to_vec(),
+            (Some(stable), None) => vec![Member::from(Arc::clone(stable))],
+            (None, _) => Vec::new(),
+        }
     }
 
     pub fn refuse(mut self, error: &LoadError, now: Timestamp) -> Self {

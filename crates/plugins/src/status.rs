@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use sawpit_model::Timestamp;
 
+use crate::canary::{Canary, CanaryStatus};
 use crate::slot::Slot;
 use crate::{BreakerStatus, Mode, Stage};
 
@@ -14,6 +15,9 @@ use crate::{BreakerStatus, Mode, Stage};
 pub enum PluginState {
     /// In the chain, its answers count.
     Active,
+    /// A new version has a part of the devices, see `canary`; the one before it, which the figures are of, has the
+    /// others.
+    Canary,
     /// Called on copies; its differences are counted, its answers do not count.
     Shadow,
     /// Switched off by its manifest; the file was not even compiled.
@@ -69,6 +73,8 @@ pub struct PluginStatus {
     pub last_error_at: Option<Timestamp>,
     /// Whether it is called or bypassed because it kept failing; none where nothing is serving.
     pub breaker: Option<BreakerStatus>,
+    /// The version on trial.
+    pub canary: Option<CanaryStatus>,
 }
 
 /// What is shown of one file.
@@ -102,12 +108,14 @@ pub(crate) fn of(slot: &Slot) -> PluginStatus {
         last_error,
         last_error_at,
         breaker: serving.map(|plugin| plugin.breaker.status()),
+        canary: slot.canary.as_ref().map(Canary::status),
     }
 }
 
 const fn state_of(slot: &Slot) -> PluginState {
     match (&slot.refusal, slot.mode) {
         (Some(_), _) => PluginState::Refused,
+        (None, _) if slot.canary.is_some() => PluginState::Canary,
         (None, Mode::Active) => PluginState::Active,
         (None, Mode::Shadow) => PluginState::Shadow,
         (None, Mode::Off) => PluginState::Off,

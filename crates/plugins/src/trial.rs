@@ -26,7 +26,7 @@ pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
 
 /// Runs the plugin's own cases, if it has any.
 pub fn golden(plugin: &Plugin, source: &Source) -> Result<(), LoadError> {
-    let file = format!("{}.{}", source.stem(), golden::CASES_EXTENSION);
+    let file = source.cases_file();
     let cases = golden::parse(&file, &source.cases, plugin.settings())?;
     let results = golden::run(plugin, &cases);
     if results.iter().all(CaseResult::passed) {

@@ -16,6 +16,9 @@ use crate::scan::folder_identity;
 
 /// How often a folder is looked at that is missing or cannot be watched.
 const BLIND_POLL: Duration = Duration::from_millis(250);
+/// How often a watched folder is asked whether it still is the one at its path: a symbolic link to it that is
+/// swapped sends no event.
+const IDENTITY_POLL: Duration = Duration::from_millis(500);
 /// Shortest time between two looks, so that a file that is being written does not keep a core busy.
 const BREATH: Duration = Duration::from_millis(10);
 
@@ -42,6 +45,11 @@ pub(crate) struct FolderWatch {
 impl FolderWatch {
     pub const fn new(folder: PathBuf, waker: Waker) -> Self {
         Self { folder, waker, watcher: None, watched: None }
+    }
+
+    /// Whether another folder, or none, is at the path now.
+    fn has_moved(&self) -> bool {
+        folder_identity(&self.folder) != self.watched
     }
 
     /// Whether events will come from the folder as it is now.
@@ -93,14 +101,27 @@ pub(crate) fn run(
         drop(registry);
         let blind = (!sees).then_some(BLIND_POLL);
         let wait = [again, blind, poll].into_iter().flatten().min();
-        let woken = match wait {
-            Some(wait) => wakes.recv_timeout(wait.max(BREATH)),
-            None => wakes.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match woken {
+        match wait_for(wakes, &watch, wait) {
             Ok(()) => std::thread::sleep(BREATH),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Waits for an event, for `wait` if there is one, or until another folder is at the path.
+fn wait_for(
+    wakes: &Receiver<()>,
+    watch: &FolderWatch,
+    wait: Option<Duration>,
+) -> Result<(), RecvTimeoutError> {
+    if let Some(wait) = wait {
+        return wakes.recv_timeout(wait.max(BREATH));
+    }
+    loop {
+        match wakes.recv_timeout(IDENTITY_POLL) {
+            Err(RecvTimeoutError::Timeout) if !watch.has_moved() => {}
+            other => return other,
         }
     }
 }

@@ -45,9 +45,9 @@ impl Folder {
     fn names(&self) -> Vec<String> {
         self.registry
             .chain()
-            .plugins()
+            .members()
             .iter()
-            .map(|plugin| plugin.id().split('#').next().unwrap().to_owned())
+            .map(|member| member.plugin().id().split('#').next().unwrap().to_owned())
             .collect()
     }
 
@@ -174,8 +174,11 @@ fn a_change_of_the_manifest_reloads_that_plugin_alone() {
     folder.write("a.toml", "on_error = \"pass\"");
     eventually("the chain is another", || folder.registry.chain().id() != id);
     let after = folder.registry.chain();
-    assert!(!Arc::ptr_eq(&before.plugins()[0], &after.plugins()[0]));
-    assert!(Arc::ptr_eq(&before.plugins()[1], &after.plugins()[1]), "the other one stays warm");
+    assert!(!Arc::ptr_eq(before.members()[0].plugin(), after.members()[0].plugin()));
+    assert!(
+        Arc::ptr_eq(before.members()[1].plugin(), after.members()[1].plugin()),
+        "the other one stays warm"
+    );
     assert!(matches!(after.ingest(logs(&["X"]))[0], Ingested::Failed { .. }), "b still rejects");
     folder.write("a.toml", "on_error = \"explode\"");
     folder.state("a.wasm", PluginState::Refused);
@@ -243,6 +246,80 @@ fn a_folder_that_is_removed_changes_nothing_until_it_is_back() {
     std::thread::sleep(Duration::from_millis(400));
     folder.write("c.wasm", filter("c", "2.0.0"));
     folder.serves(&["c@2.0.0"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn symbolic_links_that_are_swapped_take_effect() {
+    use std::os::unix::fs::symlink;
+    let parent = TempDir::new().unwrap();
+    let release = |version: &'static str| {
+        let path = parent.path().join(version);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("a.wasm"), filter("a", version)).unwrap();
+        path
+    };
+    let (one, two, three) = (release("1.0.0"), release("2.0.0"), release("3.0.0"));
+    let swap = |target: &PathBuf, link: &PathBuf| {
+        let next = parent.path().join("next");
+        symlink(target, &next).unwrap();
+        fs::rename(next, link).unwrap();
+    };
+    // The folder is a link, as a release that is switched.
+    let folder = parent.path().join("plugins.d");
+    swap(&one, &folder);
+    let registry = Registry::open(runtime(), folder.clone(), RegistrySettings::default()).unwrap();
+    let serves = |id: &str| {
+        eventually(id, || {
+            registry.chain().members().iter().all(|member| member.plugin().id().starts_with(id))
+        });
+    };
+    serves("a@1.0.0");
+    swap(&two, &folder);
+    serves("a@2.0.0");
+    // A file in it is one.
+    swap(&three.join("a.wasm"), &two.join("a.wasm"));
+    serves("a@3.0.0");
+}
+
+#[test]
+fn what_an_editor_does_to_save_is_one_change() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0")), ("a.toml", b"on_error = \"pass\"")]);
+    let toml = folder.path.join("a.toml");
+    fs::rename(&toml, folder.path.join("a.toml~")).unwrap();
+    folder.write("4913", "");
+    folder.remove("4913");
+    folder.write("a.toml", "on_error = \"reject\"");
+    folder.remove("a.toml~");
+    eventually("it serves anew", || folder.registry.generation() == 2);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((folder.registry.generation(), folder.names()), (2, vec!["a@1.0.0".to_owned()]));
+    assert!(matches!(folder.registry.chain().ingest(logs(&["X"]))[0], Ingested::Failed { .. }));
+}
+
+#[test]
+fn what_is_moved_in_whole_does_not_wait() {
+    let parent = TempDir::new().unwrap();
+    let now = || {
+        sawpit_model::Timestamp::from_micros(
+            std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros() as i64
+        )
+    };
+    let runtime =
+        Runtime::new(sawpit_plugins::RuntimeSettings { clock: Arc::new(now), ..settings() }).unwrap();
+    let folder = parent.path().join("plugins.d");
+    let slow = RegistrySettings { settle: Duration::from_secs(2), ..RegistrySettings::default() };
+    let registry = Registry::open(runtime, folder.clone(), slow).unwrap();
+    let (whole, fresh) = (parent.path().join("whole"), parent.path().join("fresh"));
+    fs::write(&whole, filter("whole", "1.0.0")).unwrap();
+    std::thread::sleep(Duration::from_millis(2_100));
+    fs::write(&fresh, filter("fresh", "1.0.0")).unwrap();
+    fs::rename(fresh, folder.join("fresh.wasm")).unwrap();
+    fs::rename(whole, folder.join("whole.wasm")).unwrap();
+    let names = || -> Vec<String> { registry.status().into_iter().map(|status| status.name).collect() };
+    eventually("the whole one serves", || !names().is_empty());
+    assert_eq!(names(), ["whole"], "the other was written just now, so it may be a copy in progress");
+    eventually("the other one serves", || names() == ["fresh", "whole"]);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 mod next;
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use next::Next;
 use sawpit_model::{Log, RawObject};
 
 use crate::convert::Changed;
 use crate::ingest::report;
+use crate::member::Member;
 use crate::meter::Verdict;
 use crate::{
     CallError, Dropped, Failed, OnError, Output, OutputError, Plugin, Transformed, call, convert, isolate,
@@ -46,30 +48,43 @@ impl Batch {
         plugin.manifest().on_error == OnError::Pass && !self.strict
     }
 
-    /// Runs one transformer over the outputs that it matches; the others keep their places.
-    pub fn run(&mut self, plugin: &Plugin) {
-        let matches = &plugin.manifest().matches;
-        let rows: Vec<usize> = self
-            .outputs
-            .iter()
-            .enumerate()
-            .filter(|(_, output)| matches.takes(&output.log))
-            .map(|(row, _)| row)
-            .collect();
-        let pieces = plugin.pieces(&self.logs(&rows));
+    /// Runs one transformer over the outputs that it takes; the others keep their places.
+    pub fn run(&mut self, member: &Member) {
+        let started = Instant::now();
+        let rows = self.rows(|log| member.takes(log));
+        let failed = self.run_rows(member.plugin(), &rows);
+        member.passed(rows.len(), failed, started.elapsed());
+    }
+
+    /// Runs a transformer that is in no chain yet over the outputs that its manifest matches.
+    pub fn run_alone(&mut self, plugin: &Plugin) {
+        let rows = self.rows(|log| plugin.manifest().matches.takes(log));
+        self.run_rows(plugin, &rows);
+    }
+
+    fn rows(&self, takes: impl Fn(&Log) -> bool) -> Vec<usize> {
+        self.outputs.iter().enumerate().filter(|(_, output)| takes(&output.log)).map(|(row, _)| row).collect()
+    }
+
+    /// On how many logs the plugin failed.
+    fn run_rows(&mut self, plugin: &Plugin, rows: &[usize]) -> usize {
+        let pieces = plugin.pieces(&self.logs(rows));
         let mut next = Next::new(std::mem::take(&mut self.outputs));
+        let mut failed = 0;
         for piece in pieces {
             let rows = rows.get(piece).unwrap_or_default();
-            self.run_piece(plugin, rows, &mut next);
+            failed += self.run_piece(plugin, rows, &mut next);
         }
         self.outputs = next.finish();
+        failed
     }
 
     fn logs(&self, rows: &[usize]) -> Vec<&Log> {
         rows.iter().filter_map(|&row| self.outputs.get(row)).map(|output| &output.log).collect()
     }
 
-    fn run_piece(&mut self, plugin: &Plugin, rows: &[usize], next: &mut Next) {
+    /// On how many logs the plugin failed.
+    fn run_piece(&mut self, plugin: &Plugin, rows: &[usize], next: &mut Next) -> usize {
         match attempt(plugin, rows, next) {
             Ok(change) => self.settle(plugin, rows, change, next),
             Err(error) if rows.len() == 1 || error.is_bypass() => self.fail(plugin, rows, &error, next),
@@ -78,27 +93,27 @@ impl Batch {
                 let results = isolate::each_alone(rows.len(), limit, &error, |at| {
                     attempt(plugin, rows.get(at..=at).unwrap_or_default(), next)
                 });
-                for (row, result) in rows.chunks(1).zip(results) {
-                    match result {
-                        Ok(change) => self.settle(plugin, row, change, next),
-                        Err(error) => self.fail(plugin, row, &error, next),
-                    }
-                }
+                let settled = rows.chunks(1).zip(results).map(|(row, result)| match result {
+                    Ok(change) => self.settle(plugin, row, change, next),
+                    Err(error) => self.fail(plugin, row, &error, next),
+                });
+                settled.sum()
             }
         }
     }
 
-    fn settle(&mut self, plugin: &Plugin, rows: &[usize], change: Option<Change>, next: &mut Next) {
+    fn settle(&mut self, plugin: &Plugin, rows: &[usize], change: Option<Change>, next: &mut Next) -> usize {
         let Some(change) = change else {
             plugin.meter.verdicts(Verdict::Accepted, rows.len());
-            return;
+            return 0;
         };
+        let failed = change.changed.errors.len();
         for error in change.changed.errors.values() {
             plugin.meter.row_error(error, plugin.now());
         }
         if self.is_shadow(plugin) {
             plugin.meter.differences(change.differences(rows.len()));
-            return;
+            return failed;
         }
         plugin.meter.verdicts(Verdict::Dropped, change.changed.dropped.len());
         plugin.meter.verdicts(
@@ -117,18 +132,20 @@ impl Batch {
             }
         }
         next.apply(rows, change);
+        failed
     }
 
-    fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) {
+    fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) -> usize {
         let error = report(plugin, rows.len(), error);
         if self.is_shadow(plugin) || self.passes_errors(plugin) {
-            return;
+            return rows.len();
         }
         for at in 0..rows.len() {
             for input in next.take_sources(rows, at) {
                 self.failed.push(Failed { input, plugin: plugin.name(), error: error.clone() });
             }
         }
+        rows.len()
     }
 
     /// Every input gets exactly one fate. A failed one takes every output with it that it is a source of,
