@@ -7,6 +7,7 @@ mod commands;
 mod load;
 mod parts;
 mod plugin;
+mod provenance;
 mod settings;
 
 use std::process::ExitCode;

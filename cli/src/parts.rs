@@ -6,6 +6,8 @@ use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
 use sawpit_service::{Clock, Health};
 use sawpit_store::{Store, StoreSettings};
 
+use crate::provenance::note_chains;
+
 /// How to open each part.
 pub struct PartSettings {
     pub queue: QueueSettings,
@@ -41,6 +43,7 @@ pub async fn open(settings: PartSettings, clock: &Clock, health: &Health) -> Res
     let cache =
         Cache::open(&settings.cache, CacheSettings::default()).await.context("the cache cannot be opened")?;
     let registry = registry(settings.plugins).await?;
+    tokio::spawn(note_chains(registry.clone(), store.clone()));
     let (checked_queue, checked_store) = (queue.clone(), store.clone());
     health.register("queue", move || {
         let queue = checked_queue.clone();

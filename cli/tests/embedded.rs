@@ -38,6 +38,55 @@ async fn the_curl_line_of_the_first_minute_works_and_the_log_reads_back_enriched
 }
 
 #[tokio::test]
+async fn a_row_tells_which_plugins_made_it_also_after_they_are_gone() {
+    let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
+    let _process = up(address, data.path(), plugins.path());
+    let api = Api::new(format!("http://{address}"));
+    let post = async |message: &str| {
+        let log = format!(r#"{{"device_id":"prov-1","log_level":"ERROR","message":"{message}"}}"#);
+        let (status, answer) = api.post("/api/log", log).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+        api.wait_row("prov-1", |row| row["message_id"] == answer["message_id"]).await
+    };
+    let row = post("enriched").await;
+    let chain = row["chain"].as_str().unwrap().to_owned();
+    std::fs::remove_file(plugins.path().join("enrich.wasm")).unwrap();
+    while api.chain().await == chain {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let plain = post("plain").await;
+    // Chains are noted shortly after they begin to serve.
+    let explained = async |chain: &str| {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let (status, page) = api.get(&format!("/api/chains/{chain}")).await;
+            if status == StatusCode::OK {
+                break page;
+            }
+            assert!(status == StatusCode::NOT_FOUND && Instant::now() < deadline, "{status} {page}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    explained(plain["chain"].as_str().unwrap()).await;
+    let page = explained(&chain).await;
+    let names: Vec<_> =
+        page["chains"][0]["plugins"].as_array().unwrap().iter().map(|it| &it["plugin"]).collect();
+    assert_eq!(names, ["enrich", "filter", "transform"], "{page}");
+    assert_eq!(page["chains"][0]["plugins"][0]["version"], "0.1.0");
+    for (filter, found) in [("enrich", 1), ("enrich@0.1.0", 1), ("enrich@9.9.9", 0), ("transform", 2)] {
+        let (_, page) = api.get(&format!("/api/logs/prov-1?plugin={filter}")).await;
+        assert_eq!(page["total"], found, "{filter}: {page}");
+    }
+    let (status, problem) = api.get("/api/logs/prov-1?plugin=@1").await;
+    assert_eq!(
+        (status, &problem["errors"][0]["field"]),
+        (StatusCode::BAD_REQUEST, &"plugin".into()),
+        "{problem}"
+    );
+    assert_eq!(api.get("/api/chains/0000000000000000").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn metrics_tell_what_each_version_of_a_plugin_costs_and_which_chain_serves() {
     let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
     let _process = up(address, data.path(), plugins.path());

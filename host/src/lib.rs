@@ -8,6 +8,7 @@ mod admission;
 mod app;
 mod body;
 mod cached;
+mod chain_page;
 mod gather;
 mod host;
 mod ingest;

@@ -18,7 +18,7 @@ use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use crate::cached::Source;
 use crate::problem::{FieldProblem, ProblemBody, Rejected};
-use crate::{ingest, plugins_page, query, stats};
+use crate::{chain_page, ingest, plugins_page, query, stats};
 
 /// One log, as posted.
 #[derive(Serialize, ToSchema)]
@@ -95,6 +95,19 @@ pub(crate) struct PluginsPage {
     plugins: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
+/// One plugin of a chain.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChainPlugin {
+    /// Its name.
+    plugin: String,
+    /// Its version.
+    version: String,
+    /// BLAKE3 of its wasm and manifest, 16 hexadecimal digits.
+    hash: String,
+    /// The share of the devices that it had as a canary; left out where it was none.
+    percent: Option<u8>,
+}
+
 /// The errors of `POST`.
 pub(crate) struct IngestErrors;
 
@@ -157,6 +170,7 @@ fn metrics_page() {}
         query::get_logs,
         stats::get_stats,
         plugins_page::get_plugins,
+        chain_page::get_chain,
         live,
         ready,
         metrics_page,

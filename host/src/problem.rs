@@ -19,6 +19,7 @@ pub(crate) enum Kind {
     BadQuery,
     BadPath,
     UnknownRoute,
+    UnknownChain,
     WrongMethod,
     BodyTimeout,
     BodyTooLarge,
@@ -48,6 +49,7 @@ impl Kind {
             Self::BadPath => ("bad-path", "The path is not valid", S::BAD_REQUEST),
             Self::BodyUnreadable => ("body-unreadable", "The body did not arrive whole", S::BAD_REQUEST),
             Self::UnknownRoute => ("unknown-route", "There is nothing at this path", S::NOT_FOUND),
+            Self::UnknownChain => ("unknown-chain", "There is no such chain", S::NOT_FOUND),
             Self::WrongMethod => {
                 ("wrong-method", "The path does not take this method", S::METHOD_NOT_ALLOWED)
             }

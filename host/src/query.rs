@@ -5,7 +5,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use sawpit_model::{Level, Limits, Timestamp, UnknownLevel};
-use sawpit_store::{Cursor, DeviceQuery, StoreError, StoredRow};
+use sawpit_store::{Cursor, DeviceQuery, ParsePluginFilterError, StoreError, StoredRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -50,6 +50,7 @@ pub(crate) struct RowsAnswer {
         ("log_level" = Option<String>, Query, description = "Only these levels; repeated or separated by commas"),
         ("since" = Option<String>, Query, description = "Received at this RFC 3339 time or later"),
         ("until" = Option<String>, Query, description = "Received before this RFC 3339 time"),
+        ("plugin" = Option<String>, Query, description = "Only logs that this plugin, or this version of it (NAME@VERSION), was in the chain of"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
         ("Cache-Control" = Option<String>, Header, description = "no-cache asks the database"),
     ),
@@ -153,6 +154,9 @@ fn key(query: &DeviceQuery) -> String {
             key.push_str(&format!(":{name}={}", time.as_micros()));
         }
     }
+    if let Some(plugin) = &query.plugin {
+        key.push_str(&format!(":plugin={plugin}"));
+    }
     if let Some(cursor) = &query.cursor {
         key.push_str(&format!(":cursor={cursor}"));
     }
@@ -175,6 +179,7 @@ fn empty(device_id: String, settings: &HostSettings) -> DeviceQuery {
         levels: Vec::new(),
         since: None,
         until: None,
+        plugin: None,
         cursor: None,
         limit: settings.query_limit_default,
     }
@@ -195,10 +200,11 @@ impl Parser<'_> {
             "limit" => self.limit(value),
             "since" => self.query.since = self.time("since", value),
             "until" => self.query.until = self.time("until", value),
+            "plugin" => self.plugin(value),
             "cursor" => self.cursor(value),
             _ => self.errors.push(FieldProblem::new(
                 name.chars().take(64).collect::<String>(),
-                "is not a parameter; known are limit, log_level, since, until and cursor",
+                "is not a parameter; known are limit, log_level, since, until, plugin and cursor",
             )),
         }
     }
@@ -244,6 +250,16 @@ impl Parser<'_> {
                 self.errors
                     .push(FieldProblem::new(name, "must be an RFC 3339 time, as in 2026-11-23T01:02:03Z"));
                 None
+            }
+        }
+    }
+
+    fn plugin(&mut self, value: &str) {
+        self.once("plugin");
+        match value.parse() {
+            Ok(plugin) => self.query.plugin = Some(plugin),
+            Err(ParsePluginFilterError) => {
+                self.errors.push(FieldProblem::new("plugin", ParsePluginFilterError.to_string()));
             }
         }
     }

@@ -10,13 +10,14 @@ use crate::app::App;
 use crate::ingest::{batch, single};
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
-use crate::{openapi, plugins_page, query, stats};
+use crate::{chain_page, openapi, plugins_page, query, stats};
 
 pub(crate) const LOG: &str = "/api/log";
 pub(crate) const BATCH: &str = "/api/logs/batch";
 pub(crate) const DEVICE: &str = "/api/logs/{device_id}";
 pub(crate) const STATS: &str = "/api/stats";
 pub(crate) const PLUGINS: &str = "/api/plugins";
+pub(crate) const CHAIN: &str = "/api/chains/{id}";
 pub(crate) const OPENAPI: &str = "/openapi.json";
 const OPS: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
 
@@ -28,6 +29,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
         .route(DEVICE, get(query::get_logs))
         .route(STATS, get(stats::get_stats))
         .route(PLUGINS, get(plugins_page::get_plugins))
+        .route(CHAIN, get(chain_page::get_chain))
         .route(OPENAPI, get(openapi::get_openapi))
         .with_state(app.clone())
         .merge(ops)
@@ -38,7 +40,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
 
 /// The pattern as a label that lives for ever.
 pub(crate) fn pattern(matched: &str) -> &'static str {
-    let known = [LOG, BATCH, DEVICE, STATS, PLUGINS, OPENAPI];
+    let known = [LOG, BATCH, DEVICE, STATS, PLUGINS, CHAIN, OPENAPI];
     known.into_iter().chain(OPS).find(|pattern| *pattern == matched).unwrap_or("other")
 }
 

@@ -31,8 +31,9 @@ impl Chain {
     /// The same of versions that may share a file's devices.
     pub(crate) fn of(mut members: Vec<Member>) -> Self {
         members.retain(|member| member.plugin().manifest().mode != Mode::Off);
-        let id = digest(&members);
-        Self { members, id }
+        let mut chain = Self { members, id: String::new() };
+        chain.id = digest(&chain);
+        chain
     }
 
     /// A digest of `name@version#hash` of each plugin, in order: 16 hexadecimal digits, the same in every
@@ -47,6 +48,14 @@ impl Chain {
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// Each version in it once, in order, and the percentage of the devices that it has as a canary.
+    pub fn versions(&self) -> impl Iterator<Item = (&Plugin, Option<u8>)> {
+        self.members
+            .iter()
+            .filter(|member| !member.is_control())
+            .map(|it| (it.plugin().as_ref(), it.percent()))
     }
 
     /// Whether no plugin has the stage, so that the caller can skip the way to a CPU thread.
@@ -79,10 +88,14 @@ impl Chain {
     }
 }
 
-fn digest(members: &[Member]) -> String {
-    if members.is_empty() {
+fn digest(chain: &Chain) -> String {
+    if chain.members.is_empty() {
         return "none".to_owned();
     }
-    let lines: Vec<_> = members.iter().filter_map(Member::line).collect();
+    let line = |(plugin, percent): (&Plugin, Option<u8>)| match percent {
+        None => plugin.id(),
+        Some(percent) => format!("{} on {percent} % of the devices", plugin.id()),
+    };
+    let lines: Vec<_> = chain.versions().map(line).collect();
     blake3::hash(lines.join("\n").as_bytes()).to_hex().chars().take(16).collect()
 }

@@ -85,13 +85,16 @@ impl Member {
         counted && Arc::ptr_eq(&self.plugin, &other.plugin) && self.share == other.share
     }
 
-    /// How it stands in the text that the chain's id is a digest of; none for a control group, which is the same
-    /// version as the rest.
-    pub(crate) fn line(&self) -> Option<String> {
-        match &self.share {
-            Share::All | Share::Rest(_) => Some(self.plugin.id()),
-            Share::Canary(percent) => Some(format!("{} on {percent} % of the devices", self.plugin.id())),
-            Share::Control(_) => None,
+    /// Whether it is a control group, which is the same version as the rest.
+    pub(crate) const fn is_control(&self) -> bool {
+        matches!(self.share, Share::Control(_))
+    }
+
+    /// The share of the devices that a canary has.
+    pub(crate) const fn percent(&self) -> Option<u8> {
+        match self.share {
+            Share::Canary(percent) => Some(percent),
+            _ => None,
         }
     }
 }

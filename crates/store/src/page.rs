@@ -6,6 +6,8 @@ use std::str::FromStr;
 use sawpit_model::{Level, MessageId, RawObject, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::provenance::PluginFilter;
+
 /// Which logs of a device are wanted. The store takes `limit` as it is given: the host bounds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceQuery {
@@ -17,6 +19,8 @@ pub struct DeviceQuery {
     pub since: Option<Timestamp>,
     /// Only logs received before this time.
     pub until: Option<Timestamp>,
+    /// Only logs whose chain held this plugin.
+    pub plugin: Option<PluginFilter>,
     /// Go on after the page that gave this cursor.
     pub cursor: Option<Cursor>,
     /// Most rows in the page.

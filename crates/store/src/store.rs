@@ -8,6 +8,7 @@ use crate::batch::{Batch, Lease};
 use crate::error::{CommitError, OpenError, StoreError};
 use crate::page::{DeviceQuery, Page};
 use crate::postgres::Pg;
+use crate::provenance::ChainMember;
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
@@ -122,6 +123,22 @@ impl Store {
     /// When the database does not answer.
     pub async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
         on!(self, backend => backend.query(query).await)
+    }
+
+    /// Notes what a chain was made of, for [`Store::explain_chain`]. Noting it again changes nothing.
+    ///
+    /// # Errors
+    /// When the database does not answer: note it again.
+    pub async fn describe_chain(&self, id: &str, members: &[ChainMember]) -> Result<(), StoreError> {
+        on!(self, backend => backend.describe_chain(id, members).await)
+    }
+
+    /// The plugins of a chain, in order; empty for a chain that nobody described.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn explain_chain(&self, id: &str) -> Result<Vec<ChainMember>, StoreError> {
+        on!(self, backend => backend.chain_members(id).await)
     }
 
     /// Counts over all logs; a scan of them.

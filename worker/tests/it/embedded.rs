@@ -48,6 +48,7 @@ fn query() -> DeviceQuery {
         since: None,
         until: None,
         cursor: None,
+        plugin: None,
         limit: 100,
     }
 }

@@ -22,6 +22,7 @@ macro_rules! read {
     }};
 }
 
+mod chain;
 mod commit;
 mod fault;
 mod lease;

@@ -17,7 +17,8 @@ macro_rules! filtered {
     ($before:literal, $after:literal) => {
         concat!(
             $before,
-            " WHERE device_id = $1 AND received_at >= $2 AND received_at <= $3 AND (1 << log_level) & $4 <> 0 ",
+            " WHERE device_id = $1 AND received_at >= $2 AND received_at <= $3 AND (1 << log_level) & $4 <> 0",
+            " AND ($5::integer[] IS NULL OR chain_id = ANY($5)) ",
             $after
         )
     };
@@ -30,8 +31,8 @@ const PAGE: &str = filtered!(
     "SELECT l.received_at, l.ms, l.seq, l.part, l.log_level, l.device_id, l.message, l.log_data::text, l.sources,
             coalesce(c.name, '') AS chain
      FROM (SELECT * FROM logs",
-    "AND (received_at, ms, seq, part) < ($5, $6, $7, $8)
-     ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $9) l
+    "AND (received_at, ms, seq, part) < ($6, $7, $8, $9)
+     ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $10) l
      LEFT JOIN chains c ON c.id = l.chain_id
      ORDER BY l.received_at DESC, l.ms DESC, l.seq DESC, l.part DESC"
 );
@@ -59,10 +60,11 @@ impl Pg {
     pub(crate) async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
         let (first, last) = (OffsetDateTime::from(query.first()), OffsetDateTime::from(query.last()));
         let (device, levels, bound) = (query.device_id.as_str(), query.level_bits(), query.bound());
+        let chains = self.chains_with(query.plugin.as_ref()).await?;
         let answer = read!(self, conn => {
             let count = sqlx::query_scalar(COUNT).bind(device).bind(first).bind(last).bind(levels);
-            let total = count.fetch_one(&mut **conn).await?;
-            let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels);
+            let total = count.bind(&chains).fetch_one(&mut **conn).await?;
+            let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels).bind(&chains);
             let page = page.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
             Ok((total, page.bind(bound.part).bind(query.fetched()).fetch_all(&mut **conn).await?))
         });

@@ -3,6 +3,7 @@
 //! `synchronous = FULL`, so that a commit is on disk when it is answered: messages are acknowledged on it.
 //! Writers of other processes wait for the write lock, which every transaction here takes at its start.
 
+mod chain;
 mod commit;
 mod fault;
 mod lease;

@@ -16,7 +16,8 @@ macro_rules! filtered {
     ($before:literal, $after:literal) => {
         concat!(
             $before,
-            " WHERE device_id = ?1 AND received_at >= ?2 AND received_at <= ?3 AND (1 << log_level) & ?4 <> 0 ",
+            " WHERE device_id = ?1 AND received_at >= ?2 AND received_at <= ?3 AND (1 << log_level) & ?4 <> 0",
+            " AND (?5 IS NULL OR chain_id IN (SELECT value FROM json_each(?5))) ",
             $after
         )
     };
@@ -29,8 +30,8 @@ const PAGE: &str = filtered!(
     "SELECT received_at, ms, seq, part, log_level, device_id, message, log_data, sources,
             coalesce((SELECT name FROM chains WHERE id = chain_id), '') AS chain
      FROM logs",
-    "AND (received_at, ms, seq, part) < (?5, ?6, ?7, ?8)
-     ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT ?9"
+    "AND (received_at, ms, seq, part) < (?6, ?7, ?8, ?9)
+     ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT ?10"
 );
 
 const STATS: &str = "
@@ -58,13 +59,14 @@ SELECT w.id, count(*) FROM logs l, json_each(l.sources) s JOIN wanted w ON w.id 
 
 impl Lite {
     pub(crate) async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
+        let chains = self.chains_with(query.plugin.as_ref()).await?;
         let mut conn = self.reader().await?;
         let (first, last) = (query.first().as_micros(), query.last().as_micros());
         let (device, levels) = (query.device_id.as_str(), query.level_bits());
         let count = sqlx::query_scalar(COUNT).bind(device).bind(first).bind(last).bind(levels);
-        let total = checked(count.fetch_one(&mut *conn).await)?;
+        let total = checked(count.bind(&chains).fetch_one(&mut *conn).await)?;
         let bound = query.bound();
-        let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels);
+        let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels).bind(&chains);
         let page = page.bind(bound.received_at.as_micros()).bind(bound.ms).bind(bound.seq);
         let page = page.bind(bound.part).bind(query.fetched());
         let rows = checked(page.fetch_all(&mut *conn).await)?;

@@ -33,6 +33,7 @@ pub fn contract(database: impl Fn(&str) -> String) {
         rows::logs_of_one_instant_keep_the_queue_order,
         rows::unicode_and_odd_text,
         rows::filters,
+        rows::found_by_the_plugins_that_made_them,
         rows::split_and_merged,
         rows::paging_under_inserts,
         rows::exact_pages_end,

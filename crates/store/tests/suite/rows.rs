@@ -1,7 +1,7 @@
 //! What is stored is what is read.
 
 use sawpit_model::{Level, MessageId, RawObject};
-use sawpit_store::{CommitError, Cursor, DeviceQuery, Page, Store};
+use sawpit_store::{ChainMember, CommitError, Cursor, DeviceQuery, Page, Row, Store};
 
 use super::kit::*;
 
@@ -56,6 +56,46 @@ pub async fn unicode_and_odd_text(url: String) {
     assert_eq!((&stored["ключ"], &stored["e"], &stored["q"]), (&sent["ключ"], &sent["e"], &sent["q"]));
     assert_eq!(stored["n"].as_f64(), Some(1500.0));
     assert_eq!(stored[""], json("{}"));
+}
+
+pub async fn found_by_the_plugins_that_made_them(url: String) {
+    let store = open(&url).await;
+    let member = |plugin: &str, version: &str, percent| ChainMember {
+        plugin: plugin.to_owned(),
+        version: version.to_owned(),
+        hash: "0123456789abcdef".to_owned(),
+        percent,
+    };
+    let (geo, mask) = (member("geo", "1.0.0", None), member("mask", "1.0.0", None));
+    let canary = member("geo", "2.0.0", Some(5));
+    for (chain, members) in [
+        ("aa", vec![geo.clone(), mask.clone()]),
+        ("bb", vec![canary.clone(), geo.clone()]),
+        ("aab", vec![mask.clone()]),
+        ("none", vec![]),
+    ] {
+        store.describe_chain(chain, &members).await.unwrap();
+        store.describe_chain(chain, &members).await.unwrap();
+        assert_eq!(store.explain_chain(chain).await.unwrap(), members);
+    }
+    assert!(store.explain_chain("unknown").await.unwrap().is_empty());
+    let lease = store.lease("w").await.unwrap();
+    let rows = ["aa", "none+bb", "aab", "none", "gone"].iter().enumerate().map(|(n, chain)| {
+        let row = row(id(n as u64, 0), log("d", chain, at(n as i64)));
+        Row { chain: (*chain).to_owned(), ..row }
+    });
+    store.commit(&lease, &batch(rows.collect())).await.unwrap();
+    let made_by = async |plugin: &str| {
+        let query = DeviceQuery { plugin: Some(plugin.parse().unwrap()), ..all_of("d") };
+        let page = store.query(&query).await.unwrap();
+        assert_eq!(page.total, page.rows.len() as u64);
+        page.rows.into_iter().map(|row| row.message).collect::<Vec<_>>()
+    };
+    assert_eq!(made_by("geo").await, ["none+bb", "aa"]);
+    assert_eq!(made_by("geo@2.0.0").await, ["none+bb"]);
+    assert_eq!(made_by("mask@1.0.0").await, ["aab", "aa"]);
+    assert!(made_by("mask@9.0.0").await.is_empty());
+    assert!(made_by("nobody").await.is_empty());
 }
 
 pub async fn filters(url: String) {
