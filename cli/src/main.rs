@@ -4,6 +4,7 @@
 //! and no port is bound by a process that cannot work.
 
 mod commands;
+mod dead;
 mod load;
 mod parts;
 mod plugin;
@@ -64,6 +65,9 @@ fn main() -> ExitCode {
     if let Some((plugin::NAME, flags)) = flags.subcommand() {
         return plugin::run(flags).into();
     }
+    if let Some((dead::NAME, flags)) = flags.subcommand() {
+        return dead::run(flags).into();
+    }
     let chosen =
         flags.subcommand().and_then(|(name, flags)| Some((ENTRIES.iter().find(|e| e.name == name)?, flags)));
     match chosen {
@@ -86,6 +90,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommands(subcommands)
         .subcommand(plugin::command())
+        .subcommand(dead::command())
 }
 
 /// clap's own words; help and version are not mistakes.

@@ -44,9 +44,11 @@ async fn settle_group(
     group: Vec<Delivery>,
     tries: &mut Tries<'_>,
 ) -> Vec<Vec<Delivery>> {
-    let Some(Stepped { rows, settled, dropped, failed }) = step_aside(shared, chain, &group).await else {
+    let Some(Stepped { rows, settled, dropped, failed, untried }) = step_aside(shared, chain, &group).await
+    else {
         return Vec::new();
     };
+    let group = leave(group, &untried);
     let stored = Stored::of(&rows);
     let batch = Batch { ids: settled, rows, committed_at: shared.parts.clock.now() };
     match tries.commit(&batch, group.len()).await {
@@ -70,7 +72,7 @@ async fn step_aside(shared: &Shared, chain: &Arc<Chain>, group: &[Delivery]) -> 
     };
     let inputs: Vec<Input> = group.iter().filter_map(input).collect();
     let chain = Arc::clone(chain);
-    match shared.door.run_when_free(move || step(&chain, &inputs)).await {
+    match shared.door.run_when_free(move || step(&chain, inputs)).await {
         Ok(stepped) => Some(stepped),
         Err(error) => {
             report::batch("panicked");
@@ -78,6 +80,16 @@ async fn step_aside(shared: &Shared, chain: &Arc<Chain>, group: &[Delivery]) -> 
             None
         }
     }
+}
+
+/// Lets go of messages that plugins were not called with: they come again, in another batch.
+fn leave(mut group: Vec<Delivery>, untried: &[MessageId]) -> Vec<Delivery> {
+    if !untried.is_empty() {
+        report::logs("untried", untried.len());
+        tracing::warn!(count = untried.len(), "plugins had no time for some logs: they will come again");
+        group.retain(|delivery| !untried.contains(&delivery.id));
+    }
+    group
 }
 
 /// After the commit: the messages that plugins failed on are buried, the others acknowledged.
@@ -145,8 +157,9 @@ async fn inter(shared: &Shared, dead: Vec<(Delivery, DeadReason)>) {
     for (delivery, why) in &dead {
         tracing::warn!(id = %delivery.id, reason = why.reason, plugin = why.plugin, "dead letter");
     }
+    let plugins: Vec<_> = dead.iter().map(|(_, why)| why.plugin.clone()).collect();
     match shared.settler.bury(dead).await {
-        Ok(_) => report::logs("buried", count),
+        Ok(_) => report::buried(plugins),
         Err(error) => tracing::warn!(%error, count, "not buried: they will come again"),
     }
 }

@@ -64,6 +64,15 @@ pub(crate) fn logs(outcome: &'static str, count: usize) {
     metrics::counter!("sawpit_worker_logs_total", "outcome" => outcome).increment(count as u64);
 }
 
+/// Messages were buried, each for its plugin (`name@version#hash`), if one was at fault.
+pub(crate) fn buried(plugins: Vec<Option<String>>) {
+    logs("buried", plugins.len());
+    for plugin in plugins {
+        let name = plugin.as_deref().and_then(|plugin| plugin.split('@').next()).unwrap_or("none").to_owned();
+        metrics::counter!("sawpit_worker_dead_letters_total", "plugin" => name).increment(1);
+    }
+}
+
 /// Messages were delivered together.
 #[allow(clippy::cast_precision_loss, reason = "a histogram of at most some hundreds")]
 pub(crate) fn arrived(count: usize) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sawpit_model::{Entry, Log, MessageId};
-use sawpit_plugins::{Chain, Transformed};
+use sawpit_plugins::{Cause, Chain, Ingested, Transformed};
 use sawpit_store::Row;
 
 /// One message of a batch.
@@ -15,7 +15,7 @@ pub struct Input {
     pub entry: Entry,
 }
 
-/// What became of a batch's messages. Each is in exactly one of `settled` and `failed`.
+/// What became of a batch's messages. Each is in exactly one of `settled`, `failed` and `untried`.
 #[derive(Debug, Default)]
 pub struct Stepped {
     /// The rows to store.
@@ -26,14 +26,16 @@ pub struct Stepped {
     pub dropped: HashMap<String, u64>,
     /// The messages that a plugin failed on: to be buried.
     pub failed: Vec<FailedInput>,
+    /// The messages that a plugin was not called with, for want of time or instances: to be delivered again.
+    pub untried: Vec<MessageId>,
 }
 
-/// A message that a transform plugin could not handle, under the policy `on_error = "reject"`.
+/// A message that a plugin could not handle, under the policy `on_error = "reject"` or `"quarantine"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedInput {
     /// The message.
     pub id: MessageId,
-    /// The plugin that failed; `None` when the chain as a whole lost the message.
+    /// `name@version#hash` of the plugin that failed; `None` when the chain as a whole lost the message.
     pub plugin: Option<String>,
     /// How.
     pub error: String,
@@ -41,9 +43,47 @@ pub struct FailedInput {
 
 /// Runs the chain over a batch and accounts for each of its messages.
 #[must_use]
-pub fn step(chain: &Chain, inputs: &[Input]) -> Stepped {
+pub fn step(chain: &Chain, mut inputs: Vec<Input>) -> Stepped {
+    let before = ingest(chain, &mut inputs);
     let logs: Vec<Log> = inputs.iter().map(|input| input.entry.log.clone()).collect();
-    account(chain.id(), inputs, chain.transform(logs))
+    let mut stepped = account(chain.id(), &inputs, chain.transform(logs));
+    stepped.settled.extend(before.settled);
+    stepped.failed.extend(before.failed);
+    for (plugin, logs) in before.dropped {
+        *stepped.dropped.entry(plugin).or_default() += logs;
+    }
+    stepped
+}
+
+/// Runs the host's stages over logs that no host's plugins have seen to the end: dead letters that are replayed, and
+/// what others wrote to the stream. Leaves the logs that go on.
+fn ingest(chain: &Chain, inputs: &mut Vec<Input>) -> Stepped {
+    let mut stepped = Stepped::default();
+    let places: Vec<usize> =
+        inputs.iter().enumerate().filter(|(_, it)| it.entry.chain.is_empty()).map(|(at, _)| at).collect();
+    let logs = places.iter().filter_map(|&at| inputs.get(at)).map(|it| it.entry.log.clone()).collect();
+    let mut ended = vec![false; inputs.len()];
+    for (&at, outcome) in places.iter().zip(chain.ingest(logs)) {
+        let (Some(input), Some(ended)) = (inputs.get_mut(at), ended.get_mut(at)) else { continue };
+        *ended = !matches!(outcome, Ingested::Accepted(_));
+        let failed = |plugin, error| FailedInput { id: input.id, plugin: Some(plugin), error };
+        match outcome {
+            Ingested::Accepted(log) => input.entry.log = log,
+            Ingested::Dropped { plugin, .. } => {
+                stepped.settled.push(input.id);
+                *stepped.dropped.entry(plugin).or_default() += 1;
+            }
+            Ingested::Rejected { plugin, reason } => {
+                stepped.failed.push(failed(plugin, format!("the filter refused it: {reason}")));
+            }
+            Ingested::Failed { plugin, error } | Ingested::Quarantined { plugin, error, .. } => {
+                stepped.failed.push(failed(plugin, error));
+            }
+        }
+    }
+    let mut ended = ended.into_iter();
+    inputs.retain(|_| !ended.next().unwrap_or_default());
+    stepped
 }
 
 /// From places in the batch to message ids.
@@ -55,13 +95,18 @@ fn account(chain: &str, inputs: &[Input], transformed: Transformed) -> Stepped {
         *stepped.dropped.entry(dropped.plugin).or_default() += 1;
     }
     for failed in transformed.failed {
-        set(&mut ends, failed.input, End::Failed { plugin: Some(failed.plugin), error: failed.error });
+        let end = match failed.cause {
+            Cause::Log => End::Failed { plugin: Some(failed.plugin), error: failed.error },
+            Cause::Circumstances => End::Untried,
+        };
+        set(&mut ends, failed.input, end);
     }
     stepped.rows = rows(chain, inputs, transformed.outputs, &mut ends);
     for (input, end) in inputs.iter().zip(ends) {
         match end {
             End::Settled => stepped.settled.push(input.id),
             End::Failed { plugin, error } => stepped.failed.push(FailedInput { id: input.id, plugin, error }),
+            End::Untried => stepped.untried.push(input.id),
             End::Lost => stepped.failed.push(lost(input.id)),
         }
     }
@@ -75,6 +120,8 @@ enum End {
     Settled,
     /// A plugin failed on it.
     Failed { plugin: Option<String>, error: String },
+    /// A plugin was not called with it.
+    Untried,
     /// The chain accounted for it nowhere; never silently (invariant 1).
     Lost,
 }
@@ -141,8 +188,22 @@ mod tests {
     }
 
     fn inputs(count: u64) -> Vec<Input> {
-        let entry = |seq| Entry { log: log(&seq_text(seq)), chain: "h".to_owned(), traceparent: None };
+        let entry =
+            |seq| Entry { log: log(&seq_text(seq)), chain: "h".to_owned(), traceparent: None, failure: None };
         (0..count).map(|seq| Input { id: id(seq), entry: entry(seq) }).collect()
+    }
+
+    fn failed(input: usize, plugin: &str, cause: Cause) -> Failed {
+        Failed { input, plugin: plugin.to_owned(), error: "trap".to_owned(), cause }
+    }
+
+    #[test]
+    fn what_a_plugin_was_not_called_with_is_neither_settled_nor_buried() {
+        let both = vec![failed(0, "p", Cause::Log), failed(1, "p", Cause::Circumstances)];
+        let result = Transformed { failed: both, ..Transformed::default() };
+        let stepped = account("w", &inputs(2), result);
+        assert_eq!((stepped.settled.len(), stepped.failed.len()), (0, 1));
+        assert_eq!(stepped.untried, [id(1)]);
     }
 
     fn seq_text(seq: u64) -> String {
@@ -179,7 +240,7 @@ mod tests {
     fn dropped_logs_are_settled_and_counted_failed_ones_are_not_settled() {
         let mut result = transformed(vec![output("kept", &[0])]);
         result.dropped.push(Dropped { input: 1, plugin: "sample".to_owned(), reason: "debug".to_owned() });
-        result.failed.push(Failed { input: 2, plugin: "redact".to_owned(), error: "trap".to_owned() });
+        result.failed.push(failed(2, "redact", Cause::Log));
         let stepped = account("w", &inputs(3), result);
         assert_eq!(stepped.settled, [id(0), id(1)]);
         assert_eq!(stepped.dropped["sample"], 1);
@@ -197,7 +258,7 @@ mod tests {
     #[test]
     fn a_row_wins_over_a_failure_of_the_same_log() {
         let mut result = transformed(vec![output("half", &[0])]);
-        result.failed.push(Failed { input: 0, plugin: "late".to_owned(), error: "trap".to_owned() });
+        result.failed.push(failed(0, "late", Cause::Log));
         let stepped = account("w", &inputs(1), result);
         assert_eq!(stepped.settled, [id(0)]);
         assert!(stepped.failed.is_empty());

@@ -1,22 +1,29 @@
-//! What a worker does beside its batches: the store's maintenance and the backlog's measure.
+//! What a worker does beside its batches: the store's maintenance, and how much waits and how much is dead.
 
 use std::sync::Arc;
 
+use sawpit_queue::QueueError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::work::Shared;
 
-/// Measures the backlog again and again; runs until it is dropped.
+/// Measures the backlog and the dead letters again and again; runs until it is dropped.
 pub(crate) async fn measure(shared: Arc<Shared>) {
     let mut ticks = interval(shared.parts.settings.backlog_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match shared.parts.queue.backlog().await {
-            #[allow(clippy::cast_precision_loss, reason = "a gauge; exact to 2^53 messages")]
-            Ok(messages) => metrics::gauge!("sawpit_queue_backlog").set(messages as f64),
-            Err(error) => tracing::debug!(%error, "the backlog could not be measured"),
-        }
+        let queue = &shared.parts.queue;
+        show("sawpit_queue_backlog", queue.backlog().await);
+        show("sawpit_queue_dead_letters", queue.dead_count().await);
+    }
+}
+
+fn show(gauge: &'static str, measured: Result<u64, QueueError>) {
+    match measured {
+        #[allow(clippy::cast_precision_loss, reason = "a gauge; exact to 2^53 messages")]
+        Ok(messages) => metrics::gauge!(gauge).set(messages as f64),
+        Err(error) => tracing::debug!(%error, gauge, "it could not be measured"),
     }
 }
 

@@ -10,7 +10,7 @@ use sawpit_service::{Exit, Process, boot};
 use super::host::{answer, bind, router};
 use super::worker::worker_parts;
 use crate::settings::up::Up;
-use crate::{parts, settings};
+use crate::{dead, parts, settings};
 
 pub fn run(flags: &ArgMatches) -> Exit {
     let up = match settings::up::resolve(flags) {
@@ -30,6 +30,8 @@ async fn serve(up: Up, process: Process) -> Result<Exit> {
     let listener = bind(up.listen).await?;
     let worker =
         tokio::spawn(sawpit_worker::run(worker_parts(&parts, &process, up.worker), process.shutdown.clone()));
+    let queue = parts.queue.clone();
+    tokio::spawn(async move { dead::serve::serve(queue, &up.data).await });
     greet(up.listen);
     let worker = async {
         let ended = worker.await;

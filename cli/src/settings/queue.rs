@@ -22,6 +22,12 @@ pub const CACHE: SettingSpec =
 
 pub const SPECS: &[SettingSpec] = &[
     BACKLOG_LIMIT,
+    SettingSpec::new(
+        "dead-limit",
+        "N",
+        "Dead letters at which no more are buried; what would be stays queued",
+    )
+    .default("100000"),
     SettingSpec::new("queue-connections", "N", "Connections to Redis that share the appends").default("4"),
     SettingSpec::new("append-timeout", "TIME", "Longest wait for an append").default("2s"),
     SettingSpec::new("batch", "N", "Messages that a worker reads at once").default("100"),
@@ -33,6 +39,7 @@ pub const SPECS: &[SettingSpec] = &[
 /// What is asked for under the same names by host and worker, as they share the queue.
 pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSettings> {
     let backlog_limit = resolver.get_in("backlog-limit", 1..=u64::MAX);
+    let dead_limit = resolver.get_in("dead-limit", 1..=u64::MAX);
     let connections = resolver.get_in("queue-connections", 1..=256);
     let append_timeout = resolver.get("append-timeout");
     let batch = resolver.get_in("batch", 1..=10_000);
@@ -48,6 +55,7 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSett
         block: block?,
         reclaim_idle: reclaim_idle?,
         backlog_limit: backlog_limit?,
+        dead_limit: dead_limit?,
         append_timeout: append_timeout?,
         ..QueueSettings::default()
     })

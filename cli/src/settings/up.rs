@@ -23,6 +23,8 @@ const SPECS: &[SettingSpec] = &[
 pub struct Up {
     pub process: ProcessSettings,
     pub listen: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
     pub parts: PartSettings,
     pub host: HostSettings,
     pub serve: ServeSettings,
@@ -57,6 +59,15 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         );
         let parts =
             PartSettings { queue: queue?, store: store?, cache: "memory:".to_owned(), plugins: plugins? };
-        Some(Up { process: process?, listen: listen?, parts, host: host?, serve: serve?, worker: worker? })
+        let data = data?;
+        Some(Up {
+            process: process?,
+            listen: listen?,
+            data,
+            parts,
+            host: host?,
+            serve: serve?,
+            worker: worker?,
+        })
     })
 }

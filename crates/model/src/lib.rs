@@ -21,7 +21,7 @@ pub use body::{BodyError, FieldError, parse_batch, parse_log};
 pub use id::{MessageId, ParseIdError};
 pub use level::{Level, UnknownLevel};
 pub use limits::Limits;
-pub use log::{Entry, Log};
+pub use log::{Entry, Failure, Log};
 pub use patch::PatchError;
 pub use raw::{RawObject, RawObjectError};
 pub use scan::Members;

@@ -1,11 +1,13 @@
 //! An [`Entry`] as the fields of a Redis stream entry.
 //!
-//! Five fields of text that anyone can read with `redis-cli`; `chain` and `traceparent` are left out when there
-//! is nothing to say. Fields of a newer version are ignored, so that hosts can be upgraded before workers.
+//! Five fields of text that anyone can read with `redis-cli`; the others are left out when there is nothing to say. Fields of a newer version are ignored, so that hosts can be upgraded before workers.
 
 use std::borrow::Cow;
 
-use crate::{Entry, Log, ParseTimestampError, RawObject, UnknownLevel};
+use crate::{Entry, Failure, Log, ParseTimestampError, RawObject, UnknownLevel};
+
+const FAILED_PLUGIN: &str = "failed_plugin";
+const FAILED_ERROR: &str = "failed_error";
 
 /// Why a stream entry is no [`Entry`]: somebody else wrote it. Retrying cannot help; bury it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +32,7 @@ pub enum WireError {
 
 impl Entry {
     /// The fields in the order they are written: `device_id`, `log_level`, `message`, `log_data`, `received_at`,
-    /// then `chain` and `traceparent` where there is one.
+    /// then `chain` and `traceparent` where there is one, `failed_plugin` and `failed_error` of a failure.
     pub fn to_fields(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
         let Log { device_id, log_level, message, log_data, received_at } = &self.log;
         let always = [
@@ -41,7 +43,13 @@ impl Entry {
             ("received_at", Cow::Owned(received_at.to_string())),
         ];
         let chain = Some(self.chain.as_str()).filter(|chain| !chain.is_empty());
-        let sometimes = [("chain", chain), ("traceparent", self.traceparent.as_deref())];
+        let failure = self.failure.as_ref();
+        let sometimes = [
+            ("chain", chain),
+            ("traceparent", self.traceparent.as_deref()),
+            (FAILED_PLUGIN, failure.map(|failure| failure.plugin.as_str())),
+            (FAILED_ERROR, failure.map(|failure| failure.error.as_str())),
+        ];
         let sometimes = sometimes.into_iter().filter_map(|(name, text)| Some((name, Cow::Borrowed(text?))));
         always.into_iter().chain(sometimes)
     }
@@ -73,6 +81,8 @@ struct Texts {
     received_at: Option<String>,
     chain: Option<String>,
     traceparent: Option<String>,
+    failed_plugin: Option<String>,
+    failed_error: Option<String>,
 }
 
 impl Texts {
@@ -85,6 +95,8 @@ impl Texts {
             b"received_at" => (&mut self.received_at, "received_at"),
             b"chain" => (&mut self.chain, "chain"),
             b"traceparent" => (&mut self.traceparent, "traceparent"),
+            b"failed_plugin" => (&mut self.failed_plugin, FAILED_PLUGIN),
+            b"failed_error" => (&mut self.failed_error, FAILED_ERROR),
             _ => return Ok(()),
         };
         *slot = Some(String::from_utf8(value).map_err(|_| WireError::Utf8(name))?);
@@ -99,7 +111,9 @@ impl Texts {
             log_data: log_data(self.log_data.ok_or(WireError::Missing("log_data"))?)?,
             received_at: self.received_at.ok_or(WireError::Missing("received_at"))?.parse()?,
         };
-        Ok(Entry { log, chain: self.chain.unwrap_or_default(), traceparent: self.traceparent })
+        let failure =
+            self.failed_plugin.zip(self.failed_error).map(|(plugin, error)| Failure { plugin, error });
+        Ok(Entry { log, chain: self.chain.unwrap_or_default(), traceparent: self.traceparent, failure })
     }
 }
 

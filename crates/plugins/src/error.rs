@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::golden::{CasesError, GoldenError};
-use crate::{ManifestError, SignatureError, Stage};
+use crate::{Cause, ManifestError, SignatureError, Stage};
 
 /// The runtime could not start.
 #[derive(Debug, thiserror::Error)]
@@ -262,6 +262,14 @@ impl CallError {
     /// Whether the plugin was not called because its breaker is open: trying again now is no use.
     pub(crate) const fn is_bypass(&self) -> bool {
         matches!(self, Self::Bypassed { .. })
+    }
+
+    /// Whether the log is at fault.
+    pub(crate) const fn cause(&self) -> Cause {
+        match self {
+            Self::Busy { .. } | Self::NotTried { .. } => Cause::Circumstances,
+            _ => Cause::Log,
+        }
     }
 
     /// The `kind` label of the metrics.

@@ -160,7 +160,9 @@ fn ingested(member: &Member, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<
             Ingested::Accepted(log) => after.push(log),
             Ingested::Dropped { reason, .. } => end = Some(StepDecision::Dropped { reason }),
             Ingested::Rejected { reason, .. } => end = Some(StepDecision::Rejected { reason }),
-            Ingested::Failed { error, .. } => end = Some(StepDecision::Failed { error }),
+            Ingested::Failed { error, .. } | Ingested::Quarantined { error, .. } => {
+                end = Some(StepDecision::Failed { error })
+            }
         }
     }
     (after, end)

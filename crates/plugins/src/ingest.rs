@@ -7,7 +7,7 @@ use sawpit_model::Log;
 use crate::convert::{Decision, Enriched, Filtered};
 use crate::member::Member;
 use crate::meter::Verdict;
-use crate::{CallError, Ingested, OnError, Plugin, call, convert, isolate};
+use crate::{CallError, Cause, Ingested, OnError, Plugin, call, convert, isolate};
 
 /// Runs one filter over the logs that are still accepted and that it takes.
 pub fn filter(member: &Member, list: &mut [Ingested]) {
@@ -99,16 +99,25 @@ pub fn report(plugin: &Plugin, logs: usize, error: &CallError) -> String {
 }
 
 fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) -> usize {
-    let error = report(plugin, rows.len(), error);
-    rows.iter().for_each(|&row| fail(plugin, list, row, &error));
+    let text = report(plugin, rows.len(), error);
+    rows.iter().for_each(|&row| fail(plugin, list, row, &text, error.cause()));
     rows.len()
 }
 
-fn fail(plugin: &Plugin, list: &mut [Ingested], row: usize, error: &str) {
-    if plugin.is_shadow() || plugin.manifest().on_error == OnError::Pass {
+/// What the plugin's policy makes of a log that it failed on. One that it was not even called with is never
+/// quarantined: the device sends it again.
+fn fail(plugin: &Plugin, list: &mut [Ingested], row: usize, error: &str, cause: Cause) {
+    let (policy, error) = (plugin.manifest().on_error, error.to_owned());
+    let Some(slot) = list.get_mut(row).filter(|_| !plugin.is_shadow() && policy != OnError::Pass) else {
         return;
-    }
-    replace(list, row, Ingested::Failed { plugin: plugin.name(), error: error.to_owned() });
+    };
+    let failed = Ingested::Failed { plugin: plugin.name(), error: error.clone() };
+    *slot = match (std::mem::replace(slot, failed), policy, cause) {
+        (Ingested::Accepted(log), OnError::Quarantine, Cause::Log) => {
+            Ingested::Quarantined { plugin: plugin.id(), error, log }
+        }
+        _ => Ingested::Failed { plugin: plugin.name(), error },
+    };
 }
 
 fn replace(list: &mut [Ingested], row: usize, with: Ingested) {
@@ -122,7 +131,7 @@ fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answe
     for (at, &row) in rows.iter().enumerate() {
         if let Some(error) = answer.errors.get(&at) {
             plugin.meter.row_error(error, plugin.now());
-            fail(plugin, list, row, error);
+            fail(plugin, list, row, error, Cause::Log);
             continue;
         }
         let decision = answer.decision(at);
@@ -172,7 +181,7 @@ fn settle_enriched(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answe
             Err(error) => {
                 failed += 1;
                 plugin.meter.row_error(&error, plugin.now());
-                fail(plugin, list, row, &error);
+                fail(plugin, list, row, &error, Cause::Log);
             }
         }
     }

@@ -62,7 +62,7 @@ pub use explain::{Explanation, Step, StepDecision};
 pub use inspect::{Inspection, ManifestSummary, inspect, signed_by};
 pub use manifest::{Grant, Lifetime, Manifest, ManifestError, Match, Mode, OnError};
 pub use member::Member;
-pub use outcome::{Dropped, Failed, Ingested, Output, Transformed};
+pub use outcome::{Cause, Dropped, Failed, Ingested, Output, Transformed};
 pub use plugin::{Description, Plugin, Stage};
 pub use registry::{Registry, RegistrySettings};
 pub use settings::{Clock, RuntimeSettings};

@@ -20,6 +20,8 @@ pub enum OnError {
     Reject,
     /// It goes on as if the plugin were not there.
     Pass,
+    /// It is kept whole among the dead letters, to be replayed once the plugin is mended.
+    Quarantine,
 }
 
 /// Whether the plugin's answers count.

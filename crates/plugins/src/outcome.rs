@@ -21,6 +21,15 @@ pub enum Ingested {
         /// Why, in the plugin's words; may be empty.
         reason: String,
     },
+    /// Keep it among the dead letters: the plugin is at fault, and its `on_error` is `quarantine`.
+    Quarantined {
+        /// `name@version#hash` of the plugin.
+        plugin: String,
+        /// What went wrong.
+        error: String,
+        /// The log as it was before any plugin saw it.
+        log: Log,
+    },
     /// Refuse it: the plugin is at fault, and its `on_error` is `reject`.
     Failed {
         /// The plugin's name.
@@ -62,13 +71,25 @@ pub struct Dropped {
     pub reason: String,
 }
 
-/// An input that a plugin failed on, with `on_error = "reject"`.
+/// An input that a plugin failed on, with `on_error = "reject"` or `"quarantine"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// Index of the input.
     pub input: usize,
-    /// The plugin's name.
+    /// `name@version#hash` of the plugin.
     pub plugin: String,
     /// What went wrong.
     pub error: String,
+    /// Whether the log is at fault, as far as one can tell.
+    pub cause: Cause,
+}
+
+/// Whose fault it is that a log came out of no plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The plugin was called with it and failed, or is bypassed because it keeps failing.
+    Log,
+    /// The plugin was not called with it: no instance was free, or others of the batch used up the time. Trying again
+    /// may do.
+    Circumstances,
 }

@@ -74,7 +74,9 @@ impl Delivery {
     /// The fields to keep when it is buried.
     pub(crate) fn fields(&self) -> Vec<(String, String)> {
         match &self.body {
+            // The failure is told beside the letter: once it is replayed, the log starts anew.
             Ok(entry) => {
+                let entry = Entry { failure: None, ..entry.clone() };
                 entry.to_fields().map(|(name, value)| (name.to_owned(), value.into_owned())).collect()
             }
             Err(corrupt) => first_fields(&corrupt.fields),

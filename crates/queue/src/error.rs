@@ -79,6 +79,15 @@ pub enum QueueError {
         /// What the driver or the server says.
         cause: String,
     },
+    /// There are as many dead letters as there may be.
+    #[error(
+        "the dead letters are at their limit of {limit}: nothing was buried and nothing is lost; replay or purge some \
+         (`sawpit dead`), or raise --dead-limit"
+    )]
+    DeadFull {
+        /// The limit, in letters.
+        limit: u64,
+    },
     /// There is no dead letter of this id.
     #[error("there is no dead letter {id}; `sawpit dead list` shows those there are")]
     NoSuchLetter {

@@ -109,6 +109,17 @@ impl Queue {
         }
     }
 
+    /// How many dead letters there are.
+    ///
+    /// # Errors
+    /// The queue is away.
+    pub async fn dead_count(&self) -> Result<u64, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.dead_count().await,
+            Backend::Embedded(file) => file.dead_count().await,
+        }
+    }
+
     /// Up to `count` dead letters after `after`, oldest first.
     ///
     /// # Errors

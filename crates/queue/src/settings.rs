@@ -33,6 +33,8 @@ pub struct QueueSettings {
     pub reclaim_idle: Duration,
     /// Messages waiting, delivered ones included, at which appends are refused.
     pub backlog_limit: u64,
+    /// Dead letters at which no more are buried: what is to be buried then stays in the queue.
+    pub dead_limit: u64,
     /// Longest wait for the answer to an append; also for a connection.
     pub append_timeout: Duration,
     /// Most bytes in one transaction of the embedded queue; appends beyond it go into the next.
@@ -52,6 +54,7 @@ impl fmt::Debug for QueueSettings {
             block,
             reclaim_idle,
             backlog_limit,
+            dead_limit,
             append_timeout,
             group_bytes,
         } = self;
@@ -65,6 +68,7 @@ impl fmt::Debug for QueueSettings {
             .field("block", block)
             .field("reclaim_idle", reclaim_idle)
             .field("backlog_limit", backlog_limit)
+            .field("dead_limit", dead_limit)
             .field("append_timeout", append_timeout)
             .field("group_bytes", group_bytes)
             .finish()
@@ -83,6 +87,7 @@ impl Default for QueueSettings {
             block: Duration::from_secs(5),
             reclaim_idle: Duration::from_secs(60),
             backlog_limit: 100_000,
+            dead_limit: 100_000,
             append_timeout: Duration::from_secs(2),
             group_bytes: 16 * 1024 * 1024,
         }

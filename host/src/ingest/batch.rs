@@ -16,6 +16,7 @@ use crate::app::{App, Shared};
 use crate::body;
 use crate::gather::Done;
 use crate::ingest::errors;
+use crate::ingest::single::{entry, quarantined};
 use crate::observe::traceparent;
 use crate::problem::{Kind, Problem, Rejected};
 
@@ -124,11 +125,11 @@ impl Sorted {
             match outcome {
                 Ingested::Accepted(log) => {
                     self.queued.push(index);
-                    entries.push(Entry {
-                        log,
-                        chain: done.chain.to_string(),
-                        traceparent: traceparent.clone(),
-                    });
+                    entries.push(entry(log, &done.chain, traceparent.clone()));
+                }
+                Ingested::Quarantined { plugin, error, log } => {
+                    self.queued.push(index);
+                    entries.push(quarantined(log, plugin, error, traceparent.clone()));
                 }
                 Ingested::Dropped { plugin, reason } => {
                     self.dropped.push(DroppedMember { index, plugin, reason });

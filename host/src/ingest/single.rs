@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use sawpit_model::{Entry, Log, MessageId, Timestamp, parse_log};
+use sawpit_model::{Entry, Failure, Log, MessageId, Timestamp, parse_log};
 use sawpit_plugins::Ingested;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -77,13 +77,33 @@ pub(crate) async fn post_log(State(app): State<App>, request: Request) -> Result
     };
     let answer = match outcome {
         Ingested::Accepted(log) => {
-            let entry =
-                Entry { log, chain: done.chain.to_string(), traceparent: traceparent(&parts.headers) };
+            let entry = entry(log, &done.chain, traceparent(&parts.headers));
+            SingleAnswer::Queued(append(&app, entry, received_at).await?)
+        }
+        Ingested::Quarantined { plugin, error, log } => {
+            let entry = quarantined(log, plugin, error, traceparent(&parts.headers));
             SingleAnswer::Queued(append(&app, entry, received_at).await?)
         }
         other => refuse(&app, other)?,
     };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// A log as the plugins left it.
+pub(crate) fn entry(log: Log, chain: &str, traceparent: Option<String>) -> Entry {
+    Entry { log, chain: chain.to_owned(), traceparent, failure: None }
+}
+
+/// A log that a plugin failed on. It goes through the queue, so that it is kept as surely as any other, counts in the
+/// same backlog and has an id; a worker then puts it among the dead letters.
+pub(crate) fn quarantined(log: Log, plugin: String, error: String, traceparent: Option<String>) -> Entry {
+    metrics::counter!("sawpit_host_quarantined_total", "plugin" => name_of(&plugin)).increment(1);
+    Entry { log, chain: String::new(), traceparent, failure: Some(Failure { plugin, error }) }
+}
+
+/// Of `name@version#hash`.
+fn name_of(plugin: &str) -> String {
+    plugin.split('@').next().unwrap_or_default().to_owned()
 }
 
 async fn append(app: &Shared, entry: Entry, received_at: Timestamp) -> Result<Queued, Problem> {
@@ -112,7 +132,9 @@ fn refuse(app: &Shared, outcome: Ingested) -> Result<SingleAnswer, Problem> {
                 )
                 .plugin(plugin, None))
         }
-        Ingested::Accepted(Log { .. }) => Err(Problem::internal("an accepted log was refused")),
+        Ingested::Accepted(_) | Ingested::Quarantined { .. } => {
+            Err(Problem::internal("an accepted log was refused"))
+        }
     }
 }
 

@@ -139,5 +139,5 @@ fn entry(number: usize, log_data: &str) -> Entry {
         log_data: RawObject::from_trusted(log_data),
         received_at: Clock::system().now(),
     };
-    Entry { log, chain: "host-chain".to_owned(), traceparent: None }
+    Entry { log, chain: "host-chain".to_owned(), traceparent: None, failure: None }
 }

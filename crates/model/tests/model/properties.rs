@@ -173,7 +173,7 @@ proptest! {
         let received_at = Timestamp::from_micros(micros);
         let log_data = parsed(&Value::Object(log_data).to_string());
         let log = Log { device_id, log_level: level, message, log_data, received_at };
-        let entry = Entry { log, chain, traceparent };
+        let entry = Entry { log, chain, traceparent, failure: None };
         let fields: Vec<_> = entry.to_fields().map(|(name, text)| (name, text.into_owned())).collect();
         prop_assert_eq!(&Entry::from_fields(fields).unwrap(), &entry);
         let binary = postcard::to_stdvec(&entry).unwrap();

@@ -1,6 +1,6 @@
 //! Entries on their way through a queue.
 
-use sawpit_model::{Entry, Level, Log, RawObject, WireError};
+use sawpit_model::{Entry, Failure, Level, Log, RawObject, WireError};
 
 use crate::NOW;
 
@@ -15,6 +15,7 @@ fn entry() -> Entry {
         },
         chain: "c0ffee".into(),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        failure: Some(Failure { plugin: "geo@1.0.0#ab".into(), error: "trap\n  at geo".into() }),
     }
 }
 
@@ -24,7 +25,7 @@ fn fields(entry: &Entry) -> Vec<(String, String)> {
 
 #[test]
 fn the_fields_are_those_of_the_stream() {
-    let bare = Entry { chain: String::new(), traceparent: None, ..entry() };
+    let bare = Entry { chain: String::new(), traceparent: None, failure: None, ..entry() };
     let expected = [
         ("device_id", "d-é"),
         ("log_level", "ERROR"),
@@ -36,13 +37,23 @@ fn the_fields_are_those_of_the_stream() {
     let names: Vec<_> = entry().to_fields().map(|(name, _)| name).collect();
     assert_eq!(
         names,
-        ["device_id", "log_level", "message", "log_data", "received_at", "chain", "traceparent"]
+        [
+            "device_id",
+            "log_level",
+            "message",
+            "log_data",
+            "received_at",
+            "chain",
+            "traceparent",
+            "failed_plugin",
+            "failed_error"
+        ]
     );
 }
 
 #[test]
 fn an_entry_survives_the_stream() {
-    for entry in [entry(), Entry { chain: String::new(), traceparent: None, ..entry() }] {
+    for entry in [entry(), Entry { chain: String::new(), traceparent: None, failure: None, ..entry() }] {
         let mut fields = fields(&entry);
         fields.reverse();
         fields.push(("of_a_later_version".into(), "x".into()));

@@ -13,7 +13,8 @@ use crate::ingest::report;
 use crate::member::Member;
 use crate::meter::Verdict;
 use crate::{
-    CallError, Dropped, Failed, OnError, Output, OutputError, Plugin, Transformed, call, convert, isolate,
+    CallError, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Transformed, call, convert,
+    isolate,
 };
 
 /// A batch on its way through the transformers. Indices in here are always those of the inputs.
@@ -128,7 +129,12 @@ impl Batch {
         }
         for (at, error) in change.changed.errors.iter().filter(|_| !kept_errors) {
             for input in next.take_sources(rows, *at) {
-                self.failed.push(Failed { input, plugin: plugin.name(), error: error.clone() });
+                self.failed.push(Failed {
+                    input,
+                    plugin: plugin.id(),
+                    error: error.clone(),
+                    cause: Cause::Log,
+                });
             }
         }
         next.apply(rows, change);
@@ -136,13 +142,13 @@ impl Batch {
     }
 
     fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) -> usize {
-        let error = report(plugin, rows.len(), error);
+        let (cause, error) = (error.cause(), report(plugin, rows.len(), error));
         if self.is_shadow(plugin) || self.passes_errors(plugin) {
             return rows.len();
         }
         for at in 0..rows.len() {
             for input in next.take_sources(rows, at) {
-                self.failed.push(Failed { input, plugin: plugin.name(), error: error.clone() });
+                self.failed.push(Failed { input, plugin: plugin.id(), error: error.clone(), cause });
             }
         }
         rows.len()

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, TableDefinition};
-use sawpit_model::{Entry, MessageId};
+use sawpit_model::{Entry, Log, MessageId};
+use serde::Deserialize;
 
 use crate::OpenError;
 
@@ -25,7 +26,23 @@ pub(crate) const LAST_MESSAGE: &str = "message";
 pub(crate) const LAST_DEAD: &str = "dead";
 
 /// The first byte of a value: the form of the rest.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The form before an entry could have a failure.
+const FIRST_VERSION: u8 = 1;
+
+/// An entry in the first form.
+#[derive(Deserialize)]
+struct FirstEntry {
+    log: Log,
+    chain: String,
+    traceparent: Option<String>,
+}
+
+impl From<FirstEntry> for Entry {
+    fn from(FirstEntry { log, chain, traceparent }: FirstEntry) -> Self {
+        Self { log, chain, traceparent, failure: None }
+    }
+}
 
 /// What the library keeps of the file in memory. A queue is read once, soon after it was written.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -109,6 +126,9 @@ pub(crate) fn encode(entry: &Entry) -> Result<Vec<u8>, postcard::Error> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<Entry, String> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| error.to_string()),
+        Some((&FIRST_VERSION, rest)) => {
+            postcard::from_bytes::<FirstEntry>(rest).map(Entry::from).map_err(|error| error.to_string())
+        }
         Some((version, _)) => Err(format!("form {version} is not known to this version of sawpit")),
         None => Err("it is empty".to_owned()),
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 use sawpit_model::{Entry, MessageId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 
@@ -75,7 +75,7 @@ impl Embedded {
             failure: Mutex::new(None),
         });
         let (jobs, waiting) = mpsc::channel();
-        writer::start(Arc::clone(&shared), waiting, Arc::clone(&clock), last, settings.group_bytes)?;
+        writer::start(Arc::clone(&shared), waiting, Arc::clone(&clock), last, &settings)?;
         Ok(Self { jobs, shared, settings, clock })
     }
 
@@ -113,8 +113,10 @@ impl Embedded {
         let now = (self.clock)();
         let letters = dead.iter().map(|(delivery, why)| letter(delivery, why, now)).collect();
         let ids = dead.iter().map(|(delivery, _)| delivery.id).collect();
-        self.settle(Work::Settle { ids, letters }).await?;
-        Ok(dead.len() as u64)
+        match self.work(Work::Settle { ids, letters }).await? {
+            Answer::DeadFull => Err(QueueError::DeadFull { limit: self.settings.dead_limit }),
+            _ => Ok(dead.len() as u64),
+        }
     }
 
     pub(crate) async fn count_tries(&self, tries: Vec<(MessageId, u32)>) -> Result<(), QueueError> {
@@ -145,6 +147,12 @@ impl Embedded {
         }
     }
 
+    pub(crate) async fn dead_count(&self) -> Result<u64, QueueError> {
+        let shared = Arc::clone(&self.shared);
+        let count = move || shared.dead_count().map_err(QueueError::unavailable);
+        tokio::task::spawn_blocking(count).await.unwrap_or_else(|error| Err(QueueError::unavailable(error)))
+    }
+
     pub(crate) async fn dead_list(
         &self,
         first: MessageId,
@@ -163,14 +171,14 @@ impl Embedded {
         let bytes = file::encode(&entry).map_err(QueueError::unavailable)?;
         match self.work(Work::Replay { id, bytes }).await? {
             Answer::Ids(ids) => ids.first().copied().ok_or(QueueError::NoSuchLetter { id }),
-            Answer::Done => Err(QueueError::NoSuchLetter { id }),
+            _ => Err(QueueError::NoSuchLetter { id }),
         }
     }
 
     pub(crate) async fn dead_purge(&self, id: MessageId) -> Result<(), QueueError> {
         match self.work(Work::Purge(id)).await? {
             Answer::Ids(_) => Ok(()),
-            Answer::Done => Err(QueueError::NoSuchLetter { id }),
+            _ => Err(QueueError::NoSuchLetter { id }),
         }
     }
 }
@@ -182,6 +190,10 @@ impl std::fmt::Debug for Embedded {
 }
 
 impl Shared {
+    fn dead_count(&self) -> Result<u64, redb::Error> {
+        Ok(self.database.begin_read()?.open_table(DEAD)?.len()?)
+    }
+
     fn dead_from(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, redb::Error> {
         let transaction = self.database.begin_read()?;
         let dead = transaction.open_table(DEAD)?;

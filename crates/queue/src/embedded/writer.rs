@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use sawpit_model::MessageId;
 use tokio::sync::oneshot;
 
 use super::file::{DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, TRIES, key};
 use super::{Fault, Reserved, Shared};
-use crate::{Clock, DeadLetter, OpenError};
+use crate::{Clock, DeadLetter, OpenError, QueueSettings};
 
 /// Most pieces of work in one transaction.
 const GROUP_JOBS: usize = 8_192;
@@ -38,6 +38,8 @@ pub(crate) enum Work {
 pub(crate) enum Answer {
     Ids(Vec<MessageId>),
     Done,
+    /// There is no room for the letters; nothing was done.
+    DeadFull,
 }
 
 struct Writer {
@@ -45,6 +47,7 @@ struct Writer {
     clock: Clock,
     last_id: MessageId,
     last_dead: MessageId,
+    dead_limit: u64,
 }
 
 /// What a transaction changed, for after its commit.
@@ -62,9 +65,10 @@ pub(crate) fn start(
     jobs: mpsc::Receiver<Job>,
     clock: Clock,
     (last_id, last_dead): (MessageId, MessageId),
-    group_bytes: usize,
+    settings: &QueueSettings,
 ) -> Result<(), OpenError> {
-    let mut writer = Writer { shared, clock, last_id, last_dead };
+    let group_bytes = settings.group_bytes;
+    let mut writer = Writer { shared, clock, last_id, last_dead, dead_limit: settings.dead_limit };
     let run = move || {
         let _watch = Watch(Arc::clone(&writer.shared));
         while let Some(group) = next_group(&jobs, group_bytes) {
@@ -160,6 +164,9 @@ impl Writer {
                 Ok(Answer::Ids(ids))
             }
             Work::Settle { ids, letters } => {
+                if !self.has_room(transaction, letters.len() as u64)? {
+                    return Ok(Answer::DeadFull);
+                }
                 change.removed += remove(transaction, ids)?;
                 self.keep(transaction, letters)?;
                 Ok(Answer::Done)
@@ -199,6 +206,11 @@ impl Writer {
             ids.push(self.last_id);
         }
         Ok(ids)
+    }
+
+    /// Acknowledging needs none.
+    fn has_room(&self, transaction: &WriteTransaction, letters: u64) -> Result<bool, redb::Error> {
+        Ok(letters == 0 || transaction.open_table(DEAD)?.len()? + letters <= self.dead_limit)
     }
 
     fn keep(&mut self, transaction: &WriteTransaction, letters: &[DeadLetter]) -> Result<(), redb::Error> {

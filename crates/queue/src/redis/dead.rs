@@ -32,11 +32,12 @@ return id
 ";
 
 /// Out of the stream and into the dead letters in one step; only what is still its owner's. A worker that
-/// stalled must not bury what another has stored meanwhile, or is about to. Arguments: the group, then for each
-/// message its id, its owner, how many texts follow, and these.
+/// stalled must not bury what another has stored meanwhile, or is about to. Arguments: the group, the most letters, how many come, then for each
+/// message its id, its owner, how many texts follow, and these. Answers -1 when there is no room: nothing is trimmed.
 const BURY: &str = r"
 local buried = 0
-local at = 2
+local at = 4
+if redis.call('XLEN', KEYS[2]) + tonumber(ARGV[3]) > tonumber(ARGV[2]) then return -1 end
 while at <= #ARGV do
     local id, owner, last = ARGV[at], ARGV[at + 1], at + 2 + tonumber(ARGV[at + 2])
     if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, owner) == 1 then
@@ -55,12 +56,18 @@ impl Redis {
     pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<u64, QueueError> {
         let script = Script::new(BURY);
         let mut call = script.key(&self.settings.stream);
-        call.key(&self.settings.dead).arg(&self.settings.group);
+        let limit = self.settings.dead_limit;
+        call.key(&self.settings.dead).arg(&self.settings.group).arg(limit).arg(dead.len());
         for (delivery, why) in dead {
             let texts = letter_fields(delivery, why);
             call.arg(delivery.id.to_string()).arg(delivery.hold.owner()).arg(texts.len()).arg(texts);
         }
-        call.invoke_async(&mut self.connection()).await.map_err(QueueError::unavailable)
+        let buried: i64 = call.invoke_async(&mut self.connection()).await.map_err(QueueError::unavailable)?;
+        u64::try_from(buried).map_err(|_| QueueError::DeadFull { limit })
+    }
+
+    pub(crate) async fn dead_count(&self) -> Result<u64, QueueError> {
+        self.command(redis::cmd("XLEN").arg(&self.settings.dead)).await
     }
 
     pub(crate) async fn dead_list(

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use sawpit_queue::{AppendError, DeadReason, QueueError};
+use sawpit_model::{Entry, Failure};
+use sawpit_queue::{AppendError, DeadReason, Delivery, QueueError};
 
 pub use crate::cut::no_read_that_is_cut_loses_a_message;
 use crate::world::{World, distinct, entries, entry, ids, read_all, reclaim_some};
@@ -182,6 +183,42 @@ pub async fn what_is_buried_is_kept_shown_replayed_and_purged(world: World) {
     assert_eq!((ids(&again), &again[0].body), (vec![new], &Ok(entry(0))));
     queue.dead_purge(letters[1].id).await.unwrap();
     assert_eq!(queue.dead_list(None, 10).await.unwrap(), letters[2..]);
+}
+
+pub async fn the_limit_of_letters_is_obeyed_and_violated(mut world: World) {
+    world.settings.dead_limit = 2;
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(3)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let settler = consumer.settler();
+    let with_reason = |read: Vec<Delivery>| read.into_iter().map(|one| (one, reason())).collect::<Vec<_>>();
+    let all = with_reason(consumer.read().await.unwrap());
+    assert_eq!(settler.bury(all).await.unwrap_err(), QueueError::DeadFull { limit: 2 });
+    assert_eq!((queue.dead_count().await.unwrap(), queue.backlog().await.unwrap()), (0, 3), "all or none");
+    let mut back = with_reason(reclaim_some(&mut consumer).await.deliveries);
+    let last = back.split_off(2);
+    settler.bury(back).await.unwrap();
+    assert_eq!((queue.dead_count().await.unwrap(), queue.backlog().await.unwrap()), (2, 1));
+    assert!(settler.bury(last).await.is_err());
+    let last = with_reason(reclaim_some(&mut consumer).await.deliveries);
+    queue.dead_purge(queue.dead_list(None, 1).await.unwrap()[0].id).await.unwrap();
+    settler.bury(last).await.unwrap();
+    assert_eq!((queue.dead_count().await.unwrap(), queue.backlog().await.unwrap()), (2, 0));
+}
+
+pub async fn a_failure_is_told_beside_the_letter_and_not_replayed(world: World) {
+    let queue = world.open().await;
+    let failure = Some(Failure { plugin: "geo@1.0.0#ab".to_owned(), error: "trap".to_owned() });
+    let failed = Entry { failure, ..entry(0) };
+    queue.producer().append(failed.clone()).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let read = consumer.read().await.unwrap();
+    assert_eq!(read[0].body, Ok(failed));
+    consumer.settler().bury(read.into_iter().map(|one| (one, reason())).collect()).await.unwrap();
+    let letter = queue.dead_list(None, 1).await.unwrap().remove(0);
+    assert!(letter.fields.iter().all(|(name, _)| !name.starts_with("failed")), "{letter:?}");
+    queue.dead_replay(letter.id).await.unwrap();
+    assert_eq!(consumer.read().await.unwrap()[0].body, Ok(entry(0)));
 }
 
 pub async fn a_letter_is_replayed_once(world: World) {

@@ -45,6 +45,8 @@ on_both!(
     a_read_may_be_cancelled,
     what_is_buried_is_kept_shown_replayed_and_purged,
     a_letter_is_replayed_once,
+    the_limit_of_letters_is_obeyed_and_violated,
+    a_failure_is_told_beside_the_letter_and_not_replayed,
     unknown_letters_are_told,
     the_backlog_is_what_is_not_settled,
     the_limit_is_obeyed_and_violated,

@@ -59,6 +59,7 @@ pub fn entry(number: usize) -> Entry {
         },
         chain: "enrich@1.0.0#ab".to_owned(),
         traceparent: None,
+        failure: None,
     }
 }
 
