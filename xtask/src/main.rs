@@ -6,6 +6,7 @@
 
 mod app;
 mod bench;
+mod chaos;
 mod ci;
 mod cmd;
 mod guests;
@@ -28,11 +29,12 @@ struct Command {
     run: fn(&[String]) -> Outcome<()>,
 }
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command { name: "run", help: app::HELP, run: app::run },
     Command { name: "test", help: test::HELP, run: test::run },
     Command { name: "plugins", help: guests::HELP, run: guests::run },
     Command { name: "bench", help: bench::HELP, run: bench::run },
+    Command { name: "chaos", help: chaos::HELP, run: chaos::run },
     Command { name: "lint", help: lint::HELP, run: lint::run },
     Command { name: "ci", help: ci::HELP, run: ci::run },
 ];

@@ -20,6 +20,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Nginx {
     process: Mutex<Process>,
+    launch: Launch,
     port: u16,
     _folder: TempFolder,
 }
@@ -39,9 +40,9 @@ impl Nginx {
         check(&nginx, &folder);
         // Told to stop, not killed: the master ends its workers.
         let launch = Launch::new(nginx).args(arguments(&folder)).on_orphaned(Signal::TERM);
-        let process = launch.args(["-g", "daemon off;"]).start();
-        process.wait_tcp((Ipv4Addr::LOCALHOST, port).into(), START_LIMIT);
-        Self { process: Mutex::new(process), port, _folder: folder }
+        let launch = launch.args(["-g", "daemon off;"]);
+        let process = Mutex::new(start(&launch, port));
+        Self { process, launch, port, _folder: folder }
     }
 
     /// The port on 127.0.0.1.
@@ -64,9 +65,37 @@ impl Nginx {
         self.process().kill();
     }
 
+    /// SIGTERM: ends at once.
+    pub fn stop(&self) {
+        self.process().stop(Signal::TERM, STOP_LIMIT);
+    }
+
+    /// Starts it again, on the same port; stops it first when it runs.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.stop();
+        *self.process() = start(&self.launch, self.port);
+    }
+
+    /// SIGSTOP to the master and its workers.
+    pub fn pause(&self) {
+        self.process().pause_all();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.process().resume_all();
+    }
+
     fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+fn start(launch: &Launch, port: u16) -> Process {
+    let process = launch.start();
+    process.wait_tcp((Ipv4Addr::LOCALHOST, port).into(), START_LIMIT);
+    process
 }
 
 impl Drop for Nginx {

@@ -215,6 +215,18 @@ impl Process {
         self.signal(Signal::STOP);
     }
 
+    /// SIGSTOP to it and to everything it started.
+    pub fn pause_all(&self) {
+        self.pause();
+        tree::descendants(self.id).iter().for_each(|id| tree::signal(*id, Signal::STOP));
+    }
+
+    /// SIGCONT to it and to everything it started.
+    pub fn resume_all(&self) {
+        tree::descendants(self.id).iter().for_each(|id| tree::signal(*id, Signal::CONT));
+        self.resume();
+    }
+
     /// SIGCONT: goes on where [`pause`](Self::pause) stopped it.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
