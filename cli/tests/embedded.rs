@@ -217,6 +217,31 @@ fn every_wrong_setting_is_named_at_once() {
 }
 
 #[test]
+fn the_limits_of_plugins_are_settings_that_are_checked() {
+    let wrong = [
+        ("plugin-start-timeout", "0s"),
+        ("plugin-isolate-timeout", "2h"),
+        ("plugin-instance-memory-percent", "101"),
+        ("plugin-manifest-bytes", "0"),
+        ("plugin-cases-bytes", "2GiB"),
+        ("plugin-call-logs", "1001"),
+        ("plugin-call-bytes", "0"),
+        ("plugin-answer-bytes", "0"),
+        ("plugin-outputs-per-input", "0"),
+        ("plugin-text-bytes", "63"),
+        ("plugin-log-lines", "-1"),
+        ("plugin-settle", "2h"),
+        ("dead-limit", "0"),
+    ];
+    let flags: Vec<String> = wrong.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+    let args: Vec<&str> = std::iter::once("up").chain(flags.iter().map(String::as_str)).collect();
+    let output = run(&args);
+    assert_eq!(output.status.code(), Some(64));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(wrong.iter().all(|(name, _)| said.contains(name)), "{said}");
+}
+
+#[test]
 fn an_unknown_flag_is_wrong_usage() {
     assert_eq!(run(&["up", "--no-such-flag"]).status.code(), Some(64));
     assert_eq!(run(&["no-such-command"]).status.code(), Some(64));

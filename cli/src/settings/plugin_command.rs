@@ -14,7 +14,8 @@ const CACHE: SettingSpec =
 
 /// What is watched and polled is of no use to a command that looks once.
 pub fn specs() -> Vec<SettingSpec> {
-    let runtime = plugins::SPECS.iter().filter(|spec| spec.name != "plugin-poll").copied().collect();
+    let watching = ["plugin-poll", "plugin-settle"];
+    let runtime = plugins::SPECS.iter().filter(|spec| !watching.contains(&spec.name)).copied().collect();
     [vec![CONFIG, CACHE], host::limit_specs(), runtime].concat()
 }
 

@@ -24,8 +24,39 @@ pub const SPECS: &[SettingSpec] = &[
     ),
     SettingSpec::new("plugin-instance-calls", "N", "Calls after which an instance is replaced")
         .default("100000"),
+    SettingSpec::new(
+        "plugin-instance-memory-percent",
+        "N",
+        "Share of its memory limit at which an instance is replaced",
+    )
+    .default("50"),
+    SettingSpec::new("plugin-start-timeout", "TIME", "Longest start of an instance, and its configure")
+        .default("1s"),
+    SettingSpec::new(
+        "plugin-isolate-timeout",
+        "TIME",
+        "Longest search for the culprit, log by log, after a call of many logs failed",
+    )
+    .default("1s"),
     SettingSpec::new("plugin-tick", "TIME", "How finely deadlines are kept, 1ms to 5ms").default("2ms"),
     SettingSpec::new("plugin-file-bytes", "SIZE", "Largest .wasm file").default("64MiB"),
+    SettingSpec::new("plugin-manifest-bytes", "SIZE", "Largest manifest").default("1MiB"),
+    SettingSpec::new("plugin-cases-bytes", "SIZE", "Largest file of golden cases").default("4MiB"),
+    SettingSpec::new("plugin-call-logs", "N", "Most logs in one call of a plugin").default("1000"),
+    SettingSpec::new("plugin-call-bytes", "SIZE", "Most text in one call; one log always fits")
+        .default("4MiB"),
+    SettingSpec::new("plugin-answer-bytes", "SIZE", "Most that one call may hand back").default("64MiB"),
+    SettingSpec::new("plugin-outputs-per-input", "N", "Most logs that a transformer may make of one")
+        .default("16"),
+    SettingSpec::new("plugin-text-bytes", "SIZE", "Reasons, errors and lines of a plugin are cut to this")
+        .default("1024"),
+    SettingSpec::new("plugin-log-lines", "N", "Lines that one call may write to the log").default("100"),
+    SettingSpec::new(
+        "plugin-settle",
+        "TIME",
+        "How long a file that was just written must rest before it is loaded",
+    )
+    .default("75ms"),
     SettingSpec::new(
         "plugin-poll",
         "TIME",
@@ -49,7 +80,9 @@ pub fn resolve(
     let folder = resolver.get("plugins");
     let runtime = runtime(resolver, limits, compiled);
     let poll = resolver.optional("plugin-poll");
-    let registry = RegistrySettings { poll: poll?, ..RegistrySettings::default() };
+    let settle =
+        resolver.get_if("plugin-settle", |time| *time <= Duration::from_secs(60), "must be at most 60s");
+    let registry = RegistrySettings { poll: poll?, settle: settle? };
     Some(PluginSettings { folder: folder?, runtime: runtime?, registry })
 }
 
@@ -79,7 +112,8 @@ pub fn runtime(
         |time| (Duration::from_millis(1)..=Duration::from_millis(5)).contains(time),
         "must be 1ms to 5ms",
     );
-    let file_bytes = resolver.get_in("plugin-file-bytes", ByteSize(1)..=ByteSize(1 << 30)).map(|size| size.0);
+    let most_instances = by_cores.instances;
+    let calls = calls(resolver, by_cores);
     let trusted = trusted(resolver);
     if let (Some(most), Some(default)) = (memory_mib_max, memory_mib) {
         resolver.check(
@@ -90,16 +124,50 @@ pub fn runtime(
     }
     Some(RuntimeSettings {
         limits: limits?,
-        instances: instances?.unwrap_or(by_cores.instances),
+        instances: instances?.unwrap_or(most_instances),
         timeout: timeout?,
         memory_mib: memory_mib?,
         memory_mib_max: memory_mib_max?,
         tick: tick?,
         instance_calls: instance_calls?,
-        file_bytes: file_bytes?,
         trusted: trusted?,
         cache_dir: compiled,
-        ..by_cores
+        ..calls?
+    })
+}
+
+/// The limits of files, starts and calls.
+fn calls(resolver: &mut Resolver, others: RuntimeSettings) -> Option<RuntimeSettings> {
+    let mut time = |name| {
+        let times = Duration::from_millis(1)..=Duration::from_secs(60);
+        resolver.get_if(name, |time| times.contains(time), "must be 1ms to 60s")
+    };
+    let (start_timeout, isolate_timeout) = (time("plugin-start-timeout"), time("plugin-isolate-timeout"));
+    let mut size =
+        |name, least| resolver.get_in(name, ByteSize(least)..=ByteSize(1 << 30)).map(|size| size.0);
+    let files =
+        (size("plugin-file-bytes", 1), size("plugin-manifest-bytes", 1), size("plugin-cases-bytes", 1));
+    let bytes = (size("plugin-call-bytes", 1), size("plugin-answer-bytes", 1), size("plugin-text-bytes", 64));
+    let instance_memory_percent = resolver.get_in("plugin-instance-memory-percent", 1..=100_u16);
+    let call_logs = resolver.get_in("plugin-call-logs", 1..=1_000);
+    let outputs_per_input = resolver.get_in("plugin-outputs-per-input", 1..=1_000_000);
+    let log_lines = resolver.get("plugin-log-lines");
+    let (call_bytes, answer_bytes, text_bytes) = bytes;
+    let usize_of = |bytes: Option<u64>| bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    Some(RuntimeSettings {
+        start_timeout: start_timeout?,
+        isolate_timeout: isolate_timeout?,
+        instance_memory_percent: u8::try_from(instance_memory_percent?).ok()?,
+        file_bytes: files.0?,
+        manifest_bytes: files.1?,
+        cases_bytes: files.2?,
+        call_logs: call_logs?,
+        call_bytes: usize_of(call_bytes)?,
+        answer_bytes: usize_of(answer_bytes)?,
+        outputs_per_input: outputs_per_input?,
+        text_bytes: usize_of(text_bytes)?,
+        log_lines: log_lines?,
+        ..others
     })
 }
 
