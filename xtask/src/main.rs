@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks to its user")]
 
 mod app;
+mod authors;
 mod bench;
 mod chaos;
 mod ci;
@@ -32,6 +33,7 @@ struct Command {
 const COMMANDS: [Command; 7] = [
     Command { name: "run", help: app::HELP, run: app::run },
     Command { name: "test", help: test::HELP, run: test::run },
+    Command { name: "tools", help: test::TOOLS_HELP, run: test::tools },
     Command { name: "plugins", help: guests::HELP, run: guests::run },
     Command { name: "bench", help: bench::HELP, run: bench::run },
     Command { name: "chaos", help: chaos::HELP, run: chaos::run },

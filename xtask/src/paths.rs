@@ -16,6 +16,11 @@ pub fn built_plugins() -> PathBuf {
     root().join("target/plugins")
 }
 
+/// Where the tools are that the tests build plugins of other languages with; the tests look here.
+pub fn author_tools() -> PathBuf {
+    root().join("target/author-tools")
+}
+
 /// The folder that `sawpit up` watches.
 pub fn watched_plugins() -> PathBuf {
     root().join("plugins.d")

@@ -6,13 +6,17 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cmd::{self, Outcome};
-use crate::{app, guests, packages, paths};
+use crate::{app, authors, guests, packages, paths};
 
 pub const HELP: &str = "\
 test [-- ARGS]  install what the tests need, build the plugins, run every test
 
-Needs redis-server, nginx and PostgreSQL 15 or newer, installed with apt-get when missing. ARGS go to
-`cargo test`, such as `-- -p sawpit-queue`.";
+Needs redis-server, nginx and PostgreSQL 15 or newer, clang with lld, Node.js with npm, and Python, installed with
+apt-get when missing; componentize-qjs and componentize-py go into target/author-tools/. ARGS go to `cargo test`,
+such as `-- -p sawpit-queue`.";
+
+pub const TOOLS_HELP: &str = "\
+tools  install what the tests need, and no more: for who runs plain `cargo test`";
 
 /// The oldest PostgreSQL that the store is written for.
 const POSTGRES: u32 = 15;
@@ -22,7 +26,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
     if !ours.is_empty() {
         return Err(format!("unknown arguments {ours:?}; arguments of `cargo test` go after `--`"));
     }
-    install_servers()?;
+    tools(&[])?;
     guests::build_any()?;
     let started = Instant::now();
     let mut command = cmd::cargo();
@@ -33,6 +37,15 @@ pub fn run(args: &[String]) -> Outcome<()> {
     let (tally, result) = count(command.args(passed));
     println!("\n{}", tally.sentence(started.elapsed()));
     result
+}
+
+/// Installs all that the tests need beside the plugins.
+pub fn tools(args: &[String]) -> Outcome<()> {
+    if !args.is_empty() {
+        return Err(format!("unknown arguments {args:?}; tools takes none"));
+    }
+    install_servers()?;
+    authors::install()
 }
 
 /// Whether arguments of `cargo test` say which packages; if not, all are tested.

@@ -14,6 +14,7 @@ mod new;
 mod paint;
 mod sign;
 mod steps;
+mod template;
 mod test;
 
 use std::io::Write;

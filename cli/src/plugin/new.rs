@@ -3,23 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches};
 use sawpit_service::{Exit, SettingSpec};
 
+use super::template::{self, File};
 use super::{Stop, print};
-
-/// What can be written in; the others are named so that asking for one is answered.
-const LANGUAGES: [&str; 4] = ["rust", "js", "python", "c"];
-
-const CARGO: &str = include_str!("template/Cargo.toml.txt");
-const MANIFEST: &str = include_str!("template/manifest.toml.txt");
-const IGNORED: &str = include_str!("template/gitignore.txt");
-const SOURCES: [(&str, &str); 3] = [
-    ("filter", include_str!("template/filter.rs.txt")),
-    ("enrich", include_str!("template/enrich.rs.txt")),
-    ("transform", include_str!("template/transform.rs.txt")),
-];
 
 /// Names that cargo refuses, or that would be a crate depending on itself.
 const RESERVED: &str = "abstract alloc as async await become box break const continue core crate do dyn else \
@@ -34,17 +23,16 @@ pub fn args() -> Vec<Arg> {
         .long("kind")
         .value_name("KIND")
         .help("What it does: filter, enrich or transform")
-        .value_parser(SOURCES.map(|(kind, _)| kind))
+        .value_parser(template::KINDS)
         .required(true);
     let lang = Arg::new("lang")
         .long("lang")
         .value_name("LANG")
         .help("What it is written in")
-        .value_parser(LANGUAGES)
-        .hide_possible_values(true)
+        .value_parser(template::LANGUAGES)
         .default_value("rust");
     let sdk = Arg::new("sdk").long("sdk").value_name("PATH|URL").help(
-        "The crate sawpit-plugin: its folder, or the URL of a git repository that holds it [default: plugins/sdk \
+        "For rust, the crate sawpit-plugin: its folder, or the URL of a git repository that holds it [default: plugins/sdk \
          or sawpit/plugins/sdk, here or in a folder above]",
     );
     vec![name, kind, lang, sdk]
@@ -57,22 +45,23 @@ pub fn specs() -> Vec<SettingSpec> {
 
 pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
     let asked = |name| flags.get_one::<String>(name).map(String::as_str).unwrap_or_default();
-    let (name, lang) = (asked("name"), asked("lang"));
-    if lang != "rust" {
-        let why =
-            "plugins can be made in rust only; components of other languages load, if built against wit/";
-        return Err(anyhow!("--lang {lang} is not supported yet: {why}").into());
-    }
+    let (name, lang, kind) = (asked("name"), asked("lang"), asked("kind"));
     check_name(name)?;
     let here = std::env::current_dir().context("the current folder")?;
     let sdk = match flags.get_one::<String>("sdk") {
+        _ if lang != "rust" => String::new(),
         Some(given) => given_sdk(given)?,
         None => dependency_on(&find_sdk(&here)?),
     };
-    write(&here.join(name), name, asked("kind"), &sdk)?;
+    let fill = |text: &str| {
+        let text = text.replace("{{name}}", name).replace("{{type}}", &type_name(name));
+        text.replace("{{sdk}}", &sdk).replace("{{kind}}", kind)
+    };
+    write(&here.join(name), &template::files(lang, kind), fill)?;
+    let (rules, first) = template::introduction(lang);
     print(&format!(
-        "made {name}/: the rules are in src/lib.rs, the settings in {name}.toml\nnext: cd {name} && cargo test && \
-         sawpit plugin build && sawpit plugin test {name}.wasm\n"
+        "made {name}/: the rules are in {rules}, the settings in {name}.toml, what it must do in \
+         {name}.cases.ndjson\nnext: cd {name} && {first}sawpit plugin build && sawpit plugin test {name}.wasm\n"
     ));
     Ok(Exit::Done)
 }
@@ -119,19 +108,13 @@ fn find_sdk(here: &Path) -> Result<PathBuf> {
     })
 }
 
-fn write(folder: &Path, name: &str, kind: &str, sdk: &str) -> Result<()> {
-    let source = SOURCES.iter().find(|(other, _)| *other == kind).map(|(_, source)| *source);
-    let source = source.with_context(|| format!("no kind {kind}"))?;
+fn write(folder: &Path, files: &[File], fill: impl Fn(&str) -> String) -> Result<()> {
     fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let fill = |text: &str| {
-        text.replace("{{name}}", name).replace("{{type}}", &type_name(name)).replace("{{sdk}}", sdk)
-    };
-    let manifest = format!("{name}.toml");
-    let files =
-        [("Cargo.toml", CARGO), ("src/lib.rs", source), (&manifest, MANIFEST), (".gitignore", IGNORED)];
-    fs::create_dir(folder.join("src")).context("src")?;
     for (path, text) in files {
-        fs::write(folder.join(path), fill(text)).with_context(|| format!("cannot write {path}"))?;
+        let path = folder.join(fill(path));
+        let written =
+            fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| fs::write(&path, fill(text)));
+        written.with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

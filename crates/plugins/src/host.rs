@@ -20,8 +20,13 @@ use crate::{convert, meter};
 const COUNTERS: usize = 64;
 /// Longest name of a counter, in bytes; from `host.wit`.
 const COUNTER_NAME_BYTES: usize = 64;
-/// How many of its last lines explain a guest's error.
-const LAST_LINES: usize = 4;
+/// How many of its last lines explain a guest's error: a Python traceback has two for each frame.
+const LAST_LINES: usize = 16;
+/// Longest explanation of a guest's error, in bytes. Of a longer one the beginning is left out, because what
+/// failed stands last in a traceback.
+const LAST_WORDS_BYTES: usize = 2 * 1024;
+/// What the standard library of Rust advises beneath a panic: no plugin has an environment.
+const USELESS: &str = "note: run with `RUST_BACKTRACE=";
 
 /// What all instances of one version share.
 pub struct Shared {
@@ -93,7 +98,10 @@ impl GuestState {
 
     /// What it said last, newest last, or nothing.
     pub fn last_words(&self) -> Option<String> {
-        (!self.last_lines.is_empty()).then(|| self.last_lines.join("\n"))
+        let said = self.last_lines.join("\n");
+        let surplus = said.len().saturating_sub(LAST_WORDS_BYTES);
+        let start = (surplus..=said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or_default();
+        said.get(start..).filter(|said| !said.is_empty()).map(str::to_owned)
     }
 
     fn line(&mut self, level: Level, mut message: String) {
@@ -101,6 +109,9 @@ impl GuestState {
         self.lines = self.lines.saturating_add(1);
         if self.shared.may_log && self.lines <= self.shared.log_lines {
             emit(&self.shared.name(), level, &message);
+        }
+        if message.trim().is_empty() || message.starts_with(USELESS) {
+            return;
         }
         if self.last_lines.len() == LAST_LINES {
             self.last_lines.remove(0);
@@ -177,13 +188,30 @@ mod tests {
     #[test]
     fn the_last_words_are_the_last_lines_cut_to_size() {
         let mut state = state();
-        for i in 0..10 {
+        for i in 0..100 {
             log::Host::write(&mut state, types::Level::Info, format!("line {i}"));
         }
-        assert_eq!(state.last_words().unwrap(), "line 6\nline 7\nline 8\nline 9");
-        log::Host::write(&mut state, types::Level::Info, "é".repeat(5_000));
-        assert!(state.last_words().unwrap().len() < 1_100);
+        let last: Vec<_> = (100 - LAST_LINES..100).map(|i| format!("line {i}")).collect();
+        assert_eq!(state.last_words().unwrap(), last.join("\n"));
+        for _ in 0..LAST_LINES {
+            log::Host::write(&mut state, types::Level::Info, "é".repeat(5_000));
+        }
+        log::Host::write(&mut state, types::Level::Info, "the end".to_owned());
+        let said = state.last_words().unwrap();
+        assert!((LAST_WORDS_BYTES - 4..=LAST_WORDS_BYTES).contains(&said.len()), "{}", said.len());
+        assert!(said.ends_with("é…\nthe end") || said.ends_with("é\nthe end"), "{said}");
         state.begin_call();
+        assert_eq!(state.last_words(), None);
+    }
+
+    #[test]
+    fn lines_that_tell_nothing_are_no_last_words() {
+        let mut state = state();
+        for line in
+            ["", "  ", "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace"]
+        {
+            log::Host::write(&mut state, types::Level::Error, line.to_owned());
+        }
         assert_eq!(state.last_words(), None);
     }
 

@@ -1,0 +1,246 @@
+// What a Sawpit plugin needs beside its rules: it makes logs of the columns of a call, and columns of the answers.
+// It is part of your project; change it where you need to. The contract is wit/deps/sawpit-plugin/.
+
+// Longest text that is made by one call of String.fromCharCode: each byte is an argument on QuickJS' stack.
+const CHUNK = 4096;
+
+class Decision {
+  constructor(kind, reason) {
+    this.kind = kind;
+    this.reason = String(reason ?? "");
+  }
+}
+
+// From a filter: take the log. Returning nothing does the same.
+export const accept = new Decision("accept");
+// From a filter or a transform: do not store the log.
+export const drop = (reason) => new Decision("drop", reason);
+// From a filter: the device is at fault and gets 422 with the reason.
+export const reject = (reason) => new Decision("reject", reason);
+
+// Makes what the component exports. `reads` names what of a log is looked at: "deviceId", "level", "message", "data",
+// "receivedAt"; nothing else is sent. `configure` gets the [config] table and returns what the stages get as second
+// argument. A stage gets one log; what it throws counts as a failure on that log only.
+export function plugin({ name, version, help, reads = [], configure = (config) => config, filter, enrich, transform }) {
+  const flags = Object.fromEntries(reads.map((read) => [columnOf(read), true]));
+  let config;
+  const made = {
+    meta: { describe: () => ({ name, version, help, reads: flags }) },
+    configuration: {
+      configure(text) {
+        try {
+          config = configure(JSON.parse(text));
+        } catch (error) {
+          throw explain(error);
+        }
+      },
+    },
+  };
+  if (filter) made.filter = { filter: (batch) => runFilter(rows(batch, reads), (log) => filter(log, config)) };
+  if (enrich) made.enrich = { enrich: (batch) => runEnrich(rows(batch, reads), (log) => enrich(log, config)) };
+  if (transform) {
+    made.transform = { transform: (batch) => runTransform(rows(batch, reads), (log) => transform(log, config)) };
+  }
+  return made;
+}
+
+function runFilter(logs, filter) {
+  const [verdicts, reasons, errors] = [[], new Column(), []];
+  each(logs, errors, (log, row) => {
+    verdicts[row] = "accept";
+    const decision = filter(log) ?? accept;
+    if (!(decision instanceof Decision)) throw new TypeError("a filter returns accept, drop(why) or reject(why)");
+    reasons.set(row, decision.reason);
+    verdicts[row] = decision.kind;
+  });
+  return { verdicts, reasons: reasons.finish(logs.length), errors };
+}
+
+function runEnrich(logs, enrich) {
+  const [set, errors] = [new Column(), []];
+  each(logs, errors, (log, row) => {
+    const members = enrich(log);
+    if (members !== undefined && members !== null) set.set(row, object(members));
+  });
+  return { set: set.finish(logs.length), errors };
+}
+
+// A transform returns nothing (the log goes on), drop(why), an object with any of `message`, `level`, `data` (the whole of
+// log_data) and `set` (members of it), or an array of such objects: one log for each.
+function runTransform(logs, transform) {
+  const [origins, dropped, levels, errors] = [[], [], [], []];
+  const [messages, data, set] = [new Edits(), new Edits(), new Edits()];
+  let changed = false;
+  each(logs, errors, (log, row) => {
+    const answer = transform(log);
+    if (answer instanceof Decision) {
+      if (answer.kind !== "drop") throw new TypeError("a transform can drop(why) a log, no more");
+      dropped.push({ input: row, reason: answer.reason });
+      return;
+    }
+    changed ||= Boolean(answer);
+    // All is checked before any of it counts: a log that fails has no outputs.
+    const parts = [answer ?? {}].flat().map((part) => ({
+      message: part.message === undefined ? undefined : String(part.message),
+      level: part.level === undefined ? undefined : level(part.level),
+      data: part.data === undefined ? undefined : object(part.data),
+      set: part.set === undefined ? undefined : object(part.set),
+    }));
+    if (parts.length === 0) throw new TypeError("an empty array forgets the log: return drop(why)");
+    for (const part of parts) {
+      const output = origins.push(row) - 1;
+      if (part.level !== undefined) levels.push({ output, level: part.level });
+      messages.add(output, part.message);
+      data.add(output, part.data);
+      set.add(output, part.set);
+    }
+  });
+  if (!changed && dropped.length === 0 && errors.length === 0) return { tag: "unchanged" };
+  const edits = { messages: messages.finish(), logData: data.finish(), set: set.finish() };
+  return { tag: "changed", val: { origins, merged: [], dropped, levels, ...edits, errors } };
+}
+
+function each(logs, errors, run) {
+  logs.forEach((log, row) => {
+    try {
+      run(log, row);
+    } catch (error) {
+      errors.push({ row, message: explain(error) });
+    }
+  });
+}
+
+// One log of a call. Only what `reads` names is there; the rest throws.
+class Log {
+  #row;
+  #texts;
+  #batch;
+  #data;
+
+  constructor(batch, texts, row) {
+    [this.#batch, this.#texts, this.#row] = [batch, texts, row];
+  }
+
+  get deviceId() {
+    return this.#text("deviceId");
+  }
+
+  // "DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL".
+  get level() {
+    return this.#value("level", this.#batch.logLevel).toUpperCase();
+  }
+
+  get message() {
+    return this.#text("message");
+  }
+
+  // log_data as it came.
+  get dataText() {
+    return this.#text("data");
+  }
+
+  // log_data parsed. Changing it changes nothing: return what is to be set.
+  get data() {
+    return (this.#data ??= JSON.parse(this.dataText));
+  }
+
+  // Microseconds since 1970, UTC.
+  get receivedAt() {
+    return this.#value("receivedAt", this.#batch.receivedAt);
+  }
+
+  #text(read) {
+    const column = this.#texts[read] ?? unread(read);
+    return utf8(column.bytes.slice(column.ends[this.#row - 1] ?? 0, column.ends[this.#row]));
+  }
+
+  #value(read, list) {
+    return list.length > this.#row ? list[this.#row] : unread(read);
+  }
+}
+
+function rows(batch, reads) {
+  const texts = {};
+  for (const read of ["deviceId", "message", "data"].filter((read) => reads.includes(read))) {
+    const { bytes, ends } = batch[columnOf(read)];
+    texts[read] = { bytes: latin1(bytes), ends };
+  }
+  return Array.from({ length: batch.len }, (_, row) => new Log(batch, texts, row));
+}
+
+function columnOf(read) {
+  const columns = { deviceId: "deviceId", level: "logLevel", message: "message", data: "logData", receivedAt: "receivedAt" };
+  if (!(read in columns)) throw new TypeError(`reads holds ${JSON.stringify(read)}: known are ${Object.keys(columns)}`);
+  return columns[read];
+}
+
+function unread(read) {
+  throw new Error(`the log's ${read} was not sent: add "${read}" to reads`);
+}
+
+// Texts by row: a column that is being filled. Rows are added in order; one that is skipped is empty.
+class Column {
+  #rows = [];
+
+  set(row, text) {
+    this.#rows[row] = unescape(encodeURIComponent(text.toWellFormed()));
+  }
+
+  // With `rows` ends.
+  finish(rows) {
+    const all = this.#rows.join("");
+    const bytes = new Uint8Array(all.length);
+    for (let at = 0; at < bytes.length; at++) bytes[at] = all.charCodeAt(at);
+    let end = 0;
+    const ends = Array.from({ length: rows }, (_, row) => (end += this.#rows[row]?.length ?? 0));
+    return { bytes, ends };
+  }
+}
+
+// Texts for some of the outputs.
+class Edits {
+  #outputs = [];
+  #texts = new Column();
+
+  add(output, text) {
+    if (text === undefined) return;
+    this.#texts.set(this.#outputs.length, text);
+    this.#outputs.push(output);
+  }
+
+  finish() {
+    return { outputs: this.#outputs, texts: this.#texts.finish(this.#outputs.length) };
+  }
+}
+
+function object(value) {
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+  if (!isObject || value instanceof Decision) throw new TypeError("an object with the members to set is wanted");
+  return JSON.stringify(value);
+}
+
+function level(name) {
+  const levels = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+  if (!levels.includes(name)) throw new TypeError(`no level ${JSON.stringify(name)}: known are ${levels}`);
+  return name.toLowerCase();
+}
+
+// QuickJS has no TextDecoder. These run in its own C code, so they are fast.
+function latin1(bytes) {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += CHUNK) {
+    text += String.fromCharCode.apply(null, bytes.subarray(at, at + CHUNK));
+  }
+  return text;
+}
+
+function utf8(text) {
+  return /[\x80-\xff]/.test(text) ? decodeURIComponent(escape(text)) : text;
+}
+
+// What failed, and where.
+function explain(error) {
+  if (!(error instanceof Error)) return String(error);
+  const where = String(error.stack ?? "").trim().split("\n")[0].trim();
+  return where ? `${error.name}: ${error.message} (${where})` : `${error.name}: ${error.message}`;
+}

@@ -1,0 +1,425 @@
+//! Plugins in JavaScript, Python and C: `sawpit plugin new`, `build` and `test` as an author types them, with the
+//! languages' real tools.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sawpit_testkit::{TempFolder, workspace_root};
+use serde_json::Value;
+
+const DONE: Option<i32> = Some(0);
+const FAILED: Option<i32> = Some(1);
+
+/// Where `cargo xtask tools` puts them.
+fn tools() -> [PathBuf; 2] {
+    ["node_modules/.bin", "python/bin"].map(|bin| workspace_root().join("target/author-tools").join(bin))
+}
+
+/// `sawpit plugin …` in a folder, with the tools on the PATH.
+fn sawpit(folder: &Path, args: &[&str]) -> Output {
+    let [js, python] = tools();
+    for tool in [js.join("componentize-qjs"), python.join("componentize-py")] {
+        assert!(tool.exists(), "{} is missing: run `cargo xtask tools` first", tool.display());
+    }
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    let path = [js, python].into_iter().chain(env::split_paths(&inherited));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sawpit"));
+    // Compiling Python takes seconds, and the same file is looked at more than once.
+    command.env("PATH", env::join_paths(path).unwrap()).env("SAWPIT_PLUGIN_CACHE", folder.join(".compiled"));
+    command.arg("plugin").args(args).current_dir(folder).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+/// A new project called `plug`.
+fn project(folder: &TempFolder, lang: &str, kind: &str) -> PathBuf {
+    let output = sawpit(folder.path(), &["new", "plug", "--kind", kind, "--lang", lang]);
+    assert_eq!(output.status.code(), DONE, "{}", said(&output));
+    assert!(said(&output).contains("next: cd plug && "), "{}", said(&output));
+    folder.join("plug")
+}
+
+fn build(project: &Path) {
+    let output = sawpit(project, &["build"]);
+    assert_eq!(output.status.code(), DONE, "{}", said(&output));
+    assert!(said(&output).ends_with("built ./plug.wasm\n"), "{}", said(&output));
+}
+
+fn test(project: &Path, passes: &str) {
+    let output = sawpit(project, &["test", "plug.wasm"]);
+    assert_eq!(output.status.code(), DONE, "{}", said(&output));
+    assert!(said(&output).contains(passes), "{}", said(&output));
+}
+
+fn replace(file: &Path, old: &str, new: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(old), "{old:?} is not in {text}");
+    fs::write(file, text.replace(old, new)).unwrap();
+}
+
+/// What each kind of project does as it is made.
+fn all_kinds(lang: &str) {
+    for kind in ["filter", "enrich", "transform"] {
+        let folder = TempFolder::new(lang);
+        let project = project(&folder, lang, kind);
+        build(&project);
+        test(&project, "2 golden cases of plug.cases.ndjson passed");
+        let seen = sawpit(&project, &["inspect", "plug.wasm", "--json"]);
+        let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
+        assert_eq!((&seen["loads"], &seen["stages"][0]), (&true.into(), &kind.into()), "{seen}");
+        assert_eq!(
+            (&seen["description"]["name"], &seen["manifest"]["exists"]),
+            (&"plug".into(), &true.into()),
+            "{seen}"
+        );
+        assert_eq!(seen["description"]["reads"], serde_json::json!(["message"]), "{seen}");
+        // The cases mean something, and so do the settings.
+        replace(&project.join("plug.cases.ndjson"), "smoke", "smog");
+        let output = sawpit(&project, &["test", "plug.wasm"]);
+        assert_eq!(output.status.code(), FAILED, "{}", said(&output));
+        replace(&project.join("plug.toml"), "word = \"smoke\"", "word = \"smog\"");
+        let output = sawpit(&project, &["test", "plug.wasm"]);
+        assert_eq!(output.status.code(), DONE, "{}", said(&output));
+        replace(&project.join("plug.toml"), "word = \"smog\"", "word = \"\"");
+        let output = sawpit(&project, &["test", "plug.wasm"]);
+        assert_eq!(output.status.code(), FAILED);
+        let why = "configure refused the settings: ";
+        assert!(
+            said(&output).contains(why) && said(&output).contains("word must be a text"),
+            "{}",
+            said(&output)
+        );
+    }
+}
+
+#[test]
+fn javascript_projects_build_and_pass_their_cases() {
+    all_kinds("js");
+}
+
+#[test]
+fn python_projects_build_and_pass_their_cases() {
+    all_kinds("python");
+}
+
+#[test]
+fn c_projects_build_and_pass_their_cases() {
+    all_kinds("c");
+}
+
+/// One case of a transformer that reads everything; the log is of the device `d` and has `{"n":1.50}`.
+fn case(message: &str, expect: &str) -> String {
+    let log =
+        format!(r#"{{"device_id":"d","log_level":"INFO","message":"{message}","log_data":{{"n":1.50}}}}"#);
+    format!("{{\"name\":\"{message}\",\"log\":{log},\"expect\":{expect}}}\n")
+}
+
+/// What the transformers of [`JS_RULES`] and [`PYTHON_RULES`] do.
+fn transformer_cases() -> String {
+    [
+        case("plain", r#"{"message":"plain","log_data":{"n":1.50}}"#),
+        case("split", r#"{"parts":2,"message":"one ½","log_level":"ERROR"}"#),
+        case("drop", r#"{"verdict":"drop","reason":"not wanted"}"#),
+        case("set", r#"{"set":{"n":1.50,"who":"d INFO 1767225600000000"}}"#),
+        case("whole", r#"{"log_data":{"twice":3}}"#),
+        case("soft", r#"{"verdict":"fail","reason":"cannot cope with soft"}"#),
+        case("level", r#"{"verdict":"fail","reason":"LOUD"}"#),
+        case("object", r#"{"verdict":"fail","reason":"members to set is wanted"}"#),
+    ]
+    .concat()
+}
+
+const JS_RULES: &str = r#"
+import { drop, plugin } from "./sawpit.js";
+export const { meta, configuration, transform } = plugin({
+  name: "plug", version: "0.1.0", help: "", reads: ["deviceId", "level", "message", "data", "receivedAt"],
+  transform(log) {
+    switch (log.message) {
+      case "split": return [{ message: "one ½", level: "ERROR" }, { set: { part: 2 } }];
+      case "drop": return drop("not wanted");
+      case "set": return { set: { who: `${log.deviceId} ${log.level} ${log.receivedAt}` } };
+      case "whole": return { data: { twice: log.data.n * 2 } };
+      case "soft": throw new RangeError(`cannot cope with ${log.message}`);
+      case "level": return { level: "LOUD" };
+      case "object": return { set: [] };
+    }
+  },
+});
+"#;
+
+#[test]
+fn a_transformer_in_javascript_can_do_what_the_page_says() {
+    let folder = TempFolder::new("js");
+    let project = project(&folder, "js", "transform");
+    fs::write(project.join("rules.js"), JS_RULES).unwrap();
+    fs::write(project.join("plug.cases.ndjson"), transformer_cases()).unwrap();
+    build(&project);
+    test(&project, "8 golden cases");
+    // Where it failed is said, too.
+    fs::write(project.join("soft.ndjson"), r#"{"device_id":"d","log_level":"INFO","message":"soft"}"#)
+        .unwrap();
+    let output = sawpit(&project, &["test", "plug.wasm", "--logs", "soft.ndjson"]);
+    assert_eq!(output.status.code(), FAILED);
+    let page = said(&output);
+    assert!(
+        page.contains("failed: RangeError: cannot cope with soft (at transform (/rules.js:11:"),
+        "{page}"
+    );
+    replace(&project.join("rules.js"), r#""message", "#, "");
+    build(&project);
+    let output = sawpit(&project, &["test", "plug.wasm"]);
+    assert!(
+        said(&output).contains(r#"the log's message was not sent: add "message" to reads"#),
+        "{}",
+        said(&output)
+    );
+}
+
+/// What is thrown past the helper, as in a guest that has none.
+#[test]
+fn what_javascript_throws_outside_of_a_log_is_shown() {
+    let folder = TempFolder::new("js");
+    let project = project(&folder, "js", "filter");
+    fs::remove_file(project.join("plug.cases.ndjson")).unwrap();
+    let rules = "export const filter = { filter() { throw new Error('thrown in the stage'); } };";
+    replace(&project.join("rules.js"), "meta, configuration, filter }", "meta, configuration }");
+    let text = fs::read_to_string(project.join("rules.js")).unwrap();
+    fs::write(project.join("rules.js"), text + rules).unwrap();
+    build(&project);
+    let output = sawpit(&project, &["test", "plug.wasm"]);
+    assert_eq!(output.status.code(), FAILED);
+    let page = said(&output);
+    assert!(page.contains("thrown in the stage") && page.contains("rules.js"), "{page}");
+    assert!(!page.contains("RUST_BACKTRACE"), "{page}");
+    fs::write(project.join("rules.js"), "this is not JavaScript").unwrap();
+    let output = sawpit(&project, &["build"]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(said(&output).contains("componentize-qjs failed: "), "{}", said(&output));
+}
+
+const PYTHON_RULES: &str = r#"
+from sawpit import drop, edit, plugin
+
+def transform(log, _):
+    match log.message:
+        case "split":
+            return [edit(message="one ½", level="ERROR"), edit(set={"part": 2})]
+        case "drop":
+            return drop("not wanted")
+        case "set":
+            return edit(set={"who": f"{log.device_id} {log.level} {log.received_at}"})
+        case "whole":
+            return edit(data={"twice": int(log.data["n"] * 2)})
+        case "soft":
+            raise ValueError(f"cannot cope with {log.message}")
+        case "level":
+            return edit(level="LOUD")
+        case "object":
+            return edit(set=[])
+        case "hard":
+            raise BaseException("this is the end")
+
+Meta, Configuration, Transform = plugin(
+    name="plug", version="0.1.0", help="", transform=transform,
+    reads=["device_id", "level", "message", "data", "received_at"],
+)
+"#;
+
+#[test]
+fn a_transformer_in_python_can_do_what_the_page_says_and_its_exceptions_are_shown() {
+    let folder = TempFolder::new("python");
+    let project = project(&folder, "python", "transform");
+    fs::write(project.join("rules.py"), PYTHON_RULES).unwrap();
+    fs::write(project.join("plug.cases.ndjson"), transformer_cases()).unwrap();
+    build(&project);
+    test(&project, "8 golden cases");
+    let logs =
+        ["soft", "hard"].map(|text| format!(r#"{{"device_id":"d","log_level":"INFO","message":"{text}"}}"#));
+    fs::write(project.join("logs.ndjson"), logs.join("\n")).unwrap();
+    let output = sawpit(&project, &["test", "plug.wasm", "--logs", "logs.ndjson"]);
+    assert_eq!(output.status.code(), FAILED);
+    let page = said(&output);
+    assert!(page.contains("failed: ValueError: cannot cope with soft (line 15 of rules.py)"), "{page}");
+    // Nothing catches this one: the traceback that Python prints is kept.
+    assert!(
+        page.contains("BaseException: this is the end") && page.contains("rules.py\", line 21"),
+        "{page}"
+    );
+}
+
+/// Reads and writes JSON; fails in three ways.
+const C_RULES: &str = r#"
+#include "sawpit.h"
+#include <assert.h>
+
+const sawpit_plugin sawpit_this_plugin = {
+    .name = "plug", .version = "0.1.0", .help = "", .reads = SAWPIT_MESSAGE | SAWPIT_LOG_DATA | SAWPIT_LEVEL,
+};
+
+bool sawpit_configure(sawpit_text config, sawpit_buffer *why) {
+    (void)config, (void)why;
+    return true;
+}
+
+static bool is(const sawpit_log *log, const char *text) { return sawpit_equal(log->message, sawpit_string(text)); }
+
+bool sawpit_transform(const sawpit_log *log, sawpit_edit *edit, sawpit_buffer *why) {
+    assert(!is(log, "assert"));
+    if (is(log, "panic")) sawpit_panic("this is the end");
+    if (is(log, "soft")) {
+        sawpit_append_string(why, "cannot cope");
+        return false;
+    }
+    if (is(log, "drop")) {
+        sawpit_append_string(why, "not wanted");
+        edit->drop = true;
+    }
+    if (is(log, "level") && log->level == SAWPIT_INFO) {
+        edit->new_level = true;
+        edit->level = SAWPIT_CRITICAL;
+    }
+    if (is(log, "whole")) sawpit_append_string(&edit->log_data, "{\"new\": true}");
+    sawpit_text value;
+    if (sawpit_json_member(log->log_data, "text", &value)) {
+        sawpit_buffer text = {0}, quoted = {0};
+        if (sawpit_json_unquote(value, &text)) sawpit_json_quote(&quoted, sawpit_view(&text));
+        sawpit_json_set(&edit->set, "first", sawpit_string("1"));
+        sawpit_json_set(&edit->set, "echo", quoted.len ? sawpit_view(&quoted) : value);
+    }
+    return true;
+}
+"#;
+
+/// A case of the C transformer about one member of `log_data`.
+fn echo(data: &str, echo: &str) -> String {
+    let log = format!(r#"{{"device_id":"d","log_level":"INFO","message":"m","log_data":{data}}}"#);
+    let name = serde_json::json!(data);
+    format!("{{\"name\":{name},\"log\":{log},\"expect\":{{\"set\":{{\"first\":1,\"echo\":{echo}}}}}}}\n")
+}
+
+#[test]
+fn a_transformer_in_c_reads_and_writes_json_and_its_last_words_are_shown() {
+    let folder = TempFolder::new("c");
+    let project = project(&folder, "c", "transform");
+    fs::write(project.join("rules.c"), C_RULES).unwrap();
+    let cases = [
+        case("plain", r#"{"message":"plain","log_data":{"n":1.50}}"#),
+        case("drop", r#"{"verdict":"drop","reason":"not wanted"}"#),
+        case("level", r#"{"log_level":"CRITICAL","message":"level"}"#),
+        case("whole", r#"{"log_data":{"new":true}}"#),
+        case("soft", r#"{"verdict":"fail","reason":"cannot cope"}"#),
+        echo(r#"{"text":"plain ½ 🙂"}"#, r#""plain ½ 🙂""#),
+        echo(
+            r#"{ "a":[1,{"text":"no"},"]}"] , "b\"":{"text":{}}, "text" : "\"\\\/\b\f\n\r\t\u0001é" }"#,
+            r#""\"\\/\b\f\n\r\t\u0001é""#,
+        ),
+        echo(r#"{"text":"\u00e9\u20ac\ud83d\ude42"}"#, r#""é€🙂""#),
+        echo(r#"{"text":[1, 2]}"#, "[1,2]"),
+        echo(r#"{"n":-1.5e3,"t":true,"text":null}"#, "null"),
+        echo(r#"{"texts":1,"text":""}"#, r#""""#),
+    ];
+    fs::write(project.join("plug.cases.ndjson"), cases.concat()).unwrap();
+    build(&project);
+    test(&project, "11 golden cases");
+    let log = |text| format!("{{\"device_id\":\"d\",\"log_level\":\"INFO\",\"message\":\"{text}\"}}\n");
+    fs::write(project.join("logs.ndjson"), log("panic") + &log("assert")).unwrap();
+    let output = sawpit(&project, &["test", "plug.wasm", "--logs", "logs.ndjson"]);
+    assert_eq!(output.status.code(), FAILED);
+    let page = said(&output);
+    assert!(page.contains("failed: this is the end — wasm trap"), "{page}");
+    assert!(page.contains("failed: rules.c:17: assertion failed: !is(log, \"assert\")"), "{page}");
+    // Names of functions, and a compiler that complains.
+    assert!(page.contains("at sawpit_panic") && page.contains("at sawpit_transform"), "{page}");
+    fs::write(project.join("rules.c"), "int x = ;").unwrap();
+    let output = sawpit(&project, &["build"]);
+    assert_eq!(output.status.code(), FAILED);
+    assert!(said(&output).contains("rules.c:1:9: error") && said(&output).contains("the C compiler failed"));
+}
+
+/// As many calls as an instance lives through: its memory must not grow.
+#[test]
+fn a_plugin_in_c_frees_what_it_is_given() {
+    let folder = TempFolder::new("c");
+    for kind in ["filter", "enrich", "transform"] {
+        let _ = fs::remove_dir_all(folder.join("plug"));
+        let project = project(&folder, "c", kind);
+        build(&project);
+        let log = r#"{"device_id":"d","log_level":"INFO","message":"smoke"}"#;
+        fs::write(project.join("logs.ndjson"), log).unwrap();
+        let output = sawpit(&project, &["bench", "plug.wasm", "--logs", "logs.ndjson", "--json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(answer["memory_bytes"].as_u64().unwrap() < 1 << 20, "{answer}");
+    }
+}
+
+/// A folder whose programs are these scripts.
+fn programs(scripts: &[(&str, String)]) -> TempFolder {
+    let folder = TempFolder::new("programs");
+    for (name, script) in scripts {
+        let file = folder.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+fn build_with(path: &TempFolder, project: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sawpit"));
+    command.args(["plugin", "build"]).env("PATH", path.path()).current_dir(project).output().unwrap()
+}
+
+#[test]
+fn build_says_which_tool_is_missing_and_how_to_get_it() {
+    let (nothing, node) = (programs(&[]), programs(&[("node", String::new())]));
+    // Apple's clang has no target for WebAssembly.
+    let clang = programs(&[("clang", "echo x86_64".to_owned())]);
+    for (lang, path, why) in [
+        ("js", &nothing, "apt-get install nodejs npm"),
+        ("js", &node, "run `npm install` in ."),
+        ("python", &nothing, "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"),
+        ("c", &nothing, "apt-get install clang lld"),
+        ("c", &clang, "pip install ziglang"),
+    ] {
+        let folder = TempFolder::new(lang);
+        let project = project(&folder, lang, "filter");
+        let output = build_with(path, &project);
+        assert_eq!(output.status.code(), FAILED, "{lang}");
+        assert!(said(&output).contains(why), "{lang}: {}", said(&output));
+    }
+}
+
+#[test]
+fn build_says_what_is_wrong_with_a_project() {
+    let folder = TempFolder::new("c");
+    let project = project(&folder, "c", "filter");
+    fs::write(project.join("other.toml"), "").unwrap();
+    assert!(said(&sawpit(&project, &["build"])).contains("holds 2 .toml files"));
+    fs::remove_file(project.join("other.toml")).unwrap();
+    replace(&project.join("wit/world.wit"), "world plugin {", "world plugin { import nothing;");
+    let broken = said(&sawpit(&project, &["build"]));
+    assert!(broken.contains("`nothing` does not exist"), "{broken}");
+    fs::remove_dir_all(project.join("wit")).unwrap();
+    assert!(said(&sawpit(&project, &["build"])).contains("holds no wit folder"));
+}
+
+/// Zig is another clang: one that only knows the target by its name is put in its place.
+#[test]
+fn zig_is_taken_where_clang_cannot_do_it() {
+    let found = env::split_paths(&env::var_os("PATH").unwrap())
+        .map(|bin| bin.join("clang"))
+        .find(|clang| clang.exists());
+    let clang = found.unwrap().display().to_string();
+    let asked = r#"[ "$1 $2" = "cc --target=wasm32-freestanding" ] || exit 9; shift 2"#;
+    let path =
+        programs(&[("zig", format!("{asked}; PATH=/usr/bin:/bin exec {clang} --target=wasm32 \"$@\""))]);
+    let folder = TempFolder::new("c");
+    let project = project(&folder, "c", "filter");
+    let output = build_with(&path, &project);
+    assert_eq!(output.status.code(), DONE, "{}", said(&output));
+    test(&project, "2 golden cases");
+}
