@@ -30,7 +30,7 @@ struct Command {
     run: fn(&[String]) -> Outcome<()>,
 }
 
-const COMMANDS: [Command; 7] = [
+const COMMANDS: [Command; 8] = [
     Command { name: "run", help: app::HELP, run: app::run },
     Command { name: "test", help: test::HELP, run: test::run },
     Command { name: "tools", help: test::TOOLS_HELP, run: test::tools },
