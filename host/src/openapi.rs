@@ -95,6 +95,15 @@ pub(crate) struct PluginsPage {
     plugins: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
+/// What a plugin in shadow mode would have done.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DifferencesPage {
+    /// The plugin's file.
+    file: String,
+    /// Oldest first: at, stage, log, and instead: dropped, rejected or changed.
+    differences: Vec<serde_json::Map<String, serde_json::Value>>,
+}
+
 /// One plugin of a chain.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ChainPlugin {
@@ -170,6 +179,7 @@ fn metrics_page() {}
         query::get_logs,
         stats::get_stats,
         plugins_page::get_plugins,
+        plugins_page::get_differences,
         chain_page::get_chain,
         live,
         ready,

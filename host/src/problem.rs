@@ -20,6 +20,7 @@ pub(crate) enum Kind {
     BadPath,
     UnknownRoute,
     UnknownChain,
+    UnknownPlugin,
     WrongMethod,
     BodyTimeout,
     BodyTooLarge,
@@ -50,6 +51,7 @@ impl Kind {
             Self::BodyUnreadable => ("body-unreadable", "The body did not arrive whole", S::BAD_REQUEST),
             Self::UnknownRoute => ("unknown-route", "There is nothing at this path", S::NOT_FOUND),
             Self::UnknownChain => ("unknown-chain", "There is no such chain", S::NOT_FOUND),
+            Self::UnknownPlugin => ("unknown-plugin", "There is no such plugin", S::NOT_FOUND),
             Self::WrongMethod => {
                 ("wrong-method", "The path does not take this method", S::METHOD_NOT_ALLOWED)
             }

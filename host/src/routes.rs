@@ -17,6 +17,7 @@ pub(crate) const BATCH: &str = "/api/logs/batch";
 pub(crate) const DEVICE: &str = "/api/logs/{device_id}";
 pub(crate) const STATS: &str = "/api/stats";
 pub(crate) const PLUGINS: &str = "/api/plugins";
+pub(crate) const DIFFERENCES: &str = "/api/plugins/{file}/differences";
 pub(crate) const CHAIN: &str = "/api/chains/{id}";
 pub(crate) const OPENAPI: &str = "/openapi.json";
 const OPS: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
@@ -29,6 +30,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
         .route(DEVICE, get(query::get_logs))
         .route(STATS, get(stats::get_stats))
         .route(PLUGINS, get(plugins_page::get_plugins))
+        .route(DIFFERENCES, get(plugins_page::get_differences))
         .route(CHAIN, get(chain_page::get_chain))
         .route(OPENAPI, get(openapi::get_openapi))
         .with_state(app.clone())
@@ -40,7 +42,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
 
 /// The pattern as a label that lives for ever.
 pub(crate) fn pattern(matched: &str) -> &'static str {
-    let known = [LOG, BATCH, DEVICE, STATS, PLUGINS, CHAIN, OPENAPI];
+    let known = [LOG, BATCH, DEVICE, STATS, PLUGINS, DIFFERENCES, CHAIN, OPENAPI];
     known.into_iter().chain(OPS).find(|pattern| *pattern == matched).unwrap_or("other")
 }
 

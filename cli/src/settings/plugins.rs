@@ -49,7 +49,7 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("plugin-outputs-per-input", "N", "Most logs that a transformer may make of one")
         .default("16"),
     SettingSpec::new("plugin-text-bytes", "SIZE", "Reasons, errors and lines of a plugin are cut to this")
-        .default("1024"),
+        .default("1KiB"),
     SettingSpec::new("plugin-log-lines", "N", "Lines that one call may write to the log").default("100"),
     SettingSpec::new(
         "plugin-settle",

@@ -38,15 +38,12 @@ impl Account {
     }
 }
 
-/// Waits until nothing is in the queue, then looks for each id.
+/// Looks for each id in the database and among the dead letters.
 ///
 /// # Errors
-/// The queue is not worked off in time, or a server does not answer.
+/// A server does not answer.
 pub async fn settle(system: &System, ids: &[MessageId]) -> Result<Account> {
-    let settings = QueueSettings { url: system.queue_url(), ..QueueSettings::default() };
-    let queue = Queue::open(settings, std::sync::Arc::new(Timestamp::default)).await?;
-    drained(&queue).await?;
-    let dead = dead(&queue).await?;
+    let dead = dead(&open(system).await?).await?;
     let settings = StoreSettings { url: system.store_url().to_owned(), ..StoreSettings::default() };
     let store = Store::open(settings, newest(ids)).await?;
     let mut account = Account::default();
@@ -60,7 +57,17 @@ pub async fn settle(system: &System, ids: &[MessageId]) -> Result<Account> {
     Ok(account)
 }
 
-async fn drained(queue: &Queue) -> Result<()> {
+async fn open(system: &System) -> Result<Queue> {
+    let settings = QueueSettings { url: system.queue_url(), ..QueueSettings::default() };
+    Ok(Queue::open(settings, std::sync::Arc::new(Timestamp::default)).await?)
+}
+
+/// Waits until nothing is in the queue.
+///
+/// # Errors
+/// It is not worked off in time.
+pub async fn drained(system: &System) -> Result<()> {
+    let queue = open(system).await?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let waiting = queue.backlog().await.context("the backlog is not known")?;

@@ -55,10 +55,10 @@ pub async fn run(options: &Options) -> Result<Report> {
     tokio::task::spawn_blocking(move || recovered.wait_ready())
         .await
         .context("the system did not recover")?;
-    let account = match account::settle(&system, &answers.queued).await {
-        Ok(account) => account,
-        Err(error) => return Err(error.context(report::last_words(&system.outputs()))),
-    };
+    if let Err(error) = account::drained(&system).await {
+        return Err(error.context(report::last_words(&system.outputs())));
+    }
+    let account = account::settle(&system, &answers.queued).await?;
     Ok(Report { seed, faults, answers, account })
 }
 

@@ -15,7 +15,7 @@ const DEVICES: u64 = 8;
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest pause between two posts, in milliseconds.
-const PAUSE_MS: u64 = 60;
+const PAUSE_MS: u64 = 300;
 /// Most logs in a batch.
 const BATCH: usize = 40;
 

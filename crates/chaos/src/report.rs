@@ -11,6 +11,8 @@ use crate::{Account, Answers, Fault};
 const SHOWN: usize = 10;
 /// How much of what each process printed is shown when a run ends badly, in lines.
 const LAST_LINES: usize = 15;
+/// How much of each line, in characters.
+const LINE_CHARS: usize = 300;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -64,6 +66,7 @@ pub(crate) fn last_words(outputs: &[(String, String)]) -> String {
     for (name, output) in outputs {
         let lines: Vec<_> = output.lines().collect();
         let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
+        let last: Vec<String> = last.iter().map(|line| line.chars().take(LINE_CHARS).collect()).collect();
         text.push_str(&format!("--- {name}\n{}\n", last.join("\n")));
     }
     text

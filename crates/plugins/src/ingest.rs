@@ -7,7 +7,8 @@ use sawpit_model::Log;
 use crate::convert::{Decision, Enriched, Filtered};
 use crate::member::Member;
 use crate::meter::Verdict;
-use crate::{CallError, Cause, Ingested, OnError, Plugin, call, convert, isolate};
+use crate::shadow::Instead;
+use crate::{CallError, Cause, Ingested, OnError, Plugin, Stage, call, convert, isolate};
 
 /// Runs one filter over the logs that are still accepted and that it takes.
 pub fn filter(member: &Member, list: &mut [Ingested]) {
@@ -147,7 +148,9 @@ fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answe
                 Ingested::Rejected { plugin: plugin.name(), reason: reason() }
             }
         };
-        if !plugin.is_shadow() {
+        if plugin.is_shadow() {
+            keep_verdict(plugin, list, row, outcome);
+        } else {
             replace(list, row, outcome);
         }
     }
@@ -155,6 +158,16 @@ fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answe
     count(plugin, Verdict::Rejected, rejected);
     plugin.meter.verdicts(Verdict::Accepted, rows.len() - dropped - rejected - answer.errors.len());
     answer.errors.len()
+}
+
+fn keep_verdict(plugin: &Plugin, list: &[Ingested], row: usize, outcome: Ingested) {
+    let Some(Ingested::Accepted(log)) = list.get(row) else { return };
+    let instead = match outcome {
+        Ingested::Dropped { reason, .. } => Instead::Dropped { reason },
+        Ingested::Rejected { reason, .. } => Instead::Rejected { reason },
+        _ => return,
+    };
+    plugin.differences.keep(plugin.now(), Stage::Filter, || Some((log.clone(), instead)));
 }
 
 fn reason(plugin: &Plugin, text: &str) -> String {
@@ -209,7 +222,12 @@ fn patch(
     }
     let limits = &plugin.settings().limits;
     let patched = if plugin.is_shadow() {
-        convert::set(&mut log.log_data.clone(), text, limits)
+        let mut log_data = log.log_data.clone();
+        convert::set(&mut log_data, text, limits).inspect(|()| {
+            plugin.differences.keep(plugin.now(), Stage::Enrich, || {
+                Some((log.clone(), Instead::Changed { logs: vec![Log { log_data, ..log.clone() }] }))
+            });
+        })
     } else {
         convert::set(&mut log.log_data, text, limits)
     };

@@ -14,6 +14,7 @@ use crate::host::{GuestState, Shared};
 use crate::instance::{Exports, Instance, Pool, Recipe};
 use crate::meter::Meter;
 use crate::probe::Probe;
+use crate::shadow::Differences;
 use crate::signature::{self, SignatureError, Signatures, Signed};
 use crate::{
     Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, budget, convert,
@@ -190,6 +191,7 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         meter,
         probe: Probe::default(),
         breaker: Breaker::for_trial(),
+        differences: Differences::default(),
     };
     trial::run(&plugin)?;
     trial::golden(&plugin, source)?;

@@ -10,7 +10,8 @@ use crate::breaker::Breaker;
 use crate::instance::{Pool, Recipe};
 use crate::meter::Meter;
 use crate::probe::Probe;
-use crate::{Manifest, Mode, RuntimeSettings};
+use crate::shadow::Differences;
+use crate::{Difference, Manifest, Mode, RuntimeSettings};
 
 /// Where in the flow a plugin runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,6 +73,7 @@ pub struct Plugin {
     pub(crate) meter: Meter,
     pub(crate) probe: Probe,
     pub(crate) breaker: Breaker,
+    pub(crate) differences: Differences,
 }
 
 impl Plugin {
@@ -97,6 +99,12 @@ impl Plugin {
     #[must_use]
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+
+    /// The last logs that it would have treated otherwise, oldest first; empty unless it serves in shadow mode.
+    #[must_use]
+    pub fn differences(&self) -> Vec<Difference> {
+        self.differences.read()
     }
 
     /// `name@version#hash`, as it stands in the chain's id.

@@ -20,7 +20,7 @@ use crate::member::Member;
 use crate::scan::{self, Stamp};
 use crate::slot::Slot;
 use crate::watch::{self, FolderWatch, Waker};
-use crate::{Chain, PluginStatus, RegistryError, Runtime, meter, status};
+use crate::{Chain, Difference, PluginStatus, RegistryError, Runtime, meter, status};
 
 /// How the folder is watched.
 #[derive(Clone, Debug)]
@@ -114,6 +114,14 @@ impl Registry {
     #[must_use]
     pub fn status(&self) -> Vec<PluginStatus> {
         self.0.watched.slots().values().map(status::of).collect()
+    }
+
+    /// The last logs that the plugin of this file would have treated otherwise, oldest first, where it serves in shadow
+    /// mode or did; none for a file that does not serve.
+    #[must_use]
+    pub fn differences(&self, file: &str) -> Option<Vec<Difference>> {
+        let slots = self.0.watched.slots();
+        slots.get(file)?.serving.as_ref().map(|plugin| plugin.differences())
     }
 
     /// How often the chain was swapped; it grows by one with each change.

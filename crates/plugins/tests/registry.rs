@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sawpit_plugins::{Chain, Ingested, Mode, PluginState, PluginStatus, Registry, RegistrySettings, Runtime};
+use sawpit_plugins::{
+    Chain, Ingested, Instead, Mode, PluginState, PluginStatus, Registry, RegistrySettings, Runtime,
+};
 use support::*;
 use tempfile::TempDir;
 
@@ -404,4 +406,26 @@ fn a_registry_that_nobody_holds_stops_watching() {
     assert_eq!(clone.chain().id(), "none");
     drop(clone);
     eventually("the thread let go of the chain", || weak.upgrade().is_none());
+}
+
+#[test]
+fn what_a_shadow_would_have_done_is_kept_to_look_at() {
+    let folder = Folder::open(&[("a.toml", b"mode = \"shadow\"")]);
+    let patch = "(i32.store (i32.const 3000) (i32.const 7))".to_owned()
+        + &put(0, 2048)
+        + &put(4, 7)
+        + &put(8, 3000)
+        + &put(12, 1);
+    let mut guest = Guest::new("enrich", on_letter('X', &patch)).named("a", "1.0.0");
+    guest.items = r#"(data (i32.const 2048) "{\"b\":2}")"#.to_owned();
+    folder.write("a.wasm", guest.wasm());
+    folder.state("a.wasm", PluginState::Shadow);
+    assert_eq!(folder.registry.differences("a.wasm"), Some(Vec::new()));
+    let out = folder.registry.chain().ingest(logs(&["fine", "X"]).into_iter().skip(1).collect());
+    assert_eq!(out, [Ingested::Accepted(log("X"))], "a shadow changes nothing");
+    let kept = folder.registry.differences("a.wasm").unwrap();
+    assert_eq!((kept.len(), &kept[0].log), (1, &log("X")));
+    let Instead::Changed { logs } = &kept[0].instead else { panic!("{kept:?}") };
+    assert_eq!(logs[0].log_data.as_str(), r#"{"a":1,"b":2}"#);
+    assert_eq!(folder.registry.differences("b.wasm"), None);
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use sawpit_plugins::{Chain, Transformed};
+use sawpit_plugins::{Chain, Instead, Transformed};
 use support::*;
 
 /// A list at `to`: address and length in the answer, its words in memory.
@@ -227,4 +227,28 @@ fn a_shadow_transformer_changes_nothing() {
     let changes = [list(DROPPED, 3200, 1, &[0, 300, 6])];
     let result = chain(&guest(&changes), "mode = \"shadow\"").transform(logs(&["X"]));
     assert_eq!(shape(&result), as_shape(&[("X", &[0])]));
+}
+
+#[test]
+fn what_a_shadow_transformer_would_have_done_is_kept() {
+    let dropping = vec![list(DROPPED, 3200, 1, &[0, 300, 6]), list(ORIGINS, 3000, 1, &[1])];
+    let splitting = vec![
+        list(ORIGINS, 3000, 3, &[0, 0, 1]),
+        list(LEVELS, 3300, 1, &[1, 4]),
+        list(MESSAGES, 3400, 1, &[1]),
+        list(MESSAGES + 8, 320, 8, &[]),
+        list(MESSAGES + 16, 3500, 1, &[8]),
+    ];
+    let kept = |changes: &[String]| {
+        let plugin = load(&guest(changes), "mode = \"shadow\"").unwrap();
+        let result = Chain::new(vec![plugin.clone()]).transform(logs(&["X", "b"]));
+        assert_eq!(shape(&result), as_shape(&[("X", &[0]), ("b", &[1])]));
+        let mut kept = plugin.differences();
+        assert_eq!((kept.len(), &kept[0].log), (1, &log("X")));
+        kept.remove(0).instead
+    };
+    assert_eq!(kept(&dropping), Instead::Dropped { reason: "reason".to_owned() });
+    let Instead::Changed { logs } = kept(&splitting) else { panic!("not changed") };
+    let seen: Vec<_> = logs.iter().map(|log| (log.message.as_str(), log.log_level)).collect();
+    assert_eq!(seen, [("X", sawpit_model::Level::Info), ("NEW text", sawpit_model::Level::Critical)]);
 }

@@ -12,9 +12,10 @@ use crate::convert::Changed;
 use crate::ingest::report;
 use crate::member::Member;
 use crate::meter::Verdict;
+use crate::shadow::Instead;
 use crate::{
-    CallError, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Transformed, call, convert,
-    isolate,
+    CallError, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Stage, Transformed, call,
+    convert, isolate,
 };
 
 /// A batch on its way through the transformers. Indices in here are always those of the inputs.
@@ -113,7 +114,12 @@ impl Batch {
             plugin.meter.row_error(error, plugin.now());
         }
         if self.is_shadow(plugin) {
-            plugin.meter.differences(change.differences(rows.len()));
+            let differences = change.differences(rows.len());
+            plugin.meter.differences(differences);
+            if differences > 0 {
+                let first = || change.first_difference(rows, next);
+                plugin.differences.keep(plugin.now(), Stage::Transform, first);
+            }
             return failed;
         }
         plugin.meter.verdicts(Verdict::Dropped, change.changed.dropped.len());
@@ -245,6 +251,39 @@ fn edit_data(
 impl Change {
     /// How many of the inputs come out otherwise than they went in.
     fn differences(&self, inputs: usize) -> usize {
+        self.differing(inputs).count()
+    }
+
+    /// The first of them, and what the plugin would have made of it.
+    fn first_difference(&self, rows: &[usize], next: &Next) -> Option<(Log, Instead)> {
+        let at = self.differing(rows.len()).next()?;
+        let log = next.log(*rows.get(at)?)?.clone();
+        if let Some((_, reason)) = self.changed.dropped.iter().find(|(dropped, _)| *dropped == at) {
+            return Some((log, Instead::Dropped { reason: reason.clone() }));
+        }
+        let outputs = self.changed.sources.iter().enumerate().filter(|(_, of)| of.contains(&at));
+        let logs = outputs.filter_map(|(output, of)| self.made(output, next.log(*rows.get(*of.first()?)?)?));
+        let logs = logs.collect();
+        Some((log, Instead::Changed { logs }))
+    }
+
+    /// An output as it would be, made from the log that it continues.
+    fn made(&self, output: usize, origin: &Log) -> Option<Log> {
+        let mut log = origin.clone();
+        let of = |edited: usize| edited == output;
+        if let Some((_, level)) = self.changed.levels.iter().find(|(edited, _)| of(*edited)) {
+            log.log_level = *level;
+        }
+        if let Some((_, message)) = self.changed.messages.iter().find(|(edited, _)| of(*edited)) {
+            log.message.clone_from(message);
+        }
+        if let Some(data) = self.log_data.get(output)? {
+            log.log_data = data.clone();
+        }
+        Some(log)
+    }
+
+    fn differing(&self, inputs: usize) -> impl Iterator<Item = usize> {
         let mut same = vec![0_u32; inputs];
         let levels = self.changed.levels.iter().map(|(output, _)| *output);
         let edits: HashSet<usize> =
@@ -259,7 +298,10 @@ impl Change {
                 }
             }
         }
-        let failed = self.changed.errors.len();
-        same.iter().filter(|&&weight| weight != 1).count().saturating_sub(failed)
+        let errors = &self.changed.errors;
+        same.into_iter()
+            .enumerate()
+            .filter(|(at, weight)| *weight != 1 && !errors.contains_key(at))
+            .map(|(at, _)| at)
     }
 }

@@ -218,10 +218,14 @@ impl std::fmt::Debug for Redis {
     }
 }
 
+/// What Redis says is cut to this many characters.
+const CAUSE_CHARS: usize = 300;
+
 /// A reply that says no means that nothing was appended, and so does a connection that was refused. Of
 /// everything else nobody knows.
 fn append_error(error: &RedisError) -> AppendError {
-    let cause = error.to_string();
+    // A transaction's error names each of its commands.
+    let cause: String = error.to_string().chars().take(CAUSE_CHARS).collect();
     let said_no = error.code().is_some();
     if said_no || error.is_connection_refusal() || error.kind() == ErrorKind::AuthenticationFailed {
         AppendError::Refused { cause }
