@@ -15,7 +15,11 @@ use metrics::{Counter, Gauge};
 use sawpit_model::Timestamp;
 use serde::Serialize;
 
-use crate::CallError;
+use crate::trace::FRAME;
+use crate::{CallError, convert};
+
+/// Longest text that says what a bypassed plugin failed with, in bytes.
+const LAST_ERROR_BYTES: usize = 512;
 
 /// When a plugin is bypassed, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +201,7 @@ impl Breaker {
             _ if !probe => {}
             (_, Ended::Well) => self.close(&mut inner),
             (_, Ended::Failed(error)) => {
-                inner.last_error = first_line(error);
+                inner.last_error = one_line(error);
                 inner.phase = Phase::Open { rests_from: now };
             }
             (_, Ended::Unsaid) => inner.phase = Phase::Open { rests_from: now },
@@ -231,7 +235,7 @@ impl Breaker {
             inner.phase = Phase::Open { rests_from: now };
             inner.since = Some(now);
             inner.opened += 1;
-            inner.last_error = first_line(error);
+            inner.last_error = one_line(error);
             self.open.set(1.0);
             self.opened.increment(1);
         }
@@ -270,8 +274,12 @@ fn within(since: Timestamp, now: Timestamp, span: Duration) -> bool {
     u128::try_from(passed).is_ok_and(|passed| passed < span.as_micros())
 }
 
-fn first_line(error: &CallError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+/// What failed, without where in the guest. Its beginning is left out where it is long: a traceback ends with what
+/// matters.
+fn one_line(error: &CallError) -> String {
+    let text = error.to_string();
+    let said: Vec<_> = text.lines().take_while(|line| !line.starts_with(FRAME)).map(str::trim).collect();
+    convert::end_of(&said.join("; "), LAST_ERROR_BYTES).to_owned()
 }
 
 #[cfg(test)]
@@ -294,7 +302,7 @@ mod tests {
     }
 
     fn fail(breaker: &Breaker, millis: i64) {
-        let error = CallError::Trap("boom\n  0: f".to_owned());
+        let error = CallError::Trap("Traceback:\n  File \"a.py\"\nboom\n  at f\n  at g".to_owned());
         breaker.settle(false, Ended::Failed(&error), at(millis));
     }
 
@@ -311,7 +319,7 @@ mod tests {
         fail(&breaker, 9);
         assert_eq!(breaker.admit(at(9)), Admission::Call);
         fail(&breaker, 9);
-        assert_eq!(breaker.admit(at(9)), Admission::Bypass("boom".to_owned()));
+        assert_eq!(breaker.admit(at(9)), Admission::Bypass("Traceback:; File \"a.py\"; boom".to_owned()));
         let status = breaker.status();
         assert_eq!((status.state, status.opened, status.since), (BreakerState::Open, 1, Some(at(9))));
     }
@@ -346,6 +354,13 @@ mod tests {
         breaker.settle(true, Ended::Well, at(21));
         assert_eq!(breaker.status(), BreakerStatus { state: BreakerState::Closed, opened: 1, since: None });
         assert_eq!(breaker.admit(at(21)), Admission::Call);
+    }
+
+    #[test]
+    fn of_a_long_error_the_end_is_told() {
+        let said = one_line(&CallError::Trap(format!("{}\nboom\n  at f", "é".repeat(1_000))));
+        assert!((LAST_ERROR_BYTES - 1..=LAST_ERROR_BYTES).contains(&said.len()), "{}", said.len());
+        assert!(said.ends_with("é; boom"), "{said}");
     }
 
     #[test]

@@ -99,9 +99,8 @@ impl GuestState {
     /// What it said last, newest last, or nothing.
     pub fn last_words(&self) -> Option<String> {
         let said = self.last_lines.join("\n");
-        let surplus = said.len().saturating_sub(LAST_WORDS_BYTES);
-        let start = (surplus..=said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or_default();
-        said.get(start..).filter(|said| !said.is_empty()).map(str::to_owned)
+        let said = convert::end_of(&said, LAST_WORDS_BYTES);
+        (!said.is_empty()).then(|| said.to_owned())
     }
 
     fn line(&mut self, level: Level, mut message: String) {

@@ -8,6 +8,8 @@ use std::fmt::{self, Write};
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
+/// What the line of a frame begins with.
+pub(crate) const FRAME: &str = "  at ";
 /// Most frames shown, innermost first.
 const FRAMES: usize = 16;
 /// Most bytes of a name, mangled or not.
@@ -28,7 +30,8 @@ pub(crate) fn describe(error: &wasmtime::Error, said: Option<String>) -> String 
 }
 
 fn push_frame(text: &mut String, frame: &FrameInfo) {
-    text.push_str("\n  at ");
+    text.push('\n');
+    text.push_str(FRAME);
     match frame.func_name() {
         Some(name) => text.push_str(&readable(name)),
         None => text.push_str("function "),

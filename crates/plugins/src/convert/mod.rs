@@ -22,6 +22,13 @@ pub fn cut(text: &mut String, bytes: usize) {
     }
 }
 
+/// The last `bytes` bytes of `text` at most, from the beginning of a character.
+pub fn end_of(text: &str, bytes: usize) -> &str {
+    let surplus = text.len().saturating_sub(bytes);
+    let start = (surplus..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    text.get(start..).unwrap_or_default()
+}
+
 pub const fn level_from_guest(level: types::Level) -> Level {
     match level {
         types::Level::Debug => Level::Debug,
