@@ -366,6 +366,36 @@ fn a_new_project_passes_its_test_builds_and_loads() {
     }
 }
 
+/// In the other languages: tests/plugin_languages.rs.
+#[test]
+fn a_panic_in_rust_is_shown_with_its_place() {
+    let folder = TempFolder::new("panic");
+    let sdk = workspace_root().join("plugins/sdk");
+    let mut new = std::process::Command::new(env!("CARGO_BIN_EXE_sawpit"));
+    new.args(["plugin", "new", "try-panic", "--kind", "enrich", "--sdk", text(&sdk)]);
+    assert_eq!(new.current_dir(folder.path()).output().unwrap().status.code(), DONE);
+    let project = folder.join("try-panic");
+    let source = fs::read_to_string(project.join("src/lib.rs")).unwrap();
+    let panics = "let found = match log.message() { \"hard\" => panic!(\"this is the end\"), m => m.contains(\"x\") };";
+    let (before, rest) = source.split_once("let found = ").unwrap();
+    let (_, after) = rest.split_once(";\n").unwrap();
+    fs::write(project.join("src/lib.rs"), format!("{before}{panics}\n{after}")).unwrap();
+    fs::remove_file(project.join("try-panic.cases.ndjson")).unwrap();
+    let built = cargo(&project, env!("CARGO_BIN_EXE_sawpit"), &["plugin", "build"]);
+    if !has_target(&project) {
+        // Debian's own Rust, see above. The panics of the examples, which it does build, are tried in crates/plugins.
+        assert!(err(&built).contains("rustup target add wasm32-unknown-unknown"), "{}", err(&built));
+        return;
+    }
+    assert_eq!(built.status.code(), DONE, "{}", err(&built));
+    let logs = project.join("logs.ndjson");
+    fs::write(&logs, LOG.replace("mail a@example.com", "hard")).unwrap();
+    let tested = plugin(&["test", text(&project.join("try-panic.wasm")), "--logs", text(&logs)]);
+    assert_eq!(tested.status.code(), FAILED);
+    let page = out(&tested);
+    assert!(page.contains("failed: panicked at src/lib.rs:") && page.contains("this is the end"), "{page}");
+}
+
 #[test]
 fn new_says_what_it_cannot_make() {
     for (args, why) in [
