@@ -46,7 +46,7 @@ pub fn specs() -> Vec<SettingSpec> {
 pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
     let asked = |name| flags.get_one::<String>(name).map(String::as_str).unwrap_or_default();
     let (name, lang, kind) = (asked("name"), asked("lang"), asked("kind"));
-    check_name(name)?;
+    check_name(name, lang)?;
     let here = std::env::current_dir().context("the current folder")?;
     let sdk = match flags.get_one::<String>("sdk") {
         _ if lang != "rust" => String::new(),
@@ -66,15 +66,15 @@ pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-/// A plugin's name that is a crate's name as well.
-fn check_name(name: &str) -> Result<()> {
+/// A plugin's name, which in Rust is a crate's name as well.
+fn check_name(name: &str, lang: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let good = (1..=64).contains(&name.len())
         && name.bytes().all(plain)
         && name.starts_with(|first: char| first.is_ascii_lowercase());
     ensure!(good, "{name:?} is no name: 1 to 64 lower-case letters, digits and hyphens, a letter first");
     ensure!(
-        !RESERVED.split_whitespace().any(|reserved| reserved == name),
+        lang != "rust" || !RESERVED.split_whitespace().any(|reserved| reserved == name),
         "{name} is a reserved name in Rust"
     );
     Ok(())
@@ -135,11 +135,12 @@ mod tests {
     #[test]
     fn names_are_those_of_a_plugin_and_of_a_crate() {
         for good in ["a", "geo-ip2", "log", "plugin"] {
-            assert!(check_name(good).is_ok(), "{good}");
+            assert!(check_name(good, "rust").is_ok(), "{good}");
         }
         for bad in ["", "Geo", "2geo", "-geo", "a_b", "../x", "fn", "serde", &"x".repeat(65)] {
-            assert!(check_name(bad).is_err(), "{bad}");
+            assert!(check_name(bad, "rust").is_err(), "{bad}");
         }
+        assert!(check_name("fn", "js").is_ok() && check_name("a_b", "js").is_err());
     }
 
     #[test]
