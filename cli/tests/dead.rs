@@ -173,14 +173,11 @@ async fn letters_of_a_topology_are_reached_through_redis() {
         process.wait_http(address, "/health/ready", SOON);
         (Api::new(format!("http://{address}")), process)
     };
-    let ((host, _host), (_, _worker)) = (start("host"), start("worker"));
+    let ((host, _host), (worker, _worker)) = (start("host"), start("worker"));
     let place = ["--queue", url.as_str()];
-    quarantined_shown_replayed_purged(place, &host, async || {
-        mend(&plugins, "filter", &[&host]).await;
-        // The worker has no page that tells its chain; it looks at the same folder.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    })
-    .await;
+    let mended = async || mend(&plugins, "filter", &[&host, &worker]).await;
+    quarantined_shown_replayed_purged(place, &host, mended).await;
+    assert_eq!(host.chain().await, worker.chain().await, "they share the folder");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,5 +23,6 @@ mod settings;
 mod stats;
 
 pub use host::{Host, HostError, HostParts};
+pub use plugins_page::plugin_routes;
 pub use serve::{Drained, serve};
 pub use settings::{HostSettings, ServeSettings};

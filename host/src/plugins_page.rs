@@ -1,13 +1,14 @@
-//! `GET /api/plugins`.
+//! `GET /api/plugins`, which a worker answers as well: each process has a chain of its own.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use sawpit_plugins::{Difference, PluginStatus};
+use axum::routing::get;
+use axum::{Json, Router};
+use sawpit_plugins::{Difference, PluginStatus, Registry};
 use serde::Serialize;
 
-use crate::app::App;
 use crate::problem::{Kind, Problem};
+use crate::routes::{DIFFERENCES, PLUGINS};
 
 /// The plugins of this host.
 #[derive(Serialize)]
@@ -16,6 +17,14 @@ pub(crate) struct PluginsAnswer {
     chain: String,
     /// In the order they run.
     plugins: Vec<PluginStatus>,
+}
+
+/// The pages about a process's plugins.
+pub fn plugin_routes(registry: Registry) -> Router {
+    Router::new()
+        .route(PLUGINS, get(get_plugins))
+        .route(DIFFERENCES, get(get_differences))
+        .with_state(registry)
 }
 
 /// What a plugin in shadow mode would have done.
@@ -38,14 +47,14 @@ pub(crate) struct DifferencesAnswer {
     ),
 )]
 pub(crate) async fn get_differences(
-    State(app): State<App>,
+    State(registry): State<Registry>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<DifferencesAnswer>, Problem> {
     let Path(file) =
         path.map_err(|_| Problem::new(Kind::BadPath, "the file must be UTF-8, percent-encoded."))?;
     let unknown =
         || Problem::new(Kind::UnknownPlugin, "/api/plugins lists the files and which of them serve.");
-    let differences = app.registry.differences(&file).ok_or_else(unknown)?;
+    let differences = registry.differences(&file).ok_or_else(unknown)?;
     Ok(Json(DifferencesAnswer { file, differences }))
 }
 
@@ -54,6 +63,6 @@ pub(crate) async fn get_differences(
     get, path = "/api/plugins", tag = "operation",
     responses((status = 200, description = "The plugins", body = crate::openapi::PluginsPage)),
 )]
-pub(crate) async fn get_plugins(State(app): State<App>) -> Json<PluginsAnswer> {
-    Json(PluginsAnswer { chain: app.registry.chain().id().to_owned(), plugins: app.registry.status() })
+pub(crate) async fn get_plugins(State(registry): State<Registry>) -> Json<PluginsAnswer> {
+    Json(PluginsAnswer { chain: registry.chain().id().to_owned(), plugins: registry.status() })
 }

@@ -22,9 +22,10 @@ pub fn run(flags: &ArgMatches) -> Exit {
 async fn work(command: WorkerCommand, process: Process) -> Result<Exit> {
     let parts = parts::open(command.parts, &process.clock, &process.health).await?;
     if let Some(address) = command.listen {
-        let router = ops::router(process.health.clone(), process.metrics.clone());
+        let router = ops::router(process.health.clone(), process.metrics.clone())
+            .merge(sawpit_host::plugin_routes(parts.registry.clone()));
         tokio::spawn(ops::serve(bind(address).await?, router, process.shutdown.clone()));
-        tracing::info!(%address, "serving health and metrics");
+        tracing::info!(%address, "serving health, metrics and the state of the plugins");
     }
     sawpit_worker::run(worker_parts(&parts, &process, command.worker), process.shutdown).await?;
     Ok(Exit::Done)

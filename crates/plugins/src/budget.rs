@@ -5,7 +5,7 @@
 
 use sawpit_model::Log;
 
-use crate::bench::fuel_per_log;
+use crate::bench::{fuel_per_log, patient};
 use crate::load::{self, Source};
 use crate::{LoadError, Plugin, Runtime, RuntimeSettings, golden, trial};
 
@@ -17,7 +17,7 @@ pub(crate) fn check(runtime: &Runtime, source: &Source, plugin: &Plugin) -> Resu
     let settings = runtime.settings();
     let few = RuntimeSettings { threads: 1, instances: 1, ..settings.clone() };
     let metered = Runtime::metered(few).map_err(|error| LoadError::Meter { cause: error.to_string() })?;
-    let metered = load::load(&metered, source, plugin.manifest().clone())?;
+    let metered = load::load(&metered, source, patient(plugin.manifest().clone()))?;
     let logs = logs(source, settings)?;
     for &stage in plugin.stages() {
         let fuel = fuel_per_log(&metered, stage, &logs).map_err(|cause| LoadError::Trial { stage, cause })?;

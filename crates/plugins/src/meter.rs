@@ -11,7 +11,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use sawpit_model::Timestamp;
 
 use crate::histogram::Histogram;
-use crate::{CallError, Stage};
+use crate::{CallError, Description, Stage};
 
 /// Shortest time between two warnings of one plugin, in microseconds.
 const WARNING_MICROS: i64 = 1_000_000;
@@ -240,6 +240,12 @@ fn error_counter(name: &str, version: &str, kind: &'static str) -> Counter {
 /// Counts a file that was refused.
 pub fn refusal(file: &str) {
     counter!("sawpit_plugin_refusals_total", "file" => file.to_owned()).increment(1);
+}
+
+/// Counts a version that began to serve.
+pub fn loaded(plugin: &Description) {
+    let labels = [("plugin", plugin.name.clone()), ("version", plugin.version.clone())];
+    counter!("sawpit_plugin_loads_total", &labels).increment(1);
 }
 
 /// Counts a version that was taken back.

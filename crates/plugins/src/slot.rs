@@ -43,6 +43,7 @@ impl Slot {
         if let Some(plugin) = &serving {
             let stages = meter::stages_text(plugin.stages());
             tracing::info!(file = self.file, plugin = plugin.id(), stages, "plugin serves");
+            meter::loaded(plugin.description());
         }
         self.mode = mode;
         self.serving = serving;
@@ -62,6 +63,7 @@ impl Slot {
             beside,
             "plugin is a canary"
         );
+        meter::loaded(canary.plugin.description());
         self.mode = Mode::Active;
         self.serving = Some(stable);
         self.since = canary.since;
