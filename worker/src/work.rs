@@ -135,17 +135,27 @@ impl Loop {
             tracing::warn!(%error, "the store is away, not looking for messages of other workers");
             return Ok(Sweep::PutOff);
         }
-        let reclaimed = self.consumer.reclaim().await?;
+        let silent = self.consumer.silent().await?;
+        let found = !silent.owners().is_empty();
+        if found {
+            // Before they are taken: were we to die in between, nobody would know whom we took them from.
+            if let Err(error) = self.shared.lease.fence(silent.owners()).await {
+                tracing::warn!(%error, "could not fence silent workers, looking for their messages later");
+                return Ok(Sweep::PutOff);
+            }
+        }
+        let reclaimed = self.consumer.take_over(silent).await?;
         if !reclaimed.deliveries.is_empty() {
             let count = reclaimed.deliveries.len();
             metrics::counter!("sawpit_worker_reclaimed_total").increment(count as u64);
             tracing::info!(count, from = ?reclaimed.former_owners, "took over messages of other workers");
         }
         let Reclaimed { deliveries, former_owners, .. } = reclaimed;
-        Ok(if deliveries.is_empty() {
-            Sweep::Clean
-        } else {
-            Sweep::Found(Arrival { deliveries, former_owners, generation })
+        Ok(match (deliveries.is_empty(), found) {
+            (false, _) => Sweep::Found(Arrival { deliveries, former_owners, generation }),
+            // Another worker was faster; there may be more behind.
+            (true, true) => Sweep::PutOff,
+            (true, false) => Sweep::Clean,
         })
     }
 

@@ -20,5 +20,5 @@ pub use cache::{Cache, CacheSettings};
 pub use dead::DeadLetter;
 pub use delivery::{Corrupt, DeadReason, Delivery, Reclaimed};
 pub use error::{AppendError, OpenError, QueueError, ReadError};
-pub use queue::{Consumer, Producer, Queue, Settler};
+pub use queue::{Consumer, Producer, Queue, Settler, Silent};
 pub use settings::{Clock, QueueSettings};

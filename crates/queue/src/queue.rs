@@ -30,6 +30,10 @@ pub struct Producer(Backend);
 #[derive(Debug)]
 pub struct Consumer(Reader);
 
+/// Messages whose owner is silent, found by [`Consumer::silent`] and not taken yet.
+#[derive(Debug)]
+pub struct Silent(Option<redis::Silent>);
+
 #[derive(Debug)]
 enum Reader {
     Redis(redis::Consumer),
@@ -234,11 +238,35 @@ impl Consumer {
 
     /// Messages whose owner died, stalled, or dropped them unsettled; up to the batch's size.
     ///
+    /// Only for who is certain to live until the former owners are fenced. Others, and that is every process that
+    /// can be killed, look with [`Consumer::silent`], fence, and then call [`Consumer::take_over`].
+    ///
     /// # Errors
     /// The queue is away; wait and try again.
     pub async fn reclaim(&mut self) -> Result<Reclaimed, ReadError> {
+        let silent = self.silent().await?;
+        self.take_over(silent).await
+    }
+
+    /// Looks for messages of others that died or stalled, and takes none. In one process nobody is silent.
+    ///
+    /// # Errors
+    /// The queue is away; wait and try again.
+    pub async fn silent(&mut self) -> Result<Silent, ReadError> {
         match &mut self.0 {
-            Reader::Redis(consumer) => consumer.reclaim().await,
+            Reader::Redis(consumer) => Ok(Silent(consumer.silent().await?)),
+            Reader::Embedded(_) => Ok(Silent(None)),
+        }
+    }
+
+    /// Takes over what [`Consumer::silent`] found, if it is silent still and was found a moment ago, and what this
+    /// consumer or a former one of its name left unsettled. Fence the owners first.
+    ///
+    /// # Errors
+    /// The queue is away; look again.
+    pub async fn take_over(&mut self, silent: Silent) -> Result<Reclaimed, ReadError> {
+        match &mut self.0 {
+            Reader::Redis(consumer) => consumer.take_over(silent.0).await,
             Reader::Embedded(consumer) => consumer.reclaim().await,
         }
     }
@@ -250,6 +278,15 @@ impl Consumer {
             Reader::Redis(consumer) => Backend::Redis(consumer.queue()),
             Reader::Embedded(consumer) => Backend::Embedded(consumer.queue()),
         })
+    }
+}
+
+impl Silent {
+    /// Who has the messages. Each may wake up and commit them: fence it in the store before they are taken, so
+    /// that it stays fenced even if the taker dies on the way.
+    #[must_use]
+    pub fn owners(&self) -> &[String] {
+        self.0.as_ref().map_or(&[], |silent| &silent.owners)
     }
 }
 

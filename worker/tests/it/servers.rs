@@ -85,3 +85,34 @@ async fn a_stalled_worker_that_wakes_up_cannot_store_a_second_time() {
     worker.drain().await;
     World::assert_once(&world.rows_of(&ids).await);
 }
+
+/// Messages change hands only once their owner is fenced: who dies before that has changed nothing, and who dies
+/// after it leaves nobody behind that could store a second time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_cannot_fence_takes_nothing_over() {
+    const LOCK: &str = "SELECT 1 FROM leases WHERE owner = 'stalled' FOR UPDATE; SELECT pg_sleep(2)";
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let ids = world.append(10, &["{}"]).await;
+    let mut stalled = world.queue.consumer("stalled").await.unwrap();
+    world.store.lease("stalled").await.unwrap();
+    let deliveries = stalled.read().await.unwrap();
+    assert_eq!(deliveries.len(), 10);
+    std::thread::scope(|scope| {
+        scope.spawn(|| servers.postgres.query("postgres", LOCK));
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                tokio::time::sleep(IDLE).await;
+                let worker = world.worker("killed");
+                tokio::time::sleep(IDLE * 3).await;
+                worker.kill().await;
+            });
+        });
+    });
+    let owners = servers.redis.command(&["XPENDING", "logs:stream", "log_workers"]);
+    assert!(owners.contains("stalled") && !owners.contains("killed"), "{owners}");
+    let worker = world.worker("w1");
+    world.emptied().await;
+    worker.drain().await;
+    World::assert_once(&world.rows_of(&ids).await);
+}

@@ -2,12 +2,13 @@
 //!
 //! XAUTOCLAIM would take messages without saying whose they were, and our own ones that are merely slow. So
 //! XPENDING lists what is idle, and XCLAIM takes it: its minimum idle time makes sure that of several workers
-//! only one gets a message, and the former owners' names go to the store, which fences them. What we had
+//! only one gets a message. The owners are fenced in the store between the two: fenced after the XCLAIM, an owner
+//! would go free if we died in between, because by then Redis names us. What we had
 //! ourselves need not be idle first; a script takes it only where it is still ours, because an owner that came
 //! after us would be robbed of it without being fenced.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, RedisError, Value};
@@ -32,6 +33,15 @@ pub(crate) struct Consumer {
     /// outlives a reclaim that fails or is dropped on the way: an owner that is never fenced may store what
     /// another stores as well.
     untold: Vec<String>,
+}
+
+/// Messages that nobody has settled for long, found and not taken.
+#[derive(Debug)]
+pub(crate) struct Silent {
+    messages: Vec<Pending>,
+    pub(crate) owners: Vec<String>,
+    /// Before they were asked for.
+    found_at: Instant,
 }
 
 /// Whether a former process of our name may have left messages.
@@ -96,22 +106,30 @@ impl Consumer {
         self.run(&command).await
     }
 
-    pub(crate) async fn reclaim(&mut self) -> Result<Reclaimed, ReadError> {
-        match self.look_for_pending().await {
+    /// The first page of what nobody has settled for long; `None` when there is nothing, or when what a former
+    /// process of our name left goes first.
+    pub(crate) async fn silent(&mut self) -> Result<Option<Silent>, ReadError> {
+        match self.find_silent().await {
             Err(error) if error.code() == Some("NOGROUP") => {
                 // As in `read`; and who looks here first would never get there.
                 self.make_group().await.map_err(ReadError::new)?;
-                Ok(Reclaimed::default())
+                Ok(None)
             }
             found => found.map_err(ReadError::new),
         }
     }
 
-    async fn look_for_pending(&mut self) -> Result<Reclaimed, RedisError> {
+    pub(crate) async fn take_over(&mut self, silent: Option<Silent>) -> Result<Reclaimed, ReadError> {
+        self.take_pending(silent).await.map_err(ReadError::new)
+    }
+
+    async fn take_pending(&mut self, silent: Option<Silent>) -> Result<Reclaimed, RedisError> {
         let mut reclaimed = Reclaimed::default();
         self.take_former_life(&mut reclaimed).await?;
         if reclaimed.deliveries.is_empty() {
-            self.take_silent(&mut reclaimed).await?;
+            if let Some(silent) = silent {
+                self.take_silent(silent, &mut reclaimed).await?;
+            }
             self.take_returned(&mut reclaimed).await?;
         }
         if !reclaimed.deliveries.is_empty() {
@@ -134,18 +152,39 @@ impl Consumer {
         Ok(())
     }
 
-    /// What nobody has settled for long. A page that is all in our own hand is passed over.
-    async fn take_silent(&mut self, into: &mut Reclaimed) -> Result<(), RedisError> {
-        let idle = self.redis.settings.reclaim_idle;
-        let mut first = MessageId::default();
-        while into.deliveries.is_empty() {
-            let page = self.pending(idle, false, first).await?;
-            let Some(last) = page.last() else { break };
-            first = last.id.next();
-            let silent = page.into_iter().filter(|pending| !self.in_hand.contains(&pending.id)).collect();
-            self.take(silent, idle, into).await?;
+    /// A page that is all in our own hand is passed over.
+    async fn find_silent(&mut self) -> Result<Option<Silent>, RedisError> {
+        if let Own::From(first) = self.own {
+            if !self.pending(Duration::ZERO, true, first).await?.is_empty() {
+                return Ok(None);
+            }
+            self.own = Own::Taken;
         }
-        Ok(())
+        let mut first = MessageId::default();
+        loop {
+            let found_at = Instant::now();
+            let mut messages = self.pending(self.redis.settings.reclaim_idle, false, first).await?;
+            let Some(last) = messages.last() else { return Ok(None) };
+            first = last.id.next();
+            messages.retain(|pending| !self.in_hand.contains(&pending.id));
+            if !messages.is_empty() {
+                let mut owners: Vec<_> = messages.iter().map(|pending| pending.owner.clone()).collect();
+                owners.sort_unstable();
+                owners.dedup();
+                return Ok(Some(Silent { messages, owners, found_at }));
+            }
+        }
+    }
+
+    /// Takes what is still silent. Redis looks at the idle time again, but not at the owner: who took a message
+    /// after we looked, and is silent since, was not fenced. That takes the idle time at least, so what was found
+    /// longer ago is left for the next look.
+    async fn take_silent(&mut self, silent: Silent, into: &mut Reclaimed) -> Result<(), RedisError> {
+        let idle = self.redis.settings.reclaim_idle;
+        if silent.found_at.elapsed() >= idle {
+            return Ok(());
+        }
+        self.take(silent.messages, idle, into).await
     }
 
     /// What we dropped ourselves need not grow old first.

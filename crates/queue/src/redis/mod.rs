@@ -19,7 +19,7 @@ use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError};
 use sawpit_model::{Entry, MessageId};
 
-pub(crate) use consumer::Consumer;
+pub(crate) use consumer::{Consumer, Silent};
 use estimate::{Estimate, UnderWay};
 
 use crate::{AppendError, OpenError, QueueError, QueueSettings};

@@ -67,6 +67,7 @@ fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// One message that somebody has in hand.
+#[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) id: MessageId,
     pub(crate) owner: String,

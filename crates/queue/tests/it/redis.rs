@@ -301,6 +301,46 @@ async fn what_is_idle_behind_pages_in_hand_is_found() {
     drop(held);
 }
 
+/// Between looking and taking the owners are fenced; who dies there has changed nothing in the queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_for_the_silent_names_them_and_takes_nothing() {
+    let world = World::redis();
+    let (ours, theirs) = (world.open().await, world.open().await);
+    let given = ours.producer().append_batch(entries(3)).await.unwrap();
+    let mut stalled = ours.consumer("stalled").await.unwrap();
+    let held = read_all(&mut stalled, 3).await;
+    tokio::time::sleep(world.settings.reclaim_idle * 2).await;
+    for name in ["killed between", "heir"] {
+        let mut looks = theirs.consumer(name).await.unwrap();
+        let silent = looks.silent().await.unwrap();
+        assert_eq!(silent.owners(), ["stalled"], "{name}");
+        if name == "heir" {
+            assert_eq!(ids(&looks.take_over(silent).await.unwrap().deliveries), given);
+        }
+    }
+    drop(held);
+}
+
+/// What was found long ago may have another owner by now, whom nobody fenced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_found_long_ago_is_not_taken() {
+    let world = World::redis();
+    let (ours, theirs) = (world.open().await, world.open().await);
+    ours.producer().append(entry(1)).await.unwrap();
+    let mut first = ours.consumer("first").await.unwrap();
+    let held = read_all(&mut first, 1).await;
+    let mut slow = theirs.consumer("slow").await.unwrap();
+    assert!(slow.reclaim().await.unwrap().deliveries.is_empty());
+    tokio::time::sleep(world.settings.reclaim_idle * 2).await;
+    let silent = slow.silent().await.unwrap();
+    assert_eq!(silent.owners(), ["first"]);
+    let mut second = world.open().await.consumer("second").await.unwrap();
+    let taken = reclaim_some(&mut second).await.deliveries;
+    tokio::time::sleep(world.settings.reclaim_idle * 2).await;
+    assert!(slow.take_over(silent).await.unwrap().deliveries.is_empty(), "taken from one who was not fenced");
+    drop((held, taken));
+}
+
 #[tokio::test]
 async fn no_password_is_shown() {
     let url = "redis://me:s3cret@127.0.0.1:1/0".to_owned();
