@@ -109,7 +109,9 @@ async fn messages(api: &Api, count: u64) -> Vec<String> {
 
 async fn quarantined_shown_replayed_purged(place: [&str; 2], api: &Api, mend: impl AsyncFnOnce()) {
     let bad = post(api).await;
-    let found = letters(place, 2);
+    let mut found = letters(place, 2);
+    // Batches end as they will.
+    found.sort_by_key(|letter| letter["message_id"].to_string());
     assert_eq!(found.iter().map(|letter| &letter["message_id"]).collect::<Vec<_>>(), [&bad[0], &bad[1]]);
     for (letter, message) in found.iter().zip(["X alone", "X in a batch"]) {
         assert!(letter["plugin"].as_str().unwrap().starts_with("geo@1.0.0#"), "{letter}");
@@ -127,7 +129,7 @@ async fn quarantined_shown_replayed_purged(place: [&str; 2], api: &Api, mend: im
     assert!(code == 0 && said.contains("geo@1.0.0") && said.contains("d-1"), "{said}");
     let (code, said) = dead(place, &["show", ids[0]]);
     assert!(code == 0 && said.contains("message: X alone") && said.contains("unreachable"), "{said}");
-    assert!(said.contains("geo!") || said.contains("0:"), "the guest's trace: {said}");
+    assert!(said.contains("at body"), "the guest's trace: {said}");
 
     mend().await;
     let (code, said) = dead(place, &["replay", ids[0]]);
@@ -210,7 +212,7 @@ async fn a_replayed_log_that_fails_again_is_a_letter_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_limit_nothing_is_buried_or_lost_until_there_is_room() {
     let (data, plugins) = (TempFolder::new("data"), failing("enrich"));
-    let (process, api) = up(&data, &plugins, &["--dead-limit", "1"]);
+    let (process, api) = up(&data, &plugins, &["--dead-limit", "1", "--block", "1s", "--reclaim-idle", "2s"]);
     let place = ["--data", data.path().to_str().unwrap()];
     let bad = post(&api).await;
     process.wait_line("dead letters are at their limit of 1", SOON);

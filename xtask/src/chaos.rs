@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: the native topology, broken at random, and an account of every log.
+//! `cargo xtask chaos`: the whole system under load and faults, and the account of every answered log.
 
 use std::process::Command;
 
@@ -6,19 +6,76 @@ use crate::cmd::{self, Outcome};
 use crate::{guests, paths, test};
 
 pub const HELP: &str = "\
-chaos [--minutes N] [--seed S]  break a running system at random, account for every log
+chaos [--minutes N] [--seed S]  break the running system at random; account for every answered log
 
-Kills, stops and restarts nginx, two hosts, Redis, two workers and PostgreSQL, cuts and delays connections, swaps
-plugins, for N minutes (2). Prints what happened and where each answered log is, and fails when one is lost or
-doubled. The seed repeats the plan of a run.";
+Starts nginx, two hosts, Redis, two workers and PostgreSQL on free ports, posts logs, and meanwhile kills, stops
+and freezes processes, cuts and delays connections, swaps plugins. Then every log that was answered `queued` must
+be stored once, dropped by a plugin, or a dead letter; else the exit code is 1. The seed (made up unless given, and
+printed) repeats the faults. N is 2 unless given. What hosts and workers said is in target/chaos/.";
+
+/// What a person asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    minutes: u64,
+    seed: Option<u64>,
+}
 
 pub fn run(args: &[String]) -> Outcome<()> {
+    let Wanted { minutes, seed } = parse(args)?;
     test::install_servers()?;
     guests::build_any()?;
+    build()?;
+    let built = paths::target("debug")?;
+    let seed = seed.unwrap_or_else(made_up);
+    let mut chaos = Command::new(built.join("sawpit-chaos"));
+    chaos.arg(built.join("sawpit")).arg(paths::built_plugins()).arg(paths::root().join("target/chaos"));
+    cmd::run(chaos.arg((minutes * 60).to_string()).arg(seed.to_string()))
+}
+
+fn parse(args: &[String]) -> Outcome<Wanted> {
+    let mut wanted = Wanted { minutes: 2, seed: None };
+    for pair in args.chunks(2) {
+        let number = |text: &String| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"));
+        match pair {
+            [flag, value] if flag == "--minutes" => wanted.minutes = number(value)?.clamp(1, 24 * 60),
+            [flag, value] if flag == "--seed" => wanted.seed = Some(number(value)?),
+            other => return Err(format!("unknown arguments {other:?}; see --help")),
+        }
+    }
+    Ok(wanted)
+}
+
+/// Different from run to run; short enough to be typed again.
+fn made_up() -> u64 {
+    u64::from(std::process::id())
+}
+
+/// With the features that the libraries have in the whole workspace, as the tests build them.
+fn build() -> Outcome<()> {
     let mut cargo = cmd::cargo();
     cargo.args(["build", "--workspace", "--bin", "sawpit", "--bin", "sawpit-chaos"]);
-    cmd::run(cargo.current_dir(paths::root()))?;
-    let built = paths::target("debug")?;
-    let mut chaos = Command::new(built.join("sawpit-chaos"));
-    cmd::run(chaos.arg(built.join("sawpit")).arg(paths::built_plugins()).args(args))
+    cmd::run(cargo.current_dir(paths::root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn takes_minutes_and_seed_in_any_order() {
+        assert_eq!(parse(&[]), Ok(Wanted { minutes: 2, seed: None }));
+        assert_eq!(parse(&words("--seed 7 --minutes 10")), Ok(Wanted { minutes: 10, seed: Some(7) }));
+        assert_eq!(parse(&words("--minutes 0")), Ok(Wanted { minutes: 1, seed: None }));
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for wrong in ["--minutes", "--minutes x", "--faults 3", "7"] {
+            assert!(parse(&words(wrong)).is_err(), "{wrong}");
+        }
+    }
 }

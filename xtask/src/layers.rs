@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-/// Of our crates, those that each may depend on. Dev-dependencies may add those for tests.
+/// Of our crates, those that each may depend on. Dev-dependencies may add those of [`FOR_TESTS`].
 const LAYERS: [(&str, &[&str]); 16] = [
     ("sawpit-model", &[]),
     ("sawpit-queue", &["sawpit-model"]),
@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("sawpit-service", &["sawpit-model"]),
     ("sawpit-testkit", &[]),
     ("sawpit-bench", &["sawpit-testkit", "sawpit-model", "sawpit-plugins"]),
-    ("sawpit-chaos", &["sawpit-testkit", "sawpit-model", "sawpit-queue", "sawpit-store"]),
+    ("sawpit-chaos", &["sawpit-model", "sawpit-queue", "sawpit-service", "sawpit-store", "sawpit-testkit"]),
     ("sawpit-host", &SERVICES),
     ("sawpit-worker", &SERVICES),
     ("sawpit", &PROGRAM),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("xtask", &[]),
 ];
 
+/// What any crate may have as a dev-dependency.
 const FOR_TESTS: [&str; 2] = ["sawpit-testkit", "sawpit-chaos"];
 
 const SERVICES: [&str; 5] =

@@ -1,81 +1,81 @@
-//! A running system is broken at random, and every log that was answered is accounted for.
+//! The whole system under load while its processes are killed, stopped and frozen, its connections cut and delayed,
+//! its plugins swapped; then the account of every log that was answered.
 //!
-//! The key decision: the judge is outside. Devices note the ids they were answered; afterwards the database, its
-//! ledger and the dead letters are read directly. Nothing that the system counts of itself is believed.
+//! The key decision: nothing is simulated. The processes are the real ones, the faults are signals and closed
+//! sockets, and what is counted is read from the queue and the store, past the program. The plan of the faults is a
+//! pure function of a seed. What the machine makes of the plan is not: the same seed repeats the faults, not the
+//! microsecond in which they meet a commit.
 
 mod account;
+mod faults;
 mod load;
+mod logs;
 mod plan;
 mod proxy;
 mod report;
 mod system;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 pub use account::Account;
-pub use load::Answers;
-pub use plan::{Fault, Link, Step, Target, steps};
 pub use report::Report;
+
+use faults::Done;
+use load::Load;
 use system::System;
 
-/// A run.
+/// How long hosts and workers may take to be ready once nothing disturbs them any more.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// What to run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct Settings {
     /// The `sawpit` program.
     pub sawpit: PathBuf,
-    /// The folder with the compiled example plugins.
+    /// The folder with the compiled example plugins and their manifests.
     pub plugins: PathBuf,
-    /// How long things go wrong.
-    pub duration: Duration,
-    /// What the plan follows from.
+    /// Where the output of hosts and workers goes.
+    pub logs: PathBuf,
+    /// Of the plan and of the logs.
     pub seed: u64,
+    /// How long faults happen.
+    pub lasting: Duration,
 }
 
-/// Starts a system, breaks it for as long as told, lets it recover and accounts for every log. Servers and processes
-/// end with the run, also with one that fails.
+/// Runs it; everything that was started has ended when this returns, and when the caller's process dies.
 ///
 /// # Errors
-/// The system does not start or does not recover.
-pub async fn run(options: &Options) -> Result<Report> {
-    let system = Arc::new(System::start(&options.sawpit, &options.plugins).await?);
-    let stop = Arc::new(AtomicBool::new(false));
-    let load = tokio::spawn(load::drive(system.urls(), options.seed, Arc::clone(&stop)));
-    let (broken, seed, until) = (Arc::clone(&system), options.seed, Instant::now() + options.duration);
-    let faults = tokio::task::spawn_blocking(move || break_until(&broken, seed, until)).await;
-    stop.store(true, Ordering::Relaxed);
-    let answers = load.await.context("the load broke")?;
-    let faults = faults.context("breaking the system broke")??;
-    let recovered = Arc::clone(&system);
-    tokio::task::spawn_blocking(move || recovered.wait_ready())
-        .await
-        .context("the system did not recover")?;
-    if let Err(error) = account::drained(&system).await {
-        return Err(error.context(report::last_words(&system.outputs())));
-    }
-    let account = account::settle(&system, &answers.queued).await?;
-    Ok(Report { seed, faults, answers, account })
+/// The system cannot be started, or does not answer once nothing disturbs it any more.
+pub async fn run(settings: &Settings) -> Result<Report> {
+    let system = Arc::new(System::start(settings).await?);
+    let load = Load::start(&system.doors(), settings.seed)?;
+    let plan = plan::plan(settings.seed, settings.lasting);
+    let (broken, lasting) = (Arc::clone(&system), settings.lasting);
+    let done = tokio::task::spawn_blocking(move || faults::carry_out(&broken, &plan, lasting));
+    let mut done = done.await.context("a fault could not be put right; its words are above")?;
+    let answers = load.end().await;
+    recover(&system, &mut done).await?;
+    let account = Account::of(&system, &answers, || faults::tend(&system, &mut done)).await?;
+    Ok(Report { seed: settings.seed, answers, done, account })
 }
 
-/// How often each fault happened.
-fn break_until(system: &System, seed: u64, until: Instant) -> Result<BTreeMap<Fault, u64>> {
-    let mut counts = BTreeMap::new();
-    for Step { rest, faults, lasts } in steps(seed) {
-        std::thread::sleep(rest);
-        if Instant::now() >= until {
-            break;
+/// Waits until all are ready again, by themselves.
+async fn recover(system: &System, done: &mut Done) -> Result<()> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    let deadline = Instant::now() + RECOVERY;
+    for (name, url) in system.health() {
+        while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            faults::tend(system, done);
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{name} is not ready {RECOVERY:?} after the last fault"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        for fault in &faults {
-            system.inject(*fault)?;
-            *counts.entry(*fault).or_default() += 1;
-        }
-        std::thread::sleep(lasts);
-        faults.iter().for_each(|fault| system.heal(*fault));
     }
-    Ok(counts)
+    Ok(())
 }

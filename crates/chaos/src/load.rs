@@ -1,130 +1,282 @@
-//! Devices that post while things go wrong, and remember what they were answered.
+//! Devices that post, through nginx and past it, one by one and in batches, and remember what they were answered.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Result;
+use fastrand::Rng;
 use reqwest::{Client, StatusCode};
 use sawpit_model::MessageId;
 use serde_json::Value;
+use tokio::task::JoinSet;
 
-use crate::system::{HOST_TRAPS_ON, WORKER_TRAPS_ON};
+use crate::logs::{Draft, Fate, draft};
 
-const DEVICES: u64 = 8;
-/// Longest wait for an answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest pause between two posts, in milliseconds.
-const PAUSE_MS: u64 = 300;
-/// Most logs in a batch.
+/// A device gives up waiting for an answer after this long. Longer than a host's own limit for an append, so that
+/// most of its refusals are heard.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Devices at each door that post one log at a time.
+const SINGLES: usize = 4;
+/// Wait of those between two posts.
+const SINGLE_PAUSE: Duration = Duration::from_millis(60);
+/// Wait of the one at each door that posts batches.
+const BATCH_PAUSE: Duration = Duration::from_millis(250);
+/// Largest batch.
 const BATCH: usize = 40;
 
-/// What the devices were answered.
+/// A log that was answered `queued`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// What it was answered with.
+    pub id: MessageId,
+    /// The number it carries.
+    pub number: Option<u64>,
+    /// What is to become of it.
+    pub fate: Fate,
+}
+
+/// All answers of a run.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// Logs that were posted.
+    /// Logs posted.
     pub posted: u64,
-    /// The ids of those that were answered as queued.
-    pub queued: Vec<MessageId>,
-    /// Logs that a filter dropped or refused, as the answer says.
-    pub refused: u64,
-    /// Posts that were answered otherwise, or not at all, by how.
-    pub failed: BTreeMap<String, u64>,
+    /// Answered `queued`.
+    pub queued: Vec<Queued>,
+    /// Answered `dropped` by a filter.
+    pub dropped: u64,
+    /// Numbers of logs of which it was said that they were not queued.
+    pub refused: HashSet<u64>,
+    /// Logs by the kind of error.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Devices that post until they are told to end.
+pub struct Load {
+    devices: JoinSet<()>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    ended: AtomicBool,
+    next_number: AtomicU64,
+    answers: Mutex<Answers>,
+}
+
+impl Load {
+    /// Starts devices at each door.
+    ///
+    /// # Errors
+    /// No HTTP client can be made.
+    pub fn start(doors: &[String], seed: u64) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            client: Client::builder().timeout(PATIENCE).build()?,
+            ended: AtomicBool::new(false),
+            next_number: AtomicU64::new(0),
+            answers: Mutex::new(Answers::default()),
+        });
+        let mut devices = JoinSet::new();
+        let mut random = Rng::with_seed(seed);
+        for door in doors {
+            for _ in 0..SINGLES {
+                devices.spawn(post_singles(Arc::clone(&shared), door.clone(), random.fork()));
+            }
+            devices.spawn(post_batches(Arc::clone(&shared), door.clone(), random.fork()));
+        }
+        Ok(Self { devices, shared })
+    }
+
+    /// Ends the posting, and what was answered.
+    pub async fn end(mut self) -> Answers {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        while self.devices.join_next().await.is_some() {}
+        std::mem::take(&mut *self.shared.answers())
+    }
+}
+
+impl Shared {
+    fn draft(&self, random: &mut Rng) -> Draft {
+        draft(random, self.next_number.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn post(&self, door: &str, path: &str, body: String) -> Answer {
+        let request = self.client.post(format!("{door}{path}")).header("content-type", "application/json");
+        let answer = match request.body(body).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Answer::Refused("not reached".to_owned()),
+            Err(error) if error.is_timeout() => return Answer::Unknown("no answer in time".to_owned()),
+            Err(_) => return Answer::Unknown("connection lost".to_owned()),
+        };
+        let status = answer.status();
+        match answer.bytes().await {
+            Ok(body) => Answer::of(status, &serde_json::from_slice(&body).unwrap_or(Value::Null)),
+            Err(_) => Answer::Unknown("answer lost".to_owned()),
+        }
+    }
+}
+
+async fn post_singles(shared: Arc<Shared>, door: String, mut random: Rng) {
+    while !shared.ended.load(Ordering::Relaxed) {
+        let draft = shared.draft(&mut random);
+        let answer = shared.post(&door, "/api/log", draft.body.clone()).await;
+        shared.answers().note(std::slice::from_ref(&draft), &answer);
+        tokio::time::sleep(SINGLE_PAUSE.mul_f64(2.0 * random.f64())).await;
+    }
+}
+
+async fn post_batches(shared: Arc<Shared>, door: String, mut random: Rng) {
+    while !shared.ended.load(Ordering::Relaxed) {
+        let drafts: Vec<_> = (0..random.usize(2..=BATCH)).map(|_| shared.draft(&mut random)).collect();
+        let members: Vec<_> = drafts.iter().map(|draft| &*draft.body).collect();
+        let answer =
+            shared.post(&door, "/api/logs/batch", format!(r#"{{"logs":[{}]}}"#, members.join(","))).await;
+        shared.answers().note(&drafts, &answer);
+        tokio::time::sleep(BATCH_PAUSE.mul_f64(2.0 * random.f64())).await;
+    }
+}
+
+/// What a request was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Log by log.
+    Taken(Vec<Taken>),
+    /// Nothing was queued.
+    Refused(String),
+    /// Some of it may have been queued.
+    Unknown(String),
+}
+
+/// What became of one log of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Taken {
+    Queued(MessageId),
+    Dropped,
+    Rejected,
+}
+
+impl Answer {
+    fn of(status: StatusCode, body: &Value) -> Self {
+        if status == StatusCode::ACCEPTED {
+            return taken(body)
+                .map_or_else(|| Self::Unknown(format!("unreadable answer {body}")), Self::Taken);
+        }
+        let kind = body.get("type").and_then(Value::as_str).unwrap_or_default();
+        let kind = kind.rsplit(':').next().unwrap_or_default();
+        let named = format!("{} {kind}", status.as_u16());
+        // What is not certain is not held against the host.
+        match kind {
+            "" | "maybe-queued" | "request-timeout" | "internal" => Self::Unknown(named),
+            _ => Self::Refused(named),
+        }
+    }
+}
+
+fn taken(body: &Value) -> Option<Vec<Taken>> {
+    let Some(ids) = body.get("message_ids") else {
+        return match body.get("status")?.as_str()? {
+            "queued" => Some(vec![Taken::Queued(id(body.get("message_id")?)?)]),
+            "dropped" => Some(vec![Taken::Dropped]),
+            _ => None,
+        };
+    };
+    let dropped: HashSet<usize> = body.get("dropped")?.as_array()?.iter().filter_map(index).collect();
+    let member = |(place, value): (usize, &Value)| match value {
+        Value::Null if dropped.contains(&place) => Some(Taken::Dropped),
+        Value::Null => Some(Taken::Rejected),
+        value => id(value).map(Taken::Queued),
+    };
+    ids.as_array()?.iter().enumerate().map(member).collect()
+}
+
+fn id(value: &Value) -> Option<MessageId> {
+    value.as_str()?.parse().ok()
+}
+
+fn index(member: &Value) -> Option<usize> {
+    usize::try_from(member.get("index")?.as_u64()?).ok()
 }
 
 impl Answers {
-    fn add(&mut self, other: Self) {
-        self.posted += other.posted;
-        self.queued.extend(other.queued);
-        self.refused += other.refused;
-        for (how, count) in other.failed {
-            *self.failed.entry(how).or_default() += count;
+    fn note(&mut self, drafts: &[Draft], answer: &Answer) {
+        self.posted += drafts.len() as u64;
+        match answer {
+            Answer::Taken(members) if members.len() == drafts.len() => {
+                drafts.iter().zip(members).for_each(|(draft, taken)| self.note_taken(draft, taken));
+            }
+            Answer::Taken(members) => {
+                self.failed(&format!("{} answers for {}", members.len(), drafts.len()), drafts.len());
+            }
+            Answer::Refused(kind) => {
+                self.refused.extend(drafts.iter().filter_map(|draft| draft.number));
+                self.failed(kind, drafts.len());
+            }
+            Answer::Unknown(kind) => self.failed(kind, drafts.len()),
         }
     }
 
-    fn fail(&mut self, how: impl Into<String>) {
-        *self.failed.entry(how.into()).or_default() += 1;
-    }
-
-    /// What an answer says of each log.
-    fn note(&mut self, status: StatusCode, answer: &Value) {
-        let one = answer.get("message_id").into_iter();
-        let many = answer.get("message_ids").and_then(Value::as_array).into_iter().flatten();
-        let ids: Vec<MessageId> =
-            one.chain(many).filter_map(|id| id.as_str().and_then(|id| id.parse().ok())).collect();
-        let of = |name: &str| answer.get(name).and_then(Value::as_array).map_or(0, |list| list.len() as u64);
-        let is_dropped = answer.get("status").is_some_and(|status| status == "dropped") && of("dropped") == 0;
-        self.refused += of("rejected") + of("dropped") + u64::from(is_dropped);
-        if !status.is_success() {
-            let kind = answer.get("type").and_then(Value::as_str).and_then(|kind| kind.rsplit('/').next());
-            self.fail(format!("{} {}", status.as_u16(), kind.unwrap_or("without a type")));
+    fn note_taken(&mut self, draft: &Draft, taken: &Taken) {
+        match taken {
+            Taken::Queued(id) => {
+                self.queued.push(Queued { id: *id, number: draft.number, fate: draft.fate });
+                return;
+            }
+            Taken::Dropped => self.dropped += 1,
+            Taken::Rejected => self.failed("rejected in a batch", 1),
         }
-        self.queued.extend(ids);
+        self.refused.extend(draft.number);
+    }
+
+    fn failed(&mut self, kind: &str, logs: usize) {
+        *self.errors.entry(kind.to_owned()).or_default() += logs as u64;
     }
 }
 
-/// Posts to `urls` until told to stop.
-pub async fn drive(urls: Vec<String>, seed: u64, stop: Arc<AtomicBool>) -> Answers {
-    let urls: Arc<[String]> = urls.into();
-    let devices: Vec<_> = (0..DEVICES)
-        .map(|device| tokio::spawn(post_on(device, Arc::clone(&urls), seed, Arc::clone(&stop))))
-        .collect();
-    let mut answers = Answers::default();
-    for device in devices {
-        match device.await {
-            Ok(one) => answers.add(one),
-            Err(error) => answers.fail(format!("a device broke: {error}")),
-        }
-    }
-    answers
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-async fn post_on(device: u64, urls: Arc<[String]>, seed: u64, stop: Arc<AtomicBool>) -> Answers {
-    let mut random = fastrand::Rng::with_seed(seed ^ (device + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let (mut answers, mut number) = (Answers::default(), 0);
-    let client = Client::builder().timeout(TIMEOUT).build().unwrap_or_default();
-    while !stop.load(Ordering::Relaxed) {
-        let Some(url) = random.choice(urls.iter()) else { break };
-        let logs = if random.bool() { 1 } else { random.usize(2..=BATCH) };
-        let bodies: Vec<String> = (0..logs).map(|at| log(device, number + at as u64, &mut random)).collect();
-        number += logs as u64;
-        answers.posted += logs as u64;
-        let (path, body) = match bodies.as_slice() {
-            [one] => ("/api/log", one.clone()),
-            many => ("/api/logs/batch", format!("{{\"logs\":[{}]}}", many.join(","))),
-        };
-        post(&client, format!("{url}{path}"), body, &mut answers).await;
-        tokio::time::sleep(Duration::from_millis(random.u64(..PAUSE_MS))).await;
-    }
-    answers
-}
+    use super::*;
 
-async fn post(client: &Client, url: String, body: String, answers: &mut Answers) {
-    let sent = client.post(url).header("content-type", "application/json").body(body).send().await;
-    let answer = match sent {
-        Ok(answer) => answer,
-        Err(error) if error.is_timeout() => return answers.fail("no answer in time"),
-        Err(error) if error.is_connect() => return answers.fail("no connection"),
-        Err(_) => return answers.fail("connection lost"),
-    };
-    let status = answer.status();
-    match answer.bytes().await.map(|bytes| serde_json::from_slice::<Value>(&bytes)) {
-        Ok(Ok(json)) => answers.note(status, &json),
-        Ok(Err(_)) => answers.fail(format!("{} without JSON", status.as_u16())),
-        Err(_) => answers.fail("connection lost"),
+    fn of(status: u16, body: Value) -> Answer {
+        Answer::of(StatusCode::from_u16(status).unwrap(), &body)
     }
-}
 
-/// One log; some repeat within a batch and are folded into one row, some make a plugin trap.
-fn log(device: u64, number: u64, random: &mut fastrand::Rng) -> String {
-    let message = match random.u8(..100) {
-        0 => format!("{HOST_TRAPS_ON} {number}"),
-        1 => format!("{WORKER_TRAPS_ON} {number}"),
-        2..30 => "heartbeat".to_owned(),
-        _ => format!("reading {number} for someone{number}@example.com"),
-    };
-    format!(
-        r#"{{"device_id":"sensor-{device}","log_level":"INFO","message":"{message}","log_data":{{"temperature":{}.5,"n":{number}}}}}"#,
-        number % 60
-    )
+    #[test]
+    fn answers_are_read_log_by_log() {
+        let id = |ms| Taken::Queued(MessageId { ms, seq: 0 });
+        let single = of(202, json!({"status": "queued", "message_id": "5-0"}));
+        assert_eq!(single, Answer::Taken(vec![id(5)]));
+        assert_eq!(of(202, json!({"status": "dropped"})), Answer::Taken(vec![Taken::Dropped]));
+        let batch =
+            json!({"status": "queued", "message_ids": ["5-0", null, null, "6-0"], "dropped": [{"index": 2}]});
+        assert_eq!(of(202, batch), Answer::Taken(vec![id(5), Taken::Rejected, Taken::Dropped, id(6)]));
+        assert!(matches!(of(202, json!({})), Answer::Unknown(_)));
+    }
+
+    #[test]
+    fn what_may_have_been_queued_is_no_refusal() {
+        let problem = |kind: &str| json!({ "type": format!("urn:sawpit:problem:{kind}") });
+        assert_eq!(of(503, problem("not-queued")), Answer::Refused("503 not-queued".to_owned()));
+        assert_eq!(of(503, problem("maybe-queued")), Answer::Unknown("503 maybe-queued".to_owned()));
+        assert!(matches!(of(502, Value::Null), Answer::Unknown(_)));
+    }
+
+    #[test]
+    fn what_is_refused_is_remembered_by_its_number() {
+        let mut answers = Answers::default();
+        let drafts: Vec<_> =
+            (0..3).map(|n| Draft { body: String::new(), number: Some(n), fate: Fate::Kept }).collect();
+        answers.note(&drafts[..1], &Answer::Refused("503 busy".to_owned()));
+        answers.note(&drafts[1..], &Answer::Taken(vec![Taken::Dropped, Taken::Queued(MessageId::MAX)]));
+        answers.note(&drafts[2..], &Answer::Unknown("lost".to_owned()));
+        assert_eq!(answers.refused, HashSet::from([0, 1]));
+        assert_eq!((answers.posted, answers.dropped, answers.queued.len()), (4, 1, 1));
+        assert_eq!(answers.errors, BTreeMap::from([("503 busy".to_owned(), 1), ("lost".to_owned(), 1)]));
+    }
 }

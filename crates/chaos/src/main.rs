@@ -1,38 +1,39 @@
-//! `sawpit-chaos SAWPIT PLUGINS [--minutes N] [--seed S]`; `cargo xtask chaos` builds what it needs and calls it.
+//! `cargo xtask chaos`: one run, its table, and an exit code that says whether every log is where it belongs.
+//!
+//! Arguments: the `sawpit` program, the folder with the compiled example plugins, the folder for the output of hosts
+//! and workers, the seconds that faults happen, and the seed.
 #![allow(clippy::print_stdout, reason = "the table is the product of this program")]
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use sawpit_chaos::Options;
+use anyhow::{Context, Result};
+use sawpit_chaos::{Settings, run};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let options = parse(std::env::args().skip(1))?;
-    println!("breaking the system for {} s, seed {}", options.duration.as_secs(), options.seed);
-    let report = sawpit_chaos::run(&options).await?;
+    let settings = parse_args()?;
+    println!("seed {}: faults for {} s", settings.seed, settings.lasting.as_secs());
+    let report = run(&settings).await?;
     println!("{report}");
-    Ok(if report.account.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if report.account.is_clean() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("FAILED; what hosts and workers said is in {}", settings.logs.display());
+    Ok(ExitCode::FAILURE)
 }
 
-fn parse(words: impl Iterator<Item = String>) -> Result<Options> {
-    let mut words = words;
-    let mut path = |what: &str| words.next().map(PathBuf::from).with_context(|| format!("no path of {what}"));
-    let (sawpit, plugins) = (path("sawpit")?, path("the plugins")?);
-    let mut options =
-        Options { sawpit, plugins, duration: Duration::from_secs(120), seed: fastrand::u64(..1_000_000) };
-    while let Some(flag) = words.next() {
-        let value = words.next().with_context(|| format!("{flag} needs a value"))?;
-        match flag.as_str() {
-            "--minutes" => {
-                let minutes: f64 = value.parse().context("--minutes is a number")?;
-                options.duration = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
-            }
-            "--seed" => options.seed = value.parse().context("--seed is a whole number")?,
-            _ => bail!("unknown argument {flag}: known are --minutes and --seed"),
-        }
-    }
-    Ok(options)
+fn parse_args() -> Result<Settings> {
+    let mut words = std::env::args().skip(1);
+    let mut word = |what: &str| words.next().with_context(|| format!("no {what}; run `cargo xtask chaos`"));
+    let (sawpit, plugins, logs) = (word("program")?, word("plugin folder")?, word("log folder")?);
+    let seconds = word("seconds")?.parse().context("the seconds are not a number")?;
+    let seed = word("seed")?.parse().context("the seed is not a number")?;
+    Ok(Settings {
+        sawpit: sawpit.into(),
+        plugins: plugins.into(),
+        logs: logs.into(),
+        seed,
+        lasting: Duration::from_secs(seconds),
+    })
 }

@@ -1,154 +1,244 @@
-//! What goes wrong, in which order, for how long. A pure function of the seed, so that a run can be repeated.
+//! What is broken when: a pure function of the seed, so that a run can be repeated.
+//!
+//! A target is never hit again before it had the time to come back: two kills of a process that is not up yet are
+//! one. Different targets are hit at the same time, which is where the interesting orders come from.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Longest rest between two steps, in milliseconds: long enough for work to be done, short enough that it is
-/// interrupted.
-const REST_MS: u64 = 1_500;
-/// Longest time that a fault lasts, in milliseconds. Longer than a worker may be silent before its messages go to
-/// another (`--reclaim-idle`), so that stopped workers wake up to find that they were robbed.
-const LASTS_MS: u64 = 5_000;
-/// Share of the steps with two faults at once, in percent.
-const DOUBLE_PERCENT: u8 = 25;
+use fastrand::Rng;
 
-/// A process of the system.
+/// Hosts of the system.
+pub const HOSTS: usize = 2;
+/// Workers of the system.
+pub const WORKERS: usize = 2;
+/// Clients of the servers: the hosts, then the workers.
+pub const CLIENTS: usize = HOSTS + WORKERS;
+/// Time that a target is left alone after it was put right.
+const REST: Duration = Duration::from_secs(2);
+/// Draws for a fault whose target is free, before a plugin is swapped instead.
+const DRAWS: usize = 16;
+
+/// A process, or for the servers a group of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// One of the two hosts.
+    /// One of [`HOSTS`].
     Host(usize),
-    /// One of the two workers.
+    /// One of [`WORKERS`].
     Worker(usize),
-    /// The queue's server.
+    /// The queue.
     Redis,
-    /// The store's server.
+    /// The store.
     Postgres,
-    /// The proxy before the hosts.
+    /// The door.
     Nginx,
 }
 
-/// The connections of all hosts and workers to one server.
+/// What a host or a worker is connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Link {
-    /// To Redis.
-    Queue,
-    /// To PostgreSQL.
-    Store,
+pub enum Server {
+    /// The queue.
+    Redis,
+    /// The store.
+    Postgres,
 }
 
-/// Something that goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// SIGKILL, and a start after a while.
-    Kill(Target),
-    /// SIGTERM, and a start after a while.
-    Terminate(Target),
-    /// SIGSTOP, and SIGCONT after a while.
-    Freeze(Target),
-    /// Connections are cut, and refused for a while.
-    Cut(Link),
-    /// Every packet is late, for a while.
-    Delay(Link),
-    /// Another version of the transform plugin.
-    Swap,
-}
-
-/// What goes wrong at once, and until when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// How long all is well before it.
-    pub rest: Duration,
-    /// One or two, of different parts.
-    pub faults: Vec<Fault>,
-    /// How long it stays so.
-    pub lasts: Duration,
-}
-
-const TARGETS: [Target; 7] = [
-    Target::Host(0),
-    Target::Host(1),
-    Target::Worker(0),
-    Target::Worker(1),
-    Target::Redis,
-    Target::Postgres,
-    Target::Nginx,
-];
-
-/// The steps that follow from a seed, without end.
-pub fn steps(seed: u64) -> impl Iterator<Item = Step> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    std::iter::from_fn(move || Some(step(&mut random)))
-}
-
-fn step(random: &mut fastrand::Rng) -> Step {
-    let mut faults = vec![fault(random)];
-    if random.u8(..100) < DOUBLE_PERCENT {
-        let other = fault(random);
-        if faults.iter().all(|fault| fault.part() != other.part()) {
-            faults.push(other);
+impl Server {
+    /// The process at the other end.
+    #[must_use]
+    pub const fn target(self) -> Target {
+        match self {
+            Self::Redis => Target::Redis,
+            Self::Postgres => Target::Postgres,
         }
     }
-    let mut millis = |most| Duration::from_millis(random.u64(100..=most));
-    Step { rest: millis(REST_MS), faults, lasts: millis(LASTS_MS) }
 }
 
-fn fault(random: &mut fastrand::Rng) -> Fault {
-    let target = random.choice(TARGETS).unwrap_or(Target::Redis);
-    let link = if random.bool() { Link::Queue } else { Link::Store };
-    match random.u8(..10) {
-        0..4 => Fault::Kill(target),
-        4..5 => Fault::Terminate(target),
-        5..7 => Fault::Freeze(target),
-        7 => Fault::Cut(link),
-        8 => Fault::Delay(link),
-        _ => Fault::Swap,
-    }
+/// All connections of one client to one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link {
+    /// One of [`CLIENTS`].
+    pub client: usize,
+    /// Whom it speaks to.
+    pub server: Server,
+}
+
+/// One thing that goes wrong, and how it is put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL; started again after a while.
+    Kill {
+        /// Who.
+        target: Target,
+        /// For how long it is away.
+        down: Duration,
+    },
+    /// SIGTERM (for PostgreSQL its fast shutdown); started again after a while.
+    Stop {
+        /// Who.
+        target: Target,
+        /// For how long it is away.
+        down: Duration,
+    },
+    /// SIGSTOP, and after a while SIGCONT.
+    Freeze {
+        /// Who.
+        target: Target,
+        /// For how long.
+        lasting: Duration,
+    },
+    /// A plugin's file is replaced by another build of it, by rename.
+    Swap {
+        /// Place among [`sawpit_testkit::GUESTS`].
+        plugin: usize,
+    },
+    /// The connections are closed.
+    Cut {
+        /// Which.
+        link: Link,
+    },
+    /// Everything arrives late.
+    Delay {
+        /// Which.
+        link: Link,
+        /// By how much.
+        by: Duration,
+        /// For how long.
+        lasting: Duration,
+    },
+    /// Nothing arrives; afterwards all of it does.
+    Stall {
+        /// Which.
+        link: Link,
+        /// For how long.
+        lasting: Duration,
+    },
+    /// Requests arrive, answers do not; then the connections are closed, and how the requests ended stays unknown.
+    Mute {
+        /// Which.
+        link: Link,
+        /// For how long.
+        lasting: Duration,
+    },
 }
 
 impl Fault {
-    /// What it happens to, so that one part is not broken twice at once.
-    fn part(self) -> Option<Target> {
+    /// Its kind, as the table names it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Kill(target) | Self::Terminate(target) | Self::Freeze(target) => Some(target),
-            Self::Cut(Link::Queue) | Self::Delay(Link::Queue) => Some(Target::Redis),
-            Self::Cut(Link::Store) | Self::Delay(Link::Store) => Some(Target::Postgres),
-            Self::Swap => None,
+            Self::Kill { .. } => "kill -9",
+            Self::Stop { .. } => "SIGTERM",
+            Self::Freeze { .. } => "SIGSTOP",
+            Self::Swap { .. } => "plugin swap",
+            Self::Cut { .. } => "cut",
+            Self::Delay { .. } => "delay",
+            Self::Stall { .. } => "stall",
+            Self::Mute { .. } => "answers lost",
+        }
+    }
+
+    fn lasting(&self) -> Duration {
+        match *self {
+            Self::Kill { down, .. } | Self::Stop { down, .. } => down,
+            Self::Freeze { lasting, .. }
+            | Self::Delay { lasting, .. }
+            | Self::Stall { lasting, .. }
+            | Self::Mute { lasting, .. } => lasting,
+            Self::Swap { .. } | Self::Cut { .. } => Duration::ZERO,
+        }
+    }
+
+    fn place(&self) -> Option<Place> {
+        match *self {
+            Self::Kill { target, .. } | Self::Stop { target, .. } | Self::Freeze { target, .. } => {
+                Some(Place::Target(target))
+            }
+            Self::Cut { link }
+            | Self::Delay { link, .. }
+            | Self::Stall { link, .. }
+            | Self::Mute { link, .. } => Some(Place::Link(link)),
+            Self::Swap { .. } => None,
         }
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kill(target) => write!(f, "kill -9 {target}"),
-            Self::Terminate(target) => write!(f, "terminate {target}"),
-            Self::Freeze(target) => write!(f, "freeze {target}"),
-            Self::Cut(link) => write!(f, "cut the connections to {link}"),
-            Self::Delay(link) => write!(f, "delay the connections to {link}"),
-            Self::Swap => f.write_str("swap a plugin"),
+/// Where a fault happens: one at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Target(Target),
+    Link(Link),
+}
+
+/// A fault and when it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// After the start of the load.
+    pub at: Duration,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+/// The faults of a run that lasts so long.
+#[must_use]
+pub fn plan(seed: u64, lasting: Duration) -> Vec<Step> {
+    let mut random = Rng::with_seed(seed);
+    let mut busy: BTreeMap<Place, Duration> = BTreeMap::new();
+    let mut steps = Vec::new();
+    let mut at = Duration::ZERO;
+    loop {
+        at += millis(&mut random, 150, 1_500);
+        if at >= lasting {
+            return steps;
         }
+        let free = |fault: &Fault| match fault.place() {
+            Some(place) => busy.get(&place).is_none_or(|until| *until <= at),
+            None => true,
+        };
+        let drawn = (0..DRAWS).map(|_| draw(&mut random)).find(free);
+        let fault = drawn.unwrap_or(Fault::Swap { plugin: 0 });
+        if let Some(place) = fault.place() {
+            busy.insert(place, at + fault.lasting() + REST);
+        }
+        steps.push(Step { at, fault });
     }
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(number) => write!(f, "host {}", number + 1),
-            Self::Worker(number) => write!(f, "worker {}", number + 1),
-            Self::Redis => f.write_str("Redis"),
-            Self::Postgres => f.write_str("PostgreSQL"),
-            Self::Nginx => f.write_str("nginx"),
-        }
+fn draw(random: &mut Rng) -> Fault {
+    match random.u32(0..100) {
+        0..24 => Fault::Kill { target: target(random), down: millis(random, 0, 4_000) },
+        24..38 => Fault::Stop { target: target(random), down: millis(random, 0, 4_000) },
+        38..60 => Fault::Freeze { target: target(random), lasting: millis(random, 100, 9_000) },
+        60..67 => Fault::Swap { plugin: random.usize(0..sawpit_testkit::GUESTS.len()) },
+        67..76 => Fault::Cut { link: link(random) },
+        76..82 => Fault::Delay {
+            link: link(random),
+            by: millis(random, 5, 400),
+            lasting: millis(random, 500, 6_000),
+        },
+        82..90 => Fault::Stall { link: link(random), lasting: millis(random, 200, 9_000) },
+        _ => Fault::Mute { link: link(random), lasting: millis(random, 50, 3_000) },
     }
 }
 
-impl fmt::Display for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Queue => "Redis",
-            Self::Store => "PostgreSQL",
-        })
+/// Workers most: what they were delivered and did not settle is where logs are lost or doubled.
+fn target(random: &mut Rng) -> Target {
+    match random.u32(0..100) {
+        0..50 => Target::Worker(random.usize(0..WORKERS)),
+        50..68 => Target::Host(random.usize(0..HOSTS)),
+        68..82 => Target::Redis,
+        82..94 => Target::Postgres,
+        _ => Target::Nginx,
     }
+}
+
+fn link(random: &mut Rng) -> Link {
+    let server = if random.bool() { Server::Redis } else { Server::Postgres };
+    Link { client: random.usize(0..CLIENTS), server }
+}
+
+fn millis(random: &mut Rng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(random.u64(from..to))
 }
 
 #[cfg(test)]
@@ -157,26 +247,54 @@ mod tests {
 
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(600);
+
     #[test]
-    fn a_seed_gives_the_same_plan_and_another_seed_another() {
-        let plan = |seed| steps(seed).take(50).collect::<Vec<_>>();
-        assert_eq!(plan(1), plan(1));
-        assert_ne!(plan(1), plan(2));
+    fn the_same_seed_gives_the_same_plan() {
+        assert_eq!(plan(7, LONG), plan(7, LONG));
+        assert_ne!(plan(7, LONG), plan(8, LONG));
     }
 
     #[test]
-    fn in_some_minutes_every_fault_happens_to_every_part() {
-        let found: BTreeSet<String> =
-            steps(7).take(1_000).flat_map(|step| step.faults).map(|fault| fault.to_string()).collect();
-        // Three things to each of seven processes, two to each of two links, and the swap.
-        assert_eq!(found.len(), 3 * 7 + 2 * 2 + 1, "{found:?}");
+    fn a_longer_run_begins_as_the_shorter_one() {
+        let (short, long) = (plan(7, LONG / 10), plan(7, LONG));
+        assert_eq!(long[..short.len()], short[..]);
+        assert!(short.iter().all(|step| step.at < LONG / 10));
     }
 
     #[test]
-    fn no_part_is_broken_twice_at_once() {
-        for step in steps(3).take(1_000) {
-            let parts: BTreeSet<_> = step.faults.iter().map(|fault| fault.part()).collect();
-            assert_eq!(parts.len(), step.faults.len(), "{step:?}");
+    fn every_kind_of_fault_hits_every_target() {
+        let steps = plan(1, LONG * 6);
+        let of = |kind: &str| -> BTreeSet<_> {
+            steps
+                .iter()
+                .filter(|step| step.fault.kind() == kind)
+                .filter_map(|step| step.fault.place())
+                .collect()
+        };
+        for kind in ["kill -9", "SIGTERM", "SIGSTOP"] {
+            assert_eq!(of(kind).len(), CLIENTS + 3, "{kind}");
+        }
+        for kind in ["cut", "delay", "stall", "answers lost"] {
+            assert_eq!(of(kind).len(), CLIENTS * 2, "{kind}");
+        }
+        let swapped: BTreeSet<_> = steps
+            .iter()
+            .filter_map(|step| match step.fault {
+                Fault::Swap { plugin } => Some(plugin),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(swapped, BTreeSet::from([0, 1, 2]));
+    }
+
+    #[test]
+    fn a_target_is_left_alone_until_it_is_back() {
+        let mut free_at: BTreeMap<Place, Duration> = BTreeMap::new();
+        for Step { at, fault } in plan(3, LONG) {
+            let Some(place) = fault.place() else { continue };
+            assert!(free_at.get(&place).is_none_or(|until| *until <= at), "{fault:?}");
+            free_at.insert(place, at + fault.lasting() + REST);
         }
     }
 }

@@ -1,6 +1,8 @@
-//! A TCP proxy whose connections can be cut or delayed.
+//! A TCP proxy that can be told to be a bad network.
+//!
+//! One stands between each host or worker and each server, so that one of them can lose what the others have.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,76 +10,135 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
-/// What becomes of the bytes.
+/// Bytes that are passed on at once.
+const CHUNK: usize = 16 * 1024;
+
+/// How the network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// They pass.
-    Pass,
-    /// Each piece waits this long.
-    Delay(Duration),
-    /// Connections are closed, and new ones refused.
-    Cut,
+pub enum Weather {
+    /// Everything is passed on.
+    Fair,
+    /// Everything is passed on this much later.
+    Late(Duration),
+    /// Nothing is passed on until that changes.
+    Still,
+    /// What the client says is passed on, what it is answered is not.
+    Mute,
 }
 
-/// A listener in front of a server.
+/// A proxy that listens until it is dropped.
+#[derive(Debug)]
 pub struct Proxy {
-    /// The port on 127.0.0.1.
-    pub port: u16,
-    mode: watch::Sender<Mode>,
+    address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    /// Rises with each cut.
+    cuts: watch::Sender<u64>,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+/// What each connection sees of the proxy's state.
+#[derive(Clone)]
+struct Sky {
+    weather: watch::Receiver<Weather>,
+    cuts: watch::Receiver<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Request,
+    Answer,
 }
 
 impl Proxy {
-    /// Starts one in front of the server on `port`.
+    /// Listens on `address` for connections to `server`.
     ///
     /// # Errors
-    /// No port is free.
-    pub async fn start(port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no port for a proxy")?;
-        let own = listener.local_addr().context("the proxy has no address")?.port();
-        let (mode, modes) = watch::channel(Mode::Pass);
-        tokio::spawn(accept(listener, (Ipv4Addr::LOCALHOST, port).into(), modes));
-        Ok(Self { port: own, mode })
+    /// The address is taken.
+    pub async fn start(address: SocketAddr, server: SocketAddr) -> Result<Self> {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let address = listener.local_addr()?;
+        let (weather, weather_seen) = watch::channel(Weather::Fair);
+        let (cuts, cuts_seen) = watch::channel(0);
+        let sky = Sky { weather: weather_seen, cuts: cuts_seen };
+        let listener = tokio::spawn(async move {
+            // An accept fails when the client is gone already, or for lack of descriptors, which passes.
+            loop {
+                match listener.accept().await {
+                    Ok((client, _)) => drop(tokio::spawn(carry(client, server, sky.clone()))),
+                    Err(_) => sleep(Duration::from_millis(10)).await,
+                }
+            }
+        });
+        Ok(Self { address, weather, cuts, listener })
     }
 
-    /// Changes what becomes of the bytes, of open connections too.
-    pub fn set(&self, mode: Mode) {
-        self.mode.send_replace(mode);
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes the weather, also for connections that are open.
+    pub fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+
+    /// Closes all connections; new ones are taken.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, modes: watch::Receiver<Mode>) {
-    loop {
-        // One that was reset before it was accepted is no reason to stop.
-        let Ok((client, _)) = listener.accept().await else { continue };
-        if *modes.borrow() != Mode::Cut {
-            tokio::spawn(relay(client, server, modes.clone()));
-        }
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listener.abort();
     }
 }
 
-/// Ends when either side closes, and drops both connections.
-async fn relay(client: TcpStream, server: SocketAddr, modes: watch::Receiver<Mode>) {
+/// One connection, until an end closes it or it is cut. A server that is away is a connection that closes.
+async fn carry(client: TcpStream, server: SocketAddr, mut sky: Sky) {
+    sky.cuts.mark_unchanged();
     let Ok(server) = TcpStream::connect(server).await else { return };
-    let _ = (client.set_nodelay(true), server.set_nodelay(true)); // Slower without, not wrong.
-    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let mut cut = modes.clone();
+    // As the program does: small messages go at once.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
     tokio::select! {
-        () = copy(from_client, to_server, modes.clone()) => {}
-        () = copy(from_server, to_client, modes) => {}
-        _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
+        () = pass(client_in, server_out, sky.weather.clone(), Way::Request) => {}
+        () = pass(server_in, client_out, sky.weather.clone(), Way::Answer) => {}
+        _ = sky.cuts.changed() => {}
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, modes: watch::Receiver<Mode>) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let mode = *modes.borrow();
-        if let Mode::Delay(delay) = mode {
-            tokio::time::sleep(delay).await;
-        }
-        let Some(bytes) = buffer.get(..count) else { return };
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+    way: Way,
+) {
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(length @ 1..) = from.read(&mut chunk).await {
+        wait_out(&mut weather, way).await;
+        let bytes = chunk.get(..length).unwrap_or_default();
         if to.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns when something may be passed on this way.
+async fn wait_out(weather: &mut watch::Receiver<Weather>, way: Way) {
+    loop {
+        let now = *weather.borrow_and_update();
+        match now {
+            Weather::Fair => return,
+            Weather::Late(by) => return sleep(by).await,
+            Weather::Mute if way == Way::Request => return,
+            Weather::Still | Weather::Mute => {}
+        }
+        if weather.changed().await.is_err() {
             return;
         }
     }
@@ -87,44 +148,66 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, modes: watch::Rec
 mod tests {
     use std::time::Instant;
 
+    use tokio::time::timeout;
+
     use super::*;
 
-    async fn echo() -> u16 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+    const SOON: Duration = Duration::from_secs(10);
+    const MOMENT: Duration = Duration::from_millis(200);
+
+    /// A proxy before a server that sends back what it gets, and a connection through it.
+    async fn echo() -> (Proxy, TcpStream) {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = TcpListener::bind(free).await.unwrap();
+        let server = listener.local_addr().unwrap();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 tokio::spawn(async move {
-                    let (mut read, mut write) = stream.split();
-                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                    let (mut from, mut to) = stream.split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
                 });
             }
         });
-        port
+        let proxy = Proxy::start(free, server).await.unwrap();
+        let client = TcpStream::connect(proxy.address()).await.unwrap();
+        (proxy, client)
     }
 
-    async fn say(stream: &mut TcpStream) -> std::io::Result<Duration> {
-        let started = Instant::now();
-        stream.write_all(b"hello").await?;
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer).await?;
-        assert_eq!(&answer, b"hello");
-        Ok(started.elapsed())
+    async fn ask(client: &mut TcpStream) -> std::io::Result<usize> {
+        client.write_all(b"x").await?;
+        client.read(&mut [0; 8]).await
     }
 
     #[tokio::test]
-    async fn bytes_pass_are_late_and_are_cut() {
-        let proxy = Proxy::start(echo().await).await.unwrap();
-        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port));
-        let mut stream = connect().await.unwrap();
-        say(&mut stream).await.unwrap();
-        proxy.set(Mode::Delay(Duration::from_millis(100)));
-        assert!(say(&mut stream).await.unwrap() >= Duration::from_millis(200), "both ways");
-        proxy.set(Mode::Cut);
-        assert!(say(&mut stream).await.is_err());
-        assert!(say(&mut connect().await.unwrap()).await.is_err());
-        proxy.set(Mode::Pass);
-        say(&mut connect().await.unwrap()).await.unwrap();
+    async fn passes_on_and_cuts() {
+        let (proxy, mut client) = echo().await;
+        assert_eq!(ask(&mut client).await.unwrap(), 1);
+        proxy.cut();
+        assert_eq!(timeout(SOON, client.read(&mut [0; 8])).await.unwrap().unwrap_or(0), 0);
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(ask(&mut next).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn delays() {
+        let (proxy, mut client) = echo().await;
+        proxy.set(Weather::Late(MOMENT));
+        let started = Instant::now();
+        assert_eq!(ask(&mut client).await.unwrap(), 1);
+        // Both ways.
+        assert!(started.elapsed() >= MOMENT * 2);
+    }
+
+    #[tokio::test]
+    async fn holds_back_and_lets_go() {
+        for weather in [Weather::Still, Weather::Mute] {
+            let (proxy, mut client) = echo().await;
+            proxy.set(weather);
+            client.write_all(b"x").await.unwrap();
+            assert!(timeout(MOMENT, client.read(&mut [0; 8])).await.is_err(), "{weather:?}");
+            proxy.set(Weather::Fair);
+            assert_eq!(timeout(SOON, client.read(&mut [0; 8])).await.unwrap().unwrap(), 1);
+        }
     }
 }

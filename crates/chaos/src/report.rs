@@ -1,73 +1,78 @@
-//! The printed table.
+//! The table.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sawpit_model::MessageId;
+use crate::account::Account;
+use crate::faults::Done;
+use crate::load::Answers;
 
-use crate::{Account, Answers, Fault};
-
-/// How many ids of lost and doubled logs are shown.
+/// Entries of a list that are shown.
 const SHOWN: usize = 10;
-/// How much of what each process printed is shown when a run ends badly, in lines.
-const LAST_LINES: usize = 15;
-/// How much of each line, in characters.
-const LINE_CHARS: usize = 300;
 
-/// What a run came to.
+/// What a run did and what came of it. Its `Display` is the table.
 #[derive(Debug)]
 pub struct Report {
-    /// What repeats its plan.
+    /// Repeats the run's faults.
     pub seed: u64,
-    /// How often each fault happened.
-    pub faults: BTreeMap<Fault, u64>,
-    /// What the devices were answered.
-    pub answers: Answers,
-    /// What became of what was answered as queued.
+    pub(crate) answers: Answers,
+    pub(crate) done: Done,
+    /// The end of every answered log.
     pub account: Account,
+}
+
+impl Report {
+    /// Logs that were answered `queued`.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.answers.queued.len()
+    }
+
+    /// Faults that happened.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.done.faults.values().sum()
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, faults, answers, account } = self;
-        let mut row = |name: &str, count: u64| writeln!(f, "{name:<44} {count:>9}");
-        for (fault, count) in faults {
-            row(&fault.to_string(), *count)?;
-        }
-        row("logs posted", answers.posted)?;
-        row("logs refused by a filter", answers.refused)?;
-        for (how, count) in &answers.failed {
-            row(&format!("posts failed: {how}"), *count)?;
-        }
-        row("logs answered as queued", answers.queued.len() as u64)?;
-        row("  stored in one row", account.stored)?;
-        row("  dropped by a plugin", account.dropped)?;
-        row("  among the dead letters", account.dead)?;
-        row("  lost", account.lost.len() as u64)?;
-        row("  doubled", account.doubled.len() as u64)?;
-        for (what, ids) in [("lost", &account.lost), ("doubled", &account.doubled)] {
-            if !ids.is_empty() {
-                writeln!(f, "{what}: {}", some(ids))?;
-            }
-        }
-        writeln!(f, "the same faults again: --seed {seed}")
+        let Self { seed, answers, done, account } = self;
+        writeln!(f, "seed {seed}")?;
+        line(f, "posted", answers.posted)?;
+        line(f, "answered queued", answers.queued.len() as u64)?;
+        line(f, "answered dropped", answers.dropped)?;
+        lines(f, "errors", &answers.errors)?;
+        lines(f, "faults", &done.faults)?;
+        lines(f, "ended by themselves", &done.restarted)?;
+        writeln!(f, "of the queued")?;
+        line(f, "  stored", account.stored)?;
+        line(f, "  dropped by a plugin", account.dropped)?;
+        line(f, "  dead letters", account.dead)?;
+        line(f, "  lost", account.lost.len() as u64)?;
+        line(f, "  doubled", account.doubled.len() as u64)?;
+        line(f, "rows of several logs", account.merged)?;
+        line(f, "refused, yet stored", account.denied.len() as u64)?;
+        line(f, "never settled", account.stuck)?;
+        examples(f, "lost", &account.lost)?;
+        examples(f, "doubled", &account.doubled)?;
+        examples(f, "refused, yet stored", &account.denied)
     }
 }
 
-fn some(ids: &[MessageId]) -> String {
-    let shown: Vec<_> = ids.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = if ids.len() > SHOWN { ", …" } else { "" };
-    shown.join(", ") + more
+fn line(f: &mut fmt::Formatter<'_>, what: &str, count: u64) -> fmt::Result {
+    writeln!(f, "{what:<34}{count:>9}")
 }
 
-/// What the processes printed last, each under its name.
-pub(crate) fn last_words(outputs: &[(String, String)]) -> String {
-    let mut text = String::new();
-    for (name, output) in outputs {
-        let lines: Vec<_> = output.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
-        let last: Vec<String> = last.iter().map(|line| line.chars().take(LINE_CHARS).collect()).collect();
-        text.push_str(&format!("--- {name}\n{}\n", last.join("\n")));
+fn lines(f: &mut fmt::Formatter<'_>, what: &str, counts: &BTreeMap<String, u64>) -> fmt::Result {
+    line(f, what, counts.values().sum())?;
+    counts.iter().try_for_each(|(kind, count)| line(f, &format!("  {kind}"), *count))
+}
+
+fn examples(f: &mut fmt::Formatter<'_>, what: &str, list: &[String]) -> fmt::Result {
+    if list.is_empty() {
+        return Ok(());
     }
-    text
+    writeln!(f, "the first that are {what}:")?;
+    list.iter().take(SHOWN).try_for_each(|entry| writeln!(f, "  {entry}"))
 }

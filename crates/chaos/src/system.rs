@@ -1,277 +1,352 @@
-//! The native topology: nginx, two hosts, Redis, two workers, PostgreSQL; the servers behind proxies.
+//! The native topology, each host and worker behind proxies of its own to Redis and PostgreSQL.
+//!
+//! What ends by itself is started again, as a supervisor would: a host that finds no Redis at its start gives up,
+//! and that is right.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sawpit_testkit::{
-    Guest, Launch, Nginx, Postgres, Process, Redis, Signal, TRAP, TempFolder, free_port, on_letter,
-    workspace_root,
+    ANSWER, GUESTS, Guest, Launch, Nginx, Postgres, Process, Redis, Signal, TempFolder, answer, free_port,
+    put, workspace_root,
 };
 
-use crate::plan::{Fault, Link, Target};
-use crate::proxy::{Mode, Proxy};
+use crate::Settings;
+use crate::plan::{CLIENTS, HOSTS, Link, Server, Target};
+use crate::proxy::Proxy;
 
-/// How long a process may take to be ready, or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How late the packets of a delayed link are, in each direction.
-const LATE: Duration = Duration::from_millis(150);
-/// Messages of a worker that is silent for this long go to another. Short, so that a run has many such moments.
-const RECLAIM_IDLE: &str = "3s";
+/// How long a process may take to be ready on a busy machine.
+const READY: Duration = Duration::from_secs(90);
+/// How long a process may take to end after SIGTERM before it is killed.
+const END: Duration = Duration::from_secs(40);
+/// The database.
+const DATABASE: &str = "sawpit";
+/// How Redis runs in `compose.yaml`.
+const REDIS: [(&str, &str); 3] =
+    [("appendfsync", "always"), ("maxmemory", "512mb"), ("maxmemory-policy", "volatile-lru")];
 
-/// A log with this letter in its message makes a plugin of the host trap.
-pub const HOST_TRAPS_ON: char = 'J';
-/// And this one a plugin of the worker.
-pub const WORKER_TRAPS_ON: char = 'Q';
-
-/// A process of ours, which can be started again.
-struct Member {
-    launch: Launch,
-    address: SocketAddr,
-    process: Mutex<Process>,
-}
-
-impl Member {
-    fn start(launch: Launch, address: SocketAddr) -> Self {
-        let process = Mutex::new(launch.start());
-        Self { launch, address, process }
-    }
-
-    fn process(&self) -> MutexGuard<'_, Process> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_ready(&self) {
-        self.process().wait_http(self.address, "/health/live", PATIENCE);
-    }
-
-    fn restart(&self) {
-        let mut process = self.process();
-        if !process.is_running() {
-            *process = self.launch.start();
-        }
-    }
-}
-
-/// Fields end in the order in which they must stop: nginx first, the servers last.
+/// The running system. Fields end in the order they must stop in.
 pub struct System {
     nginx: Nginx,
-    hosts: [Member; 2],
-    workers: [Member; 2],
+    clients: Vec<Client>,
+    proxies: Vec<Proxy>,
     plugins: TempFolder,
-    transform: Vec<u8>,
-    swaps: AtomicU8,
-    queue_link: Proxy,
-    store_link: Proxy,
     redis: Redis,
     postgres: Postgres,
-    store: String,
+    _compiled: TempFolder,
+    swaps: Mutex<u8>,
+}
+
+/// A host or a worker.
+struct Client {
+    name: String,
+    launch: Launch,
+    address: SocketAddr,
+    /// `None` while it is meant to be down.
+    process: Mutex<Option<Process>>,
 }
 
 impl System {
-    /// Starts everything and waits until it is ready.
+    /// Starts everything and waits until it is ready. Output of the hosts and workers goes to files in
+    /// [`Settings::logs`]. Servers that do not start end the run with a sentence.
     ///
     /// # Errors
-    /// The plugins cannot be copied. (Servers that do not start end the run with a sentence.)
-    pub async fn start(sawpit: &Path, examples: &Path) -> Result<Self> {
-        // As compose.yaml has it: what Redis answered is on its disk.
-        let (redis, postgres) = (Redis::with(&[("appendfsync", "always")]), Postgres::start());
-        let store = postgres.create_database("sawpit");
-        let (queue_link, store_link) =
-            (Proxy::start(redis.port()).await?, Proxy::start(postgres.port()).await?);
-        let plugins = plugin_folder(examples)?;
-        let transform = fs::read(plugins.join("transform.wasm")).context("there is no transform.wasm")?;
-        let queue_url = redis.url().replace(&format!(":{}", redis.port()), &format!(":{}", queue_link.port));
-        let store_url = store.replace(&format!(":{}", postgres.port()), &format!(":{}", store_link.port));
-        let folder = plugins.path().to_str().context("the temporary folder's path is not UTF-8")?;
-        let member = |command: &str, more: &[&str]| {
-            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-            let launch = Launch::new(sawpit)
-                .args([command, "--listen", &address.to_string(), "--plugins", folder])
-                .args(["--queue", &queue_url, "--store", &store_url])
-                .args(more);
-            Member::start(launch, address)
-        };
-        let hosts = [member("host", &[]), member("host", &[])];
-        let reclaim = ["--block", "1s", "--reclaim-idle", RECLAIM_IDLE];
-        let workers = [member("worker", &reclaim), member("worker", &reclaim)];
-        hosts.iter().chain(&workers).for_each(Member::wait_ready);
-        let conf = fs::read_to_string(workspace_root().join("nginx/nginx.conf")).context("nginx.conf")?;
-        let nginx = Nginx::start(&conf, &[hosts[0].address, hosts[1].address]);
-        let swaps = AtomicU8::new(0);
-        let system = Self {
-            nginx,
-            hosts,
-            workers,
-            plugins,
-            transform,
-            swaps,
-            queue_link,
-            store_link,
-            redis,
-            postgres,
-            store,
-        };
-        Ok(system)
+    /// The plugins cannot be copied, or a path is not UTF-8.
+    pub async fn start(settings: &Settings) -> Result<Self> {
+        let plugins = plugin_folder(&settings.plugins)?;
+        let (redis, postgres) = (Redis::with(&REDIS), Postgres::start());
+        postgres.create_database(DATABASE);
+        let proxies = proxies(redis.port(), postgres.port()).await?;
+        let compiled = TempFolder::new("compiled");
+        fs::create_dir_all(&settings.logs).with_context(|| settings.logs.display().to_string())?;
+        let mut clients = Vec::new();
+        for client in 0..CLIENTS {
+            clients.push(Client::new(settings, client, &proxies, plugins.path(), compiled.path())?);
+        }
+        clients.iter().for_each(Client::start);
+        clients.iter().for_each(Client::wait_ready);
+        let conf = fs::read_to_string(workspace_root().join("nginx/nginx.conf"))?;
+        let hosts: Vec<_> = clients.iter().take(HOSTS).map(|client| client.address).collect();
+        let nginx = Nginx::start(&conf, &hosts);
+        let swaps = Mutex::new(0);
+        Ok(Self { nginx, clients, proxies, plugins, redis, postgres, _compiled: compiled, swaps })
     }
 
-    /// Where logs can be posted: through nginx, and to each host.
-    pub fn urls(&self) -> Vec<String> {
-        let hosts = self.hosts.iter().map(|host| format!("http://{}", host.address));
+    /// Base addresses that devices may post to: nginx, then the hosts.
+    #[must_use]
+    pub fn doors(&self) -> Vec<String> {
+        let hosts = self.clients.iter().take(HOSTS).map(|client| format!("http://{}", client.address));
         std::iter::once(self.nginx.url()).chain(hosts).collect()
     }
 
-    /// Redis itself, without the proxy.
+    /// Where hosts and workers answer `/health/ready`, each with its name.
+    pub fn health(&self) -> impl Iterator<Item = (&str, String)> {
+        self.clients.iter().map(|client| (&*client.name, format!("http://{}/health/ready", client.address)))
+    }
+
+    /// The queue itself, past the proxies.
+    #[must_use]
     pub fn queue_url(&self) -> String {
         self.redis.url()
     }
 
-    /// The database itself, without the proxy.
-    pub fn store_url(&self) -> &str {
-        &self.store
+    /// The store itself, past the proxies.
+    #[must_use]
+    pub fn store_url(&self) -> String {
+        self.postgres.url(DATABASE)
     }
 
-    /// Makes it happen.
-    ///
-    /// # Errors
-    /// A plugin cannot be written.
-    pub fn inject(&self, fault: Fault) -> Result<()> {
-        match fault {
-            Fault::Kill(target) => self.end(target, Signal::KILL),
-            Fault::Terminate(target) => self.end(target, Signal::TERM),
-            Fault::Freeze(target) => self.freeze(target),
-            Fault::Cut(link) => self.link(link).set(Mode::Cut),
-            Fault::Delay(link) => self.link(link).set(Mode::Delay(LATE)),
-            Fault::Swap => self.swap()?,
-        }
-        Ok(())
+    /// What SQL answers, a line a row, `|` between columns.
+    #[must_use]
+    pub fn sql(&self, query: &str) -> String {
+        self.postgres.query(DATABASE, query)
     }
 
-    /// Undoes it.
-    pub fn heal(&self, fault: Fault) {
-        match fault {
-            Fault::Kill(target) | Fault::Terminate(target) => self.restart(target),
-            Fault::Freeze(target) => self.thaw(target),
-            Fault::Cut(link) | Fault::Delay(link) => self.link(link).set(Mode::Pass),
-            Fault::Swap => {}
-        }
+    /// The proxy of a link.
+    #[must_use]
+    pub fn proxy(&self, link: Link) -> Option<&Proxy> {
+        self.proxies.get(place(link))
     }
 
-    /// Waits until all of ours answer.
-    pub fn wait_ready(&self) {
-        self.hosts.iter().chain(&self.workers).for_each(|member| {
-            member.restart();
-            member.wait_ready();
-        });
-    }
-
-    /// What each of our processes printed since its last start, for a run that ends badly.
-    pub fn outputs(&self) -> Vec<(String, String)> {
-        let names = ["host 1", "host 2", "worker 1", "worker 2"];
-        let members = self.hosts.iter().chain(&self.workers);
-        names.iter().zip(members).map(|(name, it)| ((*name).to_owned(), it.process().output())).collect()
-    }
-
-    fn link(&self, link: Link) -> &Proxy {
-        match link {
-            Link::Queue => &self.queue_link,
-            Link::Store => &self.store_link,
-        }
-    }
-
-    fn member(&self, target: Target) -> Option<&Member> {
+    /// SIGKILL.
+    pub fn kill(&self, target: Target) {
         match target {
-            Target::Host(number) => self.hosts.get(number),
-            Target::Worker(number) => self.workers.get(number),
-            _ => None,
+            Target::Redis => self.redis.kill(),
+            Target::Postgres => self.postgres.kill(),
+            Target::Nginx => self.nginx.kill(),
+            _ => self.with_client(target, |client| drop(client.process().take())),
         }
     }
 
-    fn end(&self, target: Target, signal: Signal) {
-        let kill = signal == Signal::KILL;
+    /// SIGTERM or what comes near it; returns when it has ended.
+    pub fn stop(&self, target: Target) {
         match target {
-            Target::Redis if kill => self.redis.kill(),
             Target::Redis => self.redis.stop(),
-            Target::Postgres if kill => self.postgres.kill(),
             Target::Postgres => self.postgres.stop(),
-            Target::Nginx if kill => self.nginx.kill(),
             Target::Nginx => self.nginx.stop(),
-            Target::Host(_) | Target::Worker(_) => {
-                if let Some(member) = self.member(target) {
-                    member.process().signal(signal);
+            _ => self.with_client(target, |client| {
+                if let Some(process) = client.process().take() {
+                    process.stop(Signal::TERM, END);
                 }
-            }
+            }),
         }
     }
 
-    fn freeze(&self, target: Target) {
-        match target {
-            Target::Redis => self.redis.pause(),
-            Target::Postgres => self.postgres.pause(),
-            Target::Nginx => self.nginx.pause(),
-            Target::Host(_) | Target::Worker(_) => {
-                if let Some(member) = self.member(target) {
-                    member.process().pause();
-                }
-            }
-        }
-    }
-
-    fn thaw(&self, target: Target) {
-        match target {
-            Target::Redis => self.redis.resume(),
-            Target::Postgres => self.postgres.resume(),
-            Target::Nginx => self.nginx.resume(),
-            Target::Host(_) | Target::Worker(_) => {
-                if let Some(member) = self.member(target) {
-                    member.process().resume();
-                }
-            }
-        }
-    }
-
-    fn restart(&self, target: Target) {
+    /// Starts what was killed or stopped.
+    pub fn start_again(&self, target: Target) {
         match target {
             Target::Redis => self.redis.restart(),
             Target::Postgres => self.postgres.restart(),
             Target::Nginx => self.nginx.restart(),
-            Target::Host(_) | Target::Worker(_) => {
-                if let Some(member) = self.member(target) {
-                    // One that was told to end may still be draining.
-                    member.process().wait(PATIENCE);
-                    member.restart();
-                }
-            }
+            _ => self.with_client(target, Client::start),
         }
     }
 
-    /// The same code under another hash: a custom section (WebAssembly core specification 5.5.3) at its end.
-    fn swap(&self) -> Result<()> {
-        let number = self.swaps.fetch_add(1, Ordering::Relaxed);
-        let section = [0, 5, 4, b's', b'w', b'a', number];
-        let next = self.plugins.join(".transform.next");
-        fs::write(&next, [self.transform.as_slice(), &section].concat()).context("writing a plugin")?;
-        fs::rename(next, self.plugins.join("transform.wasm")).context("moving a plugin in")
+    /// SIGSTOP.
+    pub fn pause(&self, target: Target) {
+        match target {
+            Target::Redis => self.redis.pause(),
+            Target::Postgres => self.postgres.pause(),
+            Target::Nginx => self.nginx.pause(),
+            _ => self.with_client(target, |client| client.signal(Signal::STOP)),
+        }
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self, target: Target) {
+        match target {
+            Target::Redis => self.redis.resume(),
+            Target::Postgres => self.postgres.resume(),
+            Target::Nginx => self.nginx.resume(),
+            _ => self.with_client(target, |client| client.signal(Signal::CONT)),
+        }
+    }
+
+    /// Puts another build of a plugin in place of it, by rename.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn swap(&self, plugin: usize) -> Result<()> {
+        let name = GUESTS.get(plugin).context("no such plugin")?;
+        let file = self.plugins.join(&format!("{name}.wasm"));
+        let mut number = lock(&self.swaps);
+        *number = number.wrapping_add(1);
+        let next = file.with_extension("next");
+        fs::write(&next, another_build(fs::read(&file)?, *number))?;
+        fs::rename(next, file)?;
+        Ok(())
+    }
+
+    /// Starts again the hosts and workers that ended by themselves, and names them.
+    pub fn tend(&self) -> Vec<String> {
+        self.clients.iter().filter(|client| client.tend()).map(|client| client.name.clone()).collect()
+    }
+
+    fn with_client(&self, target: Target, work: impl FnOnce(&Client)) {
+        let number = match target {
+            Target::Host(host) => host,
+            Target::Worker(worker) => HOSTS + worker,
+            Target::Redis | Target::Postgres | Target::Nginx => return,
+        };
+        if let Some(client) = self.clients.get(number) {
+            work(client);
+        }
     }
 }
 
-/// The example plugins, and one for the host and one for the worker that trap now and then.
+impl Client {
+    fn new(
+        settings: &Settings,
+        number: usize,
+        proxies: &[Proxy],
+        plugins: &Path,
+        compiled: &Path,
+    ) -> Result<Self> {
+        let address = free_address();
+        let server = |server| {
+            let proxy = proxies.get(place(Link { client: number, server }));
+            proxy.map(Proxy::address).context("a proxy for each link")
+        };
+        let queue = format!("redis://{}", server(Server::Redis)?);
+        let store = format!("postgres://postgres@{}/{DATABASE}", server(Server::Postgres)?);
+        let (command, name) = match number.checked_sub(HOSTS) {
+            None => ("host", format!("host-{}", number + 1)),
+            Some(worker) => ("worker", format!("worker-{}", worker + 1)),
+        };
+        let log = settings.logs.join(format!("{name}.log"));
+        // Another run's would be read as this one's.
+        let _ = fs::remove_file(&log);
+        let launch = Launch::new(&settings.sawpit)
+            .args([command, "--listen", &address.to_string(), "--queue", &queue, "--store", &store])
+            .arg("--plugins")
+            .arg(plugins)
+            .arg("--plugin-cache")
+            .arg(compiled)
+            .args(flags(command, &name))
+            .log(log);
+        Ok(Self { name, launch, address, process: Mutex::new(None) })
+    }
+
+    fn start(&self) {
+        *self.process() = Some(self.launch.start());
+    }
+
+    fn wait_ready(&self) {
+        if let Some(process) = &*self.process() {
+            process.wait_http(self.address, "/health/ready", READY);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &*self.process() {
+            process.signal(signal);
+        }
+    }
+
+    /// Whether it had ended by itself; then it runs again.
+    fn tend(&self) -> bool {
+        let mut process = match self.process.try_lock() {
+            Ok(process) => process,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody is stopping or starting it.
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let ended = process.as_ref().is_some_and(|process| !process.is_running());
+        if ended {
+            *process = Some(self.launch.start());
+        }
+        ended
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        lock(&self.process)
+    }
+}
+
+/// Short times, so that in a run of minutes much is delivered again.
+fn flags(command: &str, name: &str) -> Vec<String> {
+    let mut flags = vec!["--drain-timeout=8s".to_owned(), "--threads=1".to_owned()];
+    if command == "worker" {
+        flags.extend(["--block=500ms", "--reclaim-idle=3s", "--retry-max=1s"].map(str::to_owned));
+        // A name that is used again, and names that are made up: what was left is found in different ways.
+        if name.ends_with('1') {
+            flags.push(format!("--worker-name={name}"));
+        }
+    }
+    flags
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a link's proxy is in the list.
+fn place(link: Link) -> usize {
+    link.client * 2 + usize::from(link.server == Server::Postgres)
+}
+
+async fn proxies(redis: u16, postgres: u16) -> Result<Vec<Proxy>> {
+    let mut proxies = Vec::new();
+    for _ in 0..CLIENTS {
+        for port in [redis, postgres] {
+            proxies.push(Proxy::start(free_address(), SocketAddr::from(([127, 0, 0, 1], port))).await?);
+        }
+    }
+    Ok(proxies)
+}
+
+fn free_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
+
+/// The examples with their manifests, the filter told to drop half of what is DEBUG, and a transformer that drops
+/// all logs of devices called `unwanted-…`.
 fn plugin_folder(examples: &Path) -> Result<TempFolder> {
     let folder = TempFolder::new("plugins");
-    for entry in fs::read_dir(examples).with_context(|| examples.display().to_string())? {
-        let entry = entry?;
-        fs::copy(entry.path(), folder.join(&entry.file_name().to_string_lossy()))?;
+    for name in GUESTS {
+        for ending in ["wasm", "toml"] {
+            let file = PathBuf::from(format!("{name}.{ending}"));
+            let from = examples.join(&file);
+            fs::copy(&from, folder.path().join(&file)).with_context(|| from.display().to_string())?;
+        }
     }
-    for (name, stage, letter) in
-        [("trap-enrich", "enrich", HOST_TRAPS_ON), ("trap-transform", "transform", WORKER_TRAPS_ON)]
-    {
-        let guest = Guest::new(stage, on_letter(letter, TRAP)).named(name, "1.0.0");
-        fs::write(folder.join(&format!("{name}.toml")), "on_error = \"quarantine\"\nbreaker.failures = 0\n")?;
-        fs::write(folder.join(&format!("{name}.wasm")), guest.wasm())?;
-    }
+    let edit = |file: &str, from: &str, to: &str| -> Result<()> {
+        let path = folder.join(file);
+        let text = fs::read_to_string(&path)?;
+        anyhow::ensure!(text.contains(from), "plugins/{file} has no line {from:?}: change chaos with it");
+        Ok(fs::write(path, text.replace(from, to))?)
+    };
+    edit("filter.toml", "debug_keep = 1.0", "debug_keep = 0.5")?;
+    fs::write(folder.join("unwanted.wasm"), dropper().wasm())?;
+    fs::write(folder.join("unwanted.toml"), "match = { device_id = \"unwanted-*\" }\n")?;
     Ok(folder)
+}
+
+/// A transformer that drops every log that it is given.
+fn dropper() -> Guest {
+    // An entry is the input's place, and the reason's address and length: the guest's name. (wit/plugin.wit)
+    let entries = "(local $i i32) (local $to i32)
+        (block $done (loop $next
+            (br_if $done (i32.ge_u (local.get $i) (i32.load (local.get $logs))))
+            (local.set $to (i32.add (i32.const 32768) (i32.mul (local.get $i) (i32.const 12))))
+            (i32.store (local.get $to) (local.get $i))
+            (i32.store offset=4 (local.get $to) (i32.const 16))
+            (i32.store offset=8 (local.get $to) (i32.const 8))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br $next)))";
+    let length = format!("(i32.store (i32.const {}) (i32.load (local.get $logs)))", ANSWER + 24);
+    let body = [entries, &put(0, 1), &put(20, 32_768), &length, &answer()].concat();
+    Guest::new("transform", body).named("unwanted", "1.0.0")
+}
+
+/// Appends a custom section: another file, the same plugin.
+fn another_build(mut wasm: Vec<u8>, number: u8) -> Vec<u8> {
+    // Section 0 of 7 bytes: a name of 5, and one byte. (WebAssembly core specification, 5.5.3)
+    wasm.extend(*b"\0\x07\x05build");
+    wasm.push(number);
+    wasm
 }

@@ -65,7 +65,7 @@ impl Nginx {
         self.process().kill();
     }
 
-    /// SIGTERM: ends at once.
+    /// SIGTERM: connections are closed at once.
     pub fn stop(&self) {
         self.process().stop(Signal::TERM, STOP_LIMIT);
     }
@@ -77,14 +77,14 @@ impl Nginx {
         *self.process() = start(&self.launch, self.port);
     }
 
-    /// SIGSTOP to the master and its workers.
+    /// SIGSTOP to the master and its workers: connections stay open and get no answer.
     pub fn pause(&self) {
-        self.process().pause_all();
+        self.process().signal_all(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// SIGCONT to the master and its workers.
     pub fn resume(&self) {
-        self.process().resume_all();
+        self.process().signal_all(Signal::CONT);
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
@@ -92,16 +92,17 @@ impl Nginx {
     }
 }
 
-fn start(launch: &Launch, port: u16) -> Process {
-    let process = launch.start();
-    process.wait_tcp((Ipv4Addr::LOCALHOST, port).into(), START_LIMIT);
-    process
-}
-
 impl Drop for Nginx {
     fn drop(&mut self) {
         self.process().stop(Signal::TERM, STOP_LIMIT);
     }
+}
+
+#[track_caller]
+fn start(launch: &Launch, port: u16) -> Process {
+    let process = launch.start();
+    process.wait_tcp((Ipv4Addr::LOCALHOST, port).into(), START_LIMIT);
+    process
 }
 
 /// The project's `nginx.conf` with the listening port, the hosts and the paths of one test put in.

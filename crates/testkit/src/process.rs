@@ -182,6 +182,13 @@ impl Process {
         }
     }
 
+    /// Sends a signal to it and to everything it started; nothing happens when it has ended.
+    pub fn signal_all(&self, signal: Signal) {
+        if self.is_running() {
+            tree::descendants(self.id).into_iter().chain([self.id]).for_each(|id| tree::signal(id, signal));
+        }
+    }
+
     /// SIGKILL to it and to everything it started; returns when they are gone. No process gets to clean up.
     pub fn kill(&self) {
         if !self.is_running() {
@@ -213,18 +220,6 @@ impl Process {
     /// SIGSTOP: it keeps its connections and answers nothing.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
-    }
-
-    /// SIGSTOP to it and to everything it started.
-    pub fn pause_all(&self) {
-        self.pause();
-        tree::descendants(self.id).iter().for_each(|id| tree::signal(*id, Signal::STOP));
-    }
-
-    /// SIGCONT to it and to everything it started.
-    pub fn resume_all(&self) {
-        tree::descendants(self.id).iter().for_each(|id| tree::signal(*id, Signal::CONT));
-        self.resume();
     }
 
     /// SIGCONT: goes on where [`pause`](Self::pause) stopped it.

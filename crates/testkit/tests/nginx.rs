@@ -222,3 +222,25 @@ fn broken_requests_are_answered_in_the_hosts_shape() {
     let long = format!("X-Long: {}\r\n", "a".repeat(9000));
     check_problem(&ask(&nginx, "GET", &long, ""), 400, "bad-request");
 }
+
+#[test]
+fn nginx_comes_back_after_a_kill_and_a_pause() {
+    let host = Host::start(Manner::Answer);
+    let nginx = Nginx::start(&template(), &[host.address, host.address]);
+    nginx.kill();
+    assert!(TcpStream::connect(("127.0.0.1", nginx.port())).is_err());
+    nginx.restart();
+    nginx.pause();
+    // The kernel takes the connection; nobody reads from it.
+    let mut held = TcpStream::connect(("127.0.0.1", nginx.port())).unwrap();
+    held.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    held.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    assert!(held.read_exact(&mut answer).is_err());
+    nginx.resume();
+    held.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    held.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    nginx.stop();
+    assert!(TcpStream::connect(("127.0.0.1", nginx.port())).is_err());
+}
