@@ -1,12 +1,12 @@
 //! Reading and taking over.
 //!
 //! XAUTOCLAIM would take messages without saying whose they were, and our own ones that are merely slow. So
-//! XPENDING lists what is idle, and XCLAIM takes it: its minimum idle time makes sure that of several workers
-//! only one gets a message. The owners are fenced in the store between the two: fenced after the XCLAIM, an owner
-//! would go free if we died in between, because by then Redis names us. What we had
-//! ourselves need not be idle first; a script takes it only where it is still ours, because an owner that came
-//! after us would be robbed of it without being fenced.
+//! XPENDING lists what is idle, and a script takes it, only where it is idle still and still its owner's: so of
+//! several workers only one gets a message, and nobody is robbed of one who was not fenced. The owners are fenced in
+//! the store between the two: fenced after the taking, an owner would go free if we died in between, because by then
+//! Redis names us. What we had ourselves need not be idle first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,8 @@ pub(crate) struct Consumer {
 /// Messages that nobody has settled for long, found and not taken.
 #[derive(Debug)]
 pub(crate) struct Silent {
-    messages: Vec<Pending>,
+    /// With their owners.
+    messages: BTreeMap<MessageId, String>,
     pub(crate) owners: Vec<String>,
     /// Before they were asked for.
     found_at: Instant,
@@ -51,14 +52,15 @@ enum Own {
     Taken,
 }
 
-/// Takes the messages that are ours, with the count of their deliveries before.
-const TAKE_OWN: &str = r"
+/// Takes messages that are idle this long and still their owner's, with the count of their deliveries before.
+const TAKE: &str = r"
 local taken = {}
-for i = 3, #ARGV do
-    local ours = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])
-    if #ours == 1 then
-        local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i])
-        if claimed[1] then taken[#taken + 1] = {ours[1][4], claimed[1]} end
+for i = 4, #ARGV, 2 do
+    local id, owner = ARGV[i], ARGV[i + 1]
+    local found = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], id, id, 1, owner)
+    if #found == 1 then
+        local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)
+        if claimed[1] then taken[#taken + 1] = {found[1][4], claimed[1]} end
     end
 end
 return taken
@@ -163,12 +165,13 @@ impl Consumer {
         let mut first = MessageId::default();
         loop {
             let found_at = Instant::now();
-            let mut messages = self.pending(self.redis.settings.reclaim_idle, false, first).await?;
-            let Some(last) = messages.last() else { return Ok(None) };
+            let page = self.pending(self.redis.settings.reclaim_idle, false, first).await?;
+            let Some(last) = page.last() else { return Ok(None) };
             first = last.id.next();
-            messages.retain(|pending| !self.in_hand.contains(&pending.id));
+            let others = page.into_iter().filter(|pending| !self.in_hand.contains(&pending.id));
+            let messages: BTreeMap<_, _> = others.map(|pending| (pending.id, pending.owner)).collect();
             if !messages.is_empty() {
-                let mut owners: Vec<_> = messages.iter().map(|pending| pending.owner.clone()).collect();
+                let mut owners: Vec<_> = messages.values().cloned().collect();
                 owners.sort_unstable();
                 owners.dedup();
                 return Ok(Some(Silent { messages, owners, found_at }));
@@ -176,9 +179,9 @@ impl Consumer {
         }
     }
 
-    /// Takes what is still silent. Redis looks at the idle time again, but not at the owner: who took a message
-    /// after we looked, and is silent since, was not fenced. That takes the idle time at least, so what was found
-    /// longer ago is left for the next look.
+    /// Takes what is silent still and still its owner's. The owner may have taken it anew since we looked, after the
+    /// fence, and be silent since: that takes the idle time at least, so what was found longer ago is left for the
+    /// next look.
     async fn take_silent(&mut self, silent: Silent, into: &mut Reclaimed) -> Result<(), RedisError> {
         let idle = self.redis.settings.reclaim_idle;
         if silent.found_at.elapsed() >= idle {
@@ -216,47 +219,41 @@ impl Consumer {
         reply::pending(self.run(&command).await?).ok_or_else(other_form)
     }
 
+    async fn take_own(&mut self, ids: Vec<MessageId>, into: &mut Reclaimed) -> Result<(), RedisError> {
+        let wanted = ids.into_iter().map(|id| (id, self.name.to_string())).collect();
+        self.take(wanted, Duration::ZERO, into).await
+    }
+
+    /// Takes those messages that their owners still have and that are idle still.
     async fn take(
         &mut self,
-        pending: Vec<Pending>,
+        wanted: BTreeMap<MessageId, String>,
         idle: Duration,
         into: &mut Reclaimed,
     ) -> Result<(), RedisError> {
-        if pending.is_empty() {
-            return Ok(());
-        }
-        let settings = &self.redis.settings;
-        let mut command = redis::cmd("XCLAIM");
-        command.arg(&settings.stream).arg(&settings.group).arg(&*self.name).arg(millis(idle));
-        for message in &pending {
-            command.arg(message.id.to_string());
-        }
-        let told_apart = self.untold.len();
-        pending.iter().for_each(|message| self.tell_of(&message.owner));
-        let entries = reply::entries(self.run(&command).await?).ok_or_else(other_form)?;
-        // The answer is here, so only those count that something was taken from.
-        self.untold.truncate(told_apart);
-        for entry in entries {
-            let Some(before) = pending.iter().find(|pending| pending.id == entry.id) else { continue };
-            self.add(entry, before.tries, &before.owner, into);
-        }
-        Ok(())
-    }
-
-    async fn take_own(&mut self, ids: Vec<MessageId>, into: &mut Reclaimed) -> Result<(), RedisError> {
-        if ids.is_empty() {
+        if wanted.is_empty() {
             return Ok(());
         }
         let settings = &self.redis.settings;
         let mut command = redis::cmd("EVAL");
-        command.arg(TAKE_OWN).arg(1).arg(&settings.stream).arg(&settings.group).arg(&*self.name);
-        for id in &ids {
-            command.arg(id.to_string());
+        command
+            .arg(TAKE)
+            .arg(1)
+            .arg(&settings.stream)
+            .arg(&settings.group)
+            .arg(&*self.name)
+            .arg(millis(idle));
+        for (id, owner) in &wanted {
+            command.arg(id.to_string()).arg(owner);
         }
+        let told_apart = self.untold.len();
+        wanted.values().for_each(|owner| self.tell_of(owner));
         let taken = reply::taken(self.run(&command).await?).ok_or_else(other_form)?;
-        let name = Arc::clone(&self.name);
+        // The answer is here, so only those count that something was taken from.
+        self.untold.truncate(told_apart);
         for (tries, entry) in taken {
-            self.add(entry, tries, &name, into);
+            let Some(owner) = wanted.get(&entry.id) else { continue };
+            self.add(entry, tries, owner, into);
         }
         Ok(())
     }

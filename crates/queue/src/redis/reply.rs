@@ -67,11 +67,9 @@ fn pairs(value: Value) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// One message that somebody has in hand.
-#[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) id: MessageId,
     pub(crate) owner: String,
-    pub(crate) tries: u32,
 }
 
 /// The answer of XPENDING with a range.
@@ -83,12 +81,10 @@ fn one_pending(value: Value) -> Option<Pending> {
     let mut parts = array(value)?.into_iter();
     let id = id(&bytes(parts.next()?)?)?;
     let owner = String::from_utf8_lossy(&bytes(parts.next()?)?).into_owned();
-    let _idle = parts.next()?;
-    let Value::Int(tries) = parts.next()? else { return None };
-    Some(Pending { id, owner, tries: u32::try_from(tries).unwrap_or(u32::MAX) })
+    Some(Pending { id, owner })
 }
 
-/// The answer of the script that takes what is ours: how often each was delivered before, and the entry.
+/// The answer of the script that takes messages over: how often each was delivered before, and the entry.
 pub(crate) fn taken(value: Value) -> Option<Vec<(u32, StreamEntry)>> {
     array(value)?.into_iter().map(one_taken).collect()
 }

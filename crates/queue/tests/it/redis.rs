@@ -341,6 +341,32 @@ async fn what_was_found_long_ago_is_not_taken() {
     drop((held, taken));
 }
 
+/// It has another owner since, who is silent as well by now, and whom nobody fenced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changed_hands_since_it_was_found_is_not_taken() {
+    let mut world = World::redis();
+    world.settings.reclaim_idle = Duration::from_secs(60);
+    let queue = world.open().await;
+    let id = queue.producer().append(entry(1)).await.unwrap().to_string();
+    let mut first = queue.consumer("first").await.unwrap();
+    let held = read_all(&mut first, 1).await;
+    let mut heir = world.open().await.consumer("heir").await.unwrap();
+    let grown_old = |owner: &str| {
+        let server = world.server.as_ref().unwrap();
+        let claim = ["XCLAIM", "logs:stream", "log_workers", owner, "0", &id, "IDLE", "61000"];
+        assert!(server.command(&claim).contains("device_id"));
+    };
+    grown_old("first");
+    let silent = heir.silent().await.unwrap();
+    assert_eq!(silent.owners(), ["first"]);
+    grown_old("second");
+    assert!(heir.take_over(silent).await.unwrap().deliveries.is_empty(), "taken from one who was not fenced");
+    let silent = heir.silent().await.unwrap();
+    assert_eq!(silent.owners(), ["second"]);
+    assert_eq!(heir.take_over(silent).await.unwrap().deliveries.len(), 1);
+    drop(held);
+}
+
 #[tokio::test]
 async fn no_password_is_shown() {
     let url = "redis://me:s3cret@127.0.0.1:1/0".to_owned();
