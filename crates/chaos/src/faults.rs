@@ -1,10 +1,11 @@
 //! Carries a plan out: each fault on a thread of its own, because they overlap.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::plan::{Fault, Link, Step, Target};
+use crate::plan::{Fault, Link, Place, Step, Target};
 use crate::proxy::Weather;
 use crate::system::System;
 
@@ -25,11 +26,19 @@ pub struct Done {
 pub fn carry_out(system: &System, plan: &[Step], lasting: Duration) -> Done {
     let started = Instant::now();
     let mut done = Done::default();
+    // The plan leaves time for a target to come back. A database that recovers on a busy machine may need more: then
+    // the next fault waits for it.
+    let places: BTreeMap<Place, Mutex<()>> =
+        plan.iter().filter_map(|step| Some((step.fault.place()?, Mutex::default()))).collect();
     thread::scope(|scope| {
         for step in plan {
             tend_until(system, &mut done, || started.elapsed() >= step.at);
             *done.faults.entry(name(&step.fault)).or_default() += 1;
-            scope.spawn(|| inflict(system, step.fault));
+            let place = step.fault.place().and_then(|place| places.get(&place));
+            scope.spawn(move || {
+                let _alone = place.map(|place| place.lock().unwrap_or_else(PoisonError::into_inner));
+                inflict(system, step.fault);
+            });
         }
         tend_until(system, &mut done, || started.elapsed() >= lasting);
     });

@@ -149,7 +149,9 @@ impl Fault {
         }
     }
 
-    fn place(&self) -> Option<Place> {
+    /// Where it happens; nothing when it can happen at any time.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
         match *self {
             Self::Kill { target, .. } | Self::Stop { target, .. } | Self::Freeze { target, .. } => {
                 Some(Place::Target(target))
@@ -164,9 +166,11 @@ impl Fault {
 }
 
 /// Where a fault happens: one at a time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// To a process.
     Target(Target),
+    /// On connections.
     Link(Link),
 }
 
