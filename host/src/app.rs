@@ -10,6 +10,7 @@ use sawpit_store::Store;
 
 use crate::admission::{Admitted, Backlog, InFlight};
 use crate::body::Whole;
+use crate::flight::Flights;
 use crate::gather::{Done, Gather, GatherError, GatherLimits};
 use crate::host::{HostError, HostParts};
 use crate::observe::RequestIds;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     queue: Queue,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) request_ids: RequestIds,
+    pub(crate) flights: Flights,
     gather: Gather,
     door: Door,
 }
@@ -53,6 +55,7 @@ impl Shared {
             registry: parts.registry,
             request_ids: RequestIds::new(parts.clock.now()),
             clock: parts.clock,
+            flights: Flights::default(),
             in_flight: InFlight::new(settings.in_flight_bytes),
             settings,
             backlog,

@@ -9,6 +9,7 @@ mod app;
 mod body;
 mod cached;
 mod chain_page;
+mod flight;
 mod gather;
 mod host;
 mod ingest;

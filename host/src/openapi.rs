@@ -78,12 +78,24 @@ pub(crate) struct StatsAnswer {
     /// The ten devices with most logs, each a pair of device and count, most first.
     #[schema(value_type = Vec<Vec<serde_json::Value>>)]
     top_devices: Vec<(String, u64)>,
-    /// Logs received in the last 60 seconds.
+    /// Logs received in the 60 seconds that end with the present one.
     last_minute: u64,
     /// The same per second.
     last_minute_rate: f64,
+    /// Logs received in each of the last 180 minutes, oldest first; the last one is not over yet.
+    per_minute: Vec<MinuteCount>,
     /// Where the answer came from.
     source: Source,
+}
+
+/// The logs of a minute.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MinuteCount {
+    /// When it began.
+    #[schema(format = DateTime)]
+    minute: String,
+    /// Logs received in it.
+    count: u64,
 }
 
 /// The plugins of this host.
@@ -177,6 +189,7 @@ fn metrics_page() {}
         ingest::single::post_log,
         ingest::batch::post_batch,
         query::get_logs,
+        query::get_all_logs,
         stats::get_stats,
         plugins_page::get_plugins,
         plugins_page::get_differences,

@@ -14,6 +14,7 @@ use crate::{chain_page, openapi, plugins_page, query, stats};
 
 pub(crate) const LOG: &str = "/api/log";
 pub(crate) const BATCH: &str = "/api/logs/batch";
+pub(crate) const LOGS: &str = "/api/logs";
 pub(crate) const DEVICE: &str = "/api/logs/{device_id}";
 pub(crate) const STATS: &str = "/api/stats";
 pub(crate) const PLUGINS: &str = "/api/plugins";
@@ -27,6 +28,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
         .route(LOG, post(single::post_log))
         // A device may be called "batch", and can then be read as any other.
         .route(BATCH, post(batch::post_batch).get(query::get_logs_of_batch))
+        .route(LOGS, get(query::get_all_logs))
         .route(DEVICE, get(query::get_logs))
         .route(STATS, get(stats::get_stats))
         .route(CHAIN, get(chain_page::get_chain))
@@ -41,7 +43,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
 
 /// The pattern as a label that lives for ever.
 pub(crate) fn pattern(matched: &str) -> &'static str {
-    let known = [LOG, BATCH, DEVICE, STATS, PLUGINS, DIFFERENCES, CHAIN, OPENAPI];
+    let known = [LOG, BATCH, LOGS, DEVICE, STATS, PLUGINS, DIFFERENCES, CHAIN, OPENAPI];
     known.into_iter().chain(OPS).find(|pattern| *pattern == matched).unwrap_or("other")
 }
 

@@ -32,6 +32,8 @@ pub struct HostSettings {
     pub query_limit_default: u32,
     /// Largest `limit` of a query.
     pub query_limit_max: u32,
+    /// Most rows counted for `total`, where it must be counted.
+    pub query_count_limit: u64,
     /// How long an answer to a query is cached.
     pub cache_ttl: Duration,
     /// How long the statistics are cached.
@@ -55,6 +57,7 @@ impl Default for HostSettings {
             gather_waiting_logs: 65_536,
             query_limit_default: 100,
             query_limit_max: 1_000,
+            query_count_limit: sawpit_store::COUNT_LIMIT,
             cache_ttl: Duration::from_secs(300),
             stats_ttl: Duration::from_secs(60),
             cache_value_bytes: 1024 * 1024,

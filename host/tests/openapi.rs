@@ -32,6 +32,7 @@ async fn the_document_names_every_route_and_method() {
     let expected = [
         ("/api/chains/{id}", "get"),
         ("/api/log", "post"),
+        ("/api/logs", "get"),
         ("/api/logs/batch", "post"),
         ("/api/logs/{device_id}", "get"),
         ("/api/plugins", "get"),

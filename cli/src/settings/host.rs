@@ -29,6 +29,12 @@ pub const SPECS: &[SettingSpec] = &[
         .default("65536"),
     SettingSpec::new("query-limit-default", "N", "Rows of a query that names no limit").default("100"),
     SettingSpec::new("query-limit-max", "N", "Most rows of a query").default("1000"),
+    SettingSpec::new(
+        "query-count-limit",
+        "N",
+        "Most rows counted for the total of a query, where no totals are kept",
+    )
+    .default("100000"),
     SettingSpec::new("cache-ttl", "TIME", "How long a query's answer is cached").default("300s"),
     SettingSpec::new("stats-ttl", "TIME", "How long statistics are cached").default("60s"),
     SettingSpec::new("cache-value-bytes", "SIZE", "Largest answer that is cached").default("1MiB"),
@@ -86,6 +92,7 @@ pub fn resolve(
     let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
     let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
     let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
+    let query_count_limit = resolver.get_in("query-count-limit", 0..=u64::MAX);
     let query_limit_default = resolver.get_in("query-limit-default", 1..=100_000);
     let (cache_ttl, stats_ttl) = (resolver.get("cache-ttl"), resolver.get("stats-ttl"));
     let cache_value_bytes = resolver.get_in("cache-value-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
@@ -120,6 +127,7 @@ pub fn resolve(
         gather_waiting_logs: gather_waiting_logs?,
         query_limit_default: query_limit_default?,
         query_limit_max: query_limit_max?,
+        query_count_limit: query_count_limit?,
         cache_ttl: cache_ttl?,
         stats_ttl: stats_ttl?,
         cache_value_bytes: cache_value_bytes?,

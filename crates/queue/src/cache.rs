@@ -134,6 +134,25 @@ impl Cache {
         }
     }
 
+    /// The value of a key, which is `value` where it has none yet: of several who ask at once, one sets it. What it
+    /// lives stays as it was set.
+    pub async fn get_or_set(&self, key: &str, value: Bytes, ttl: Duration) -> Bytes {
+        match &self.0 {
+            Kind::Redis(remote) => {
+                let mut pipeline = Pipeline::with_capacity(2);
+                let set = pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl));
+                set.arg("NX").ignore().cmd("GET").arg(key);
+                let found = remote.ask(async |connection| pipeline.query_async(connection).await).await;
+                let found: Option<(Option<Vec<u8>>,)> = found;
+                found.and_then(|(found,)| found).map_or(value, Bytes::from)
+            }
+            Kind::Memory(memory) => {
+                let kept = Kept { value, ttl };
+                memory.entry_by_ref(key).or_insert(kept).await.into_value().value
+            }
+        }
+    }
+
     /// Keeps a value for `ttl`.
     pub async fn set(&self, key: &str, value: Bytes, ttl: Duration) {
         self.set_many(vec![(key.to_owned(), value)], ttl).await;
@@ -144,9 +163,8 @@ impl Cache {
         match &self.0 {
             Kind::Redis(remote) => {
                 let mut pipeline = Pipeline::with_capacity(values.len());
-                let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
                 for (key, value) in &values {
-                    pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis).ignore();
+                    pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl)).ignore();
                 }
                 remote.ask(async |connection| pipeline.query_async::<()>(connection).await).await;
             }
@@ -166,6 +184,11 @@ impl std::fmt::Debug for Cache {
             Kind::Memory(_) => "Cache(memory)",
         })
     }
+}
+
+/// A time to live, as Redis takes it.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 fn memory(capacity_bytes: u64) -> moka::future::Cache<String, Kept> {

@@ -33,6 +33,7 @@ mod lookup;
 mod page;
 mod postgres;
 mod provenance;
+mod rollup;
 mod settings;
 mod sqlite;
 mod stats;
@@ -40,8 +41,8 @@ mod store;
 
 pub use batch::{Batch, Lease, Row};
 pub use error::{CommitError, OpenError, Outcome, StoreError};
-pub use page::{Cursor, DeviceQuery, Page, ParseCursorError, StoredRow};
+pub use page::{COUNT_LIMIT, Cursor, LogQuery, Page, ParseCursorError, Rows, StoredRow, Total};
 pub use provenance::{ChainMember, ParsePluginFilterError, PluginFilter};
 pub use settings::StoreSettings;
-pub use stats::{Stats, TOP_DEVICES};
+pub use stats::{Minute, STATS_MINUTES, Stats, TOP_DEVICES};
 pub use store::Store;
