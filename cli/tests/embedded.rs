@@ -232,6 +232,7 @@ fn the_limits_of_plugins_are_settings_that_are_checked() {
         ("plugin-log-lines", "-1"),
         ("plugin-settle", "2h"),
         ("dead-limit", "0"),
+        ("retention", "23h"),
     ];
     let flags: Vec<String> = wrong.iter().map(|(name, value)| format!("--{name}={value}")).collect();
     let args: Vec<&str> = std::iter::once("up").chain(flags.iter().map(String::as_str)).collect();

@@ -9,6 +9,7 @@ use crate::error::{CommitError, OpenError, StoreError};
 use crate::page::{LogQuery, Page, Rows};
 use crate::postgres::Pg;
 use crate::provenance::ChainMember;
+use crate::retention::Forgotten;
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
@@ -188,6 +189,19 @@ impl Store {
         self.make_partitions(now).await?;
         on!(self, backend => backend.trim_rollups(now).await)?;
         on!(self, backend => backend.trim_ledger(now).await)
+    }
+
+    /// Deletes logs that were received before this time, and takes them out of the totals. PostgreSQL drops the days
+    /// that are over by then, whole: what is of the same day stays until that is over, too. SQLite deletes rows, and
+    /// so does PostgreSQL with those that came too late for their day.
+    ///
+    /// `before` must be a day ago at least: the statistics show the last hours.
+    ///
+    /// # Errors
+    /// When the database does not answer, or long reads are in the way: what was deleted is, the rest goes at the next
+    /// call.
+    pub async fn forget(&self, before: Timestamp) -> Result<Forgotten, StoreError> {
+        on!(self, backend => backend.forget(before).await)
     }
 
     /// Closes all connections, once those in use are given back. For an orderly end; afterwards every call

@@ -13,7 +13,7 @@ mod suite;
 use std::time::{Duration, Instant};
 
 use sawpit_model::RawObject;
-use sawpit_store::{Batch, CommitError, OpenError, Outcome, Store, StoreError, StoreSettings};
+use sawpit_store::{Batch, CommitError, OpenError, Outcome, Row, Store, StoreError, StoreSettings};
 use sawpit_testkit::Postgres;
 use suite::kit::*;
 use tokio::task::JoinHandle;
@@ -26,6 +26,7 @@ fn contract() {
     suite::run("refused by the server", || refused_by_the_server(server.create_database("refused")));
     suite::run("totals of older databases", || totals_of_older_databases(&server));
     suite::run("folding", || folding(&server));
+    suite::run("days are forgotten whole", || days_are_forgotten_whole(&server));
     suite::run("partitions", || partitions(&server));
     suite::run("rows in the default partition move", || rows_in_the_default_partition_move(&server));
     suite::run("partitions under load", || partitions_under_load(&server));
@@ -114,6 +115,45 @@ async fn folding(server: &Postgres) {
     store.commit(&lease, &dropped).await.unwrap();
     assert_eq!(server.query("folding", "SELECT count(*) FROM rollup_pending"), "0");
     assert_eq!(store.stats(now()).await.unwrap().total, 64);
+}
+
+/// Of several workers that forget at once each day is dropped by one, while others commit; one that is in use is
+/// put off.
+async fn days_are_forgotten_whole(server: &Postgres) {
+    let store = open(&server.create_database("days")).await;
+    store.maintain(at(4 * DAY)).await.unwrap();
+    let lease = store.lease("w").await.unwrap();
+    let row_of = |day: i64, n: i64| row(id((day * 100 + n) as u64, 0), log("d", "m", at(day * DAY + n)));
+    let rows: Vec<Row> =
+        (0..4).flat_map(|day| (0..10).map(move |n| (day, n))).map(|(day, n)| row_of(day, n)).collect();
+    store.commit(&lease, &batch(rows)).await.unwrap();
+
+    let reading = sqlx::PgPool::connect(&server.url("days")).await.unwrap();
+    let mut reader = reading.begin().await.unwrap();
+    sqlx::query("SELECT count(*) FROM logs").execute(&mut *reader).await.unwrap();
+    assert!(store.forget(at(2 * DAY)).await.is_err(), "a table in use was dropped");
+    assert_eq!(messages(&store, "d").await.len(), 40);
+    reader.rollback().await.unwrap();
+
+    let stores: Vec<_> = (0..3).map(|_| store.clone()).collect();
+    let forgetting: Vec<_> = stores
+        .into_iter()
+        .map(|store| tokio::spawn(async move { store.forget(at(2 * DAY)).await }))
+        .collect();
+    for n in 10..30 {
+        commit_patiently(&store, &lease, &batch(vec![row_of(3, n)])).await;
+    }
+    let (mut days, mut rows) = (0, 0);
+    for task in forgetting {
+        let forgotten = task.await.unwrap().unwrap();
+        (days, rows) = (days + forgotten.days, rows + forgotten.rows);
+    }
+    // Those of the day before the first and of the two that are over, of which one has no rows.
+    assert_eq!((days, rows), (3, 20));
+    assert_eq!(messages(&store, "d").await.len(), 40);
+    assert_eq!(store.stats(at(4 * DAY)).await.unwrap().total, 40);
+    let left = "SELECT count(*) FROM pg_class WHERE relname ~ '^logs_2026' AND relkind = 'r'";
+    assert_eq!(server.query("days", left), "6");
 }
 
 async fn partitions(server: &Postgres) {

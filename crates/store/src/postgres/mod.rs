@@ -28,6 +28,7 @@ mod fault;
 mod lease;
 mod maintain;
 mod read;
+mod retain;
 mod rollup;
 
 use std::future::Future;

@@ -21,7 +21,7 @@ const FOLD_AFTER: u32 = 64;
 const FOLDED: i64 = 1_000;
 
 /// Of several that want to change totals one does. An arbitrary constant.
-const ROLLUP_LOCK: i64 = 0x5a77_7069_7400_0002;
+pub(super) const ROLLUP_LOCK: i64 = 0x5a77_7069_7400_0002;
 
 const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock($1)";
 

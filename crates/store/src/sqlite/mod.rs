@@ -8,6 +8,7 @@ mod commit;
 mod fault;
 mod lease;
 mod read;
+mod retain;
 mod rollup;
 
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! The counts behind the statistics, counted up by each commit.
 
-use sawpit_model::Timestamp;
+use sawpit_model::{Level, Timestamp};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{Lite, checked};
@@ -54,6 +54,25 @@ pub(super) async fn count_up(tx: &mut SqliteConnection, counts: &Counts<'_>) -> 
         insert.push(" ON CONFLICT DO UPDATE SET n = n + excluded.n");
         insert.build().persistent(false).execute(&mut *tx).await?;
     }
+    Ok(())
+}
+
+/// Takes rows of one level out of the totals; `devices` has each row's, sorted. The seconds are not touched: they are
+/// younger than what is forgotten.
+pub(super) async fn count_down(
+    tx: &mut SqliteConnection,
+    level: Level,
+    devices: &[String],
+) -> sqlx::Result<()> {
+    let down = "UPDATE level_totals SET n = n - ?2 WHERE log_level = ?1";
+    let rows = i64::try_from(devices.len()).unwrap_or(i64::MAX);
+    sqlx::query(down).bind(level.code()).bind(rows).execute(&mut *tx).await?;
+    for rows in devices.chunk_by(|a, b| a == b) {
+        let n = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let down = "UPDATE device_totals SET n = n - ?3 WHERE device_id = ?1 AND log_level = ?2";
+        sqlx::query(down).bind(rows.first()).bind(level.code()).bind(n).execute(&mut *tx).await?;
+    }
+    sqlx::query("DELETE FROM device_totals WHERE n = 0").execute(tx).await?;
     Ok(())
 }
 

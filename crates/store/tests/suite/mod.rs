@@ -42,6 +42,7 @@ pub fn contract(database: impl Fn(&str) -> String) {
         rows::large_batches,
         rows::statistics,
         rows::statistics_are_exact_under_load,
+        rows::forgetting,
         rows::refused_data,
         ledger::knows_what_was_committed,
         ledger::the_same_batch_again_is_ok_and_stored_once,

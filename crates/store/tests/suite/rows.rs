@@ -346,6 +346,34 @@ async fn read_ascending_totals(store: Store, last: u64) {
     }
 }
 
+/// Old rows go, in more than one step, the others stay, and so says every count.
+pub async fn forgetting(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let old = (0..1_500_u64).map(|n| {
+        let mut log = log(&format!("old{}", n % 2), "old", at(-40 * DAY + n as i64));
+        log.log_level = if n < 20 { Level::Error } else { Level::Info };
+        row(id(n, 0), log)
+    });
+    let old: Vec<Row> = old.collect();
+    for rows in old.chunks(500) {
+        store.commit(&lease, &batch(rows.to_vec())).await.unwrap();
+    }
+    let young = [-30 * DAY, -20 * DAY, 0].map(|place| log("old0", &format!("young {place}"), at(place)));
+    let young = young.into_iter().enumerate().map(|(n, log)| row(id(9_000 + n as u64, 0), log));
+    store.commit(&lease, &batch(young.collect())).await.unwrap();
+    let forgotten = store.forget(at(-30 * DAY)).await.unwrap();
+    assert_eq!((forgotten.rows, forgotten.days), (1_500, 0));
+    let left = ["young 0", "young -1728000000000", "young -2592000000000"];
+    assert_eq!(messages(&store, "old0").await, left);
+    assert!(messages(&store, "old1").await.is_empty());
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!((stats.total, stats.per_level[&Level::Info], stats.per_level[&Level::Error]), (3, 3, 0));
+    assert_eq!(stats.top_devices, [("old0".to_owned(), 3)]);
+    assert_eq!(store.forget(at(-30 * DAY)).await.unwrap().rows, 0);
+    assert_eq!(store.stats(now()).await.unwrap(), stats);
+}
+
 /// Whatever the database, ids that it cannot hold are the data's fault, and nothing of the batch is stored.
 pub async fn refused_data(url: String) {
     let store = open(&url).await;
