@@ -5,8 +5,9 @@ use std::sync::Arc;
 use sawpit_model::Log;
 use sawpit_plugins::{Chain, Ingested, Registry, Stage};
 use sawpit_queue::{Cache, Producer, Queue};
-use sawpit_service::{Clock, Door};
+use sawpit_service::{Clock, Door, Shutdown};
 use sawpit_store::Store;
+use tokio::sync::Semaphore;
 
 use crate::admission::{Admitted, Backlog, InFlight};
 use crate::body::Whole;
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) request_ids: RequestIds,
     pub(crate) flights: Flights,
+    /// Places for clients that follow new logs.
+    pub(crate) tails: Arc<Semaphore>,
+    pub(crate) shutdown: Shutdown,
     gather: Gather,
     door: Door,
 }
@@ -56,6 +60,8 @@ impl Shared {
             request_ids: RequestIds::new(parts.clock.now()),
             clock: parts.clock,
             flights: Flights::default(),
+            tails: Arc::new(Semaphore::new(settings.tail_clients)),
+            shutdown: parts.shutdown,
             in_flight: InFlight::new(settings.in_flight_bytes),
             settings,
             backlog,

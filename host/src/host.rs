@@ -3,8 +3,8 @@
 use axum::Router;
 use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue};
-use sawpit_service::Clock;
 use sawpit_service::door::DoorOpenError;
+use sawpit_service::{Clock, Shutdown};
 use sawpit_store::Store;
 
 use crate::app::Shared;
@@ -23,6 +23,8 @@ pub struct HostParts {
     pub registry: Registry,
     /// Stamps `received_at`.
     pub clock: Clock,
+    /// Ends the answers that have no end of their own, so that a drain need not wait for them.
+    pub shutdown: Shutdown,
     /// `/health/live`, `/health/ready` and `/metrics`, as the service crate makes them; empty for none.
     pub ops: Router,
     /// Limits and times.

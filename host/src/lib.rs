@@ -22,6 +22,7 @@ mod routes;
 mod serve;
 mod settings;
 mod stats;
+mod tail;
 
 pub use host::{Host, HostError, HostParts};
 pub use plugins_page::plugin_routes;

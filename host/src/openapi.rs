@@ -18,7 +18,7 @@ use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use crate::cached::Source;
 use crate::problem::{FieldProblem, ProblemBody, Rejected};
-use crate::{chain_page, ingest, plugins_page, query, stats};
+use crate::{chain_page, ingest, plugins_page, query, stats, tail};
 
 /// One log, as posted.
 #[derive(Serialize, ToSchema)]
@@ -190,6 +190,7 @@ fn metrics_page() {}
         ingest::batch::post_batch,
         query::get_logs,
         query::get_all_logs,
+        tail::get_tail,
         stats::get_stats,
         plugins_page::get_plugins,
         plugins_page::get_differences,

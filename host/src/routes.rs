@@ -10,12 +10,13 @@ use crate::app::App;
 use crate::ingest::{batch, single};
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
-use crate::{chain_page, openapi, plugins_page, query, stats};
+use crate::{chain_page, openapi, plugins_page, query, stats, tail};
 
 pub(crate) const LOG: &str = "/api/log";
 pub(crate) const BATCH: &str = "/api/logs/batch";
 pub(crate) const LOGS: &str = "/api/logs";
 pub(crate) const DEVICE: &str = "/api/logs/{device_id}";
+pub(crate) const TAIL: &str = "/api/tail";
 pub(crate) const STATS: &str = "/api/stats";
 pub(crate) const PLUGINS: &str = "/api/plugins";
 pub(crate) const DIFFERENCES: &str = "/api/plugins/{file}/differences";
@@ -30,6 +31,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
         .route(BATCH, post(batch::post_batch).get(query::get_logs_of_batch))
         .route(LOGS, get(query::get_all_logs))
         .route(DEVICE, get(query::get_logs))
+        .route(TAIL, get(tail::get_tail))
         .route(STATS, get(stats::get_stats))
         .route(CHAIN, get(chain_page::get_chain))
         .route(OPENAPI, get(openapi::get_openapi))
@@ -43,7 +45,7 @@ pub(crate) fn routes(app: App, ops: Router) -> Router {
 
 /// The pattern as a label that lives for ever.
 pub(crate) fn pattern(matched: &str) -> &'static str {
-    let known = [LOG, BATCH, LOGS, DEVICE, STATS, PLUGINS, DIFFERENCES, CHAIN, OPENAPI];
+    let known = [LOG, BATCH, LOGS, DEVICE, TAIL, STATS, PLUGINS, DIFFERENCES, CHAIN, OPENAPI];
     known.into_iter().chain(OPS).find(|pattern| *pattern == matched).unwrap_or("other")
 }
 

@@ -34,6 +34,8 @@ pub struct HostSettings {
     pub query_limit_max: u32,
     /// Most rows counted for `total`, where it must be counted.
     pub query_count_limit: u64,
+    /// Most clients that follow new logs at once, beyond it 503.
+    pub tail_clients: usize,
     /// How long an answer to a query is cached.
     pub cache_ttl: Duration,
     /// How long the statistics are cached.
@@ -58,6 +60,7 @@ impl Default for HostSettings {
             query_limit_default: 100,
             query_limit_max: 1_000,
             query_count_limit: sawpit_store::COUNT_LIMIT,
+            tail_clients: 100,
             cache_ttl: Duration::from_secs(300),
             stats_ttl: Duration::from_secs(60),
             cache_value_bytes: 1024 * 1024,

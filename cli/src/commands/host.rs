@@ -32,8 +32,8 @@ async fn serve(command: HostCommand, process: Process) -> Result<Exit> {
 pub fn router(parts: &Parts, process: &Process, settings: HostSettings) -> Result<axum::Router> {
     let Parts { queue, store, cache, registry } = parts.clone();
     let ops = ops::router(process.health.clone(), process.metrics.clone());
-    let clock = process.clock.clone();
-    Ok(Host::router(HostParts { queue, store, cache, registry, clock, ops, settings })?)
+    let (clock, shutdown) = (process.clock.clone(), process.shutdown.clone());
+    Ok(Host::router(HostParts { queue, store, cache, registry, clock, shutdown, ops, settings })?)
 }
 
 /// Binds the address.

@@ -29,6 +29,8 @@ pub const SPECS: &[SettingSpec] = &[
         .default("65536"),
     SettingSpec::new("query-limit-default", "N", "Rows of a query that names no limit").default("100"),
     SettingSpec::new("query-limit-max", "N", "Most rows of a query").default("1000"),
+    SettingSpec::new("tail-clients", "N", "Most clients that follow new logs (GET /api/tail) at once")
+        .default("100"),
     SettingSpec::new(
         "query-count-limit",
         "N",
@@ -92,6 +94,7 @@ pub fn resolve(
     let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
     let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
     let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
+    let tail_clients = resolver.get_in("tail-clients", 0..=100_000);
     let query_count_limit = resolver.get_in("query-count-limit", 0..=u64::MAX);
     let query_limit_default = resolver.get_in("query-limit-default", 1..=100_000);
     let (cache_ttl, stats_ttl) = (resolver.get("cache-ttl"), resolver.get("stats-ttl"));
@@ -127,6 +130,7 @@ pub fn resolve(
         gather_waiting_logs: gather_waiting_logs?,
         query_limit_default: query_limit_default?,
         query_limit_max: query_limit_max?,
+        tail_clients: tail_clients?,
         query_count_limit: query_count_limit?,
         cache_ttl: cache_ttl?,
         stats_ttl: stats_ttl?,

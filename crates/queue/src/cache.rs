@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moka::Expiry;
-use redis::Pipeline;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Pipeline};
 
 use crate::OpenError;
+use crate::feed::Feed;
 use crate::redis::{client, shown};
 
 /// At most one warning in this time while the cache is away.
@@ -38,11 +39,13 @@ pub struct Cache(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Redis(Arc<Remote>),
-    Memory(moka::future::Cache<String, Kept>),
+    Redis(Arc<Remote>, Feed),
+    Memory(moka::future::Cache<String, Kept>, Feed),
 }
 
-struct Remote {
+/// The cache's server, and how long it is waited for.
+pub(crate) struct Remote {
+    pub(crate) client: Client,
     connection: ConnectionManager,
     timeout: Duration,
     opened: Instant,
@@ -82,7 +85,7 @@ impl Cache {
     /// The URL names no cache.
     pub async fn open(url: &str, settings: CacheSettings) -> Result<Self, OpenError> {
         if url == "memory:" {
-            return Ok(Self(Kind::Memory(memory(settings.capacity_bytes))));
+            return Ok(Self(Kind::Memory(memory(settings.capacity_bytes), Feed::here())));
         }
         let bad = |why: String| OpenError::Url { url: shown(url), why };
         if !url.starts_with("redis:") {
@@ -93,15 +96,24 @@ impl Cache {
             .set_number_of_retries(0)
             .set_connection_timeout(Some(settings.timeout))
             .set_response_timeout(Some(settings.timeout));
-        let connection = ConnectionManager::new_lazy_with_config(client, config)
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)
             .map_err(|error| bad(error.to_string()))?;
-        let remote = Remote {
+        let remote = Arc::new(Remote {
+            client,
             connection,
             timeout: settings.timeout,
             opened: Instant::now(),
             warn_at: AtomicI64::new(0),
-        };
-        Ok(Self(Kind::Redis(Arc::new(remote))))
+        });
+        Ok(Self(Kind::Redis(Arc::clone(&remote), Feed::over(remote))))
+    }
+
+    /// What is new, told over the cache's server: it needs no more promises than a cache.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        match &self.0 {
+            Kind::Redis(_, feed) | Kind::Memory(_, feed) => feed,
+        }
     }
 
     /// The value of a key that is there and not too old.
@@ -115,7 +127,7 @@ impl Cache {
             return Vec::new();
         }
         match &self.0 {
-            Kind::Redis(remote) => {
+            Kind::Redis(remote, _) => {
                 let mut command = redis::cmd("MGET");
                 let found =
                     remote.ask(async |connection| command.arg(keys).query_async(connection).await).await;
@@ -124,7 +136,7 @@ impl Cache {
                 found.resize(keys.len(), None);
                 found
             }
-            Kind::Memory(memory) => {
+            Kind::Memory(memory, _) => {
                 let mut found = Vec::with_capacity(keys.len());
                 for key in keys {
                     found.push(memory.get(*key).await.map(|kept| kept.value));
@@ -138,7 +150,7 @@ impl Cache {
     /// lives stays as it was set.
     pub async fn get_or_set(&self, key: &str, value: Bytes, ttl: Duration) -> Bytes {
         match &self.0 {
-            Kind::Redis(remote) => {
+            Kind::Redis(remote, _) => {
                 let mut pipeline = Pipeline::with_capacity(2);
                 let set = pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl));
                 set.arg("NX").ignore().cmd("GET").arg(key);
@@ -146,7 +158,7 @@ impl Cache {
                 let found: Option<(Option<Vec<u8>>,)> = found;
                 found.and_then(|(found,)| found).map_or(value, Bytes::from)
             }
-            Kind::Memory(memory) => {
+            Kind::Memory(memory, _) => {
                 let kept = Kept { value, ttl };
                 memory.entry_by_ref(key).or_insert(kept).await.into_value().value
             }
@@ -161,14 +173,14 @@ impl Cache {
     /// Keeps several values for `ttl`, in one round trip.
     pub async fn set_many(&self, values: Vec<(String, Bytes)>, ttl: Duration) {
         match &self.0 {
-            Kind::Redis(remote) => {
+            Kind::Redis(remote, _) => {
                 let mut pipeline = Pipeline::with_capacity(values.len());
                 for (key, value) in &values {
                     pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl)).ignore();
                 }
                 remote.ask(async |connection| pipeline.query_async::<()>(connection).await).await;
             }
-            Kind::Memory(memory) => {
+            Kind::Memory(memory, _) => {
                 for (key, value) in values {
                     memory.insert(key, Kept { value, ttl }).await;
                 }
@@ -180,8 +192,8 @@ impl Cache {
 impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Kind::Redis(_) => "Cache(redis)",
-            Kind::Memory(_) => "Cache(memory)",
+            Kind::Redis(..) => "Cache(redis)",
+            Kind::Memory(..) => "Cache(memory)",
         })
     }
 }
@@ -203,7 +215,7 @@ fn memory(capacity_bytes: u64) -> moka::future::Cache<String, Kept> {
 
 impl Remote {
     /// The answer, or `None` when there is none in time.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         ask: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, redis::RedisError>,
     ) -> Option<T> {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use sawpit_model::{Level, MessageId, RawObject, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Row;
 use crate::provenance::PluginFilter;
 
 /// Rows counted for [`Page::total`] at most, unless the query says otherwise.
@@ -224,6 +225,24 @@ pub struct StoredRow {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_first(part: &u32) -> bool {
     *part == 0
+}
+
+/// As it is read back, but for the spacing of `log_data`.
+impl From<&Row> for StoredRow {
+    fn from(row: &Row) -> Self {
+        let log = row.log.clone();
+        Self {
+            message_id: row.sources.first().copied().unwrap_or_default(),
+            sources: row.several_sources(),
+            part: row.part,
+            device_id: log.device_id,
+            log_level: log.log_level,
+            message: log.message,
+            log_data: log.log_data,
+            received_at: log.received_at,
+            chain: row.chain.clone(),
+        }
+    }
 }
 
 impl StoredRow {

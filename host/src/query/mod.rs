@@ -19,6 +19,8 @@ use crate::cached::{self, Looked, OpenObject, Source};
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::query::parse::{Asked, Form, parse};
 
+pub(crate) use parse::levels;
+
 /// The newest rows, without `source`, which is added where it is known.
 #[derive(Serialize)]
 struct Rows<'a> {

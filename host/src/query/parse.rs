@@ -112,16 +112,9 @@ impl Parser<'_> {
     }
 
     fn levels(&mut self, value: &str) {
-        // `log_level=` is no filter, as a form sends it.
-        for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            match name.parse::<Level>() {
-                Ok(level) => self.query.levels.push(level),
-                Err(UnknownLevel(name)) => {
-                    let rule =
-                        format!("must be DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case, not {name:?}");
-                    self.errors.push(FieldProblem::new("log_level", rule));
-                }
-            }
+        match levels(value) {
+            Ok(levels) => self.query.levels.extend(levels),
+            Err(rule) => self.errors.push(FieldProblem::new("log_level", rule)),
         }
     }
 
@@ -185,4 +178,15 @@ impl Parser<'_> {
         }
         Form::Page
     }
+}
+
+/// Levels separated by commas; the rule that the text breaks. `log_level=` is no filter, as a form sends it.
+pub(crate) fn levels(text: &str) -> Result<Vec<Level>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let level = |name: &str| {
+        name.parse::<Level>().map_err(|UnknownLevel(name)| {
+            format!("must be DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case, not {name:?}")
+        })
+    };
+    names.map(level).collect()
 }

@@ -12,7 +12,7 @@ use sawpit_host::{Host, HostParts, HostSettings};
 use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
-use sawpit_service::{Clock, Health, Metrics, ops};
+use sawpit_service::{Clock, Health, Metrics, Shutdown, ops};
 use sawpit_store::{Batch, Row, Store, StoreSettings};
 use sawpit_testkit::TempFolder;
 use serde_json::Value;
@@ -27,6 +27,7 @@ pub struct Hosted {
     pub store: Store,
     pub cache: Cache,
     pub clock: Clock,
+    pub shutdown: Shutdown,
     pub folder: TempFolder,
     next: AtomicU64,
 }
@@ -82,6 +83,7 @@ async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> H
     };
     let queue = Queue::open(queue, time(&clock)).await.unwrap();
     let store = Store::open(store, clock.now()).await.unwrap();
+    let shutdown = Shutdown::new();
     let cache = Cache::open("memory:", CacheSettings::default()).await.unwrap();
     let parts = HostParts {
         queue: queue.clone(),
@@ -89,6 +91,7 @@ async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> H
         cache: cache.clone(),
         registry: registry(&folder, &clock, &settings),
         clock: clock.clone(),
+        shutdown: shutdown.clone(),
         ops: ops::router(Health::new(Duration::from_secs(1)), Metrics::install().unwrap()),
         settings,
     };
@@ -98,6 +101,7 @@ async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> H
         store,
         cache,
         clock,
+        shutdown,
         folder,
         next: AtomicU64::new(0),
     }

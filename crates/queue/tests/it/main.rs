@@ -12,6 +12,7 @@ mod cache;
 mod contract;
 mod cut;
 mod embedded;
+mod feed;
 mod killed;
 mod redis;
 mod world;
