@@ -234,7 +234,7 @@ fn every_wrong_setting_is_named_at_once() {
 }
 
 #[test]
-fn the_limits_of_plugins_are_settings_that_are_checked() {
+fn limits_are_settings_that_are_checked() {
     let wrong = [
         ("plugin-start-timeout", "0s"),
         ("plugin-isolate-timeout", "2h"),
@@ -250,6 +250,10 @@ fn the_limits_of_plugins_are_settings_that_are_checked() {
         ("plugin-settle", "2h"),
         ("dead-limit", "0"),
         ("retention", "23h"),
+        ("idempotency-key-bytes", "0B"),
+        ("idempotency-note-bytes", "2GiB"),
+        ("idempotency-ttl", "0s"),
+        ("idempotency-keys", "0"),
     ];
     let flags: Vec<String> = wrong.iter().map(|(name, value)| format!("--{name}={value}")).collect();
     let args: Vec<&str> = std::iter::once("up").chain(flags.iter().map(String::as_str)).collect();

@@ -129,17 +129,35 @@ pub(crate) struct ChainPlugin {
     percent: Option<u8>,
 }
 
+/// What a repeated `POST` is known by.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IdempotencyKey {
+    /// Names the request, so that it can be sent again after a time-out, also to another host: a repeat with the same
+    /// key, path and body is answered as the first was, and its logs are stored once. A string in quotes, of 1 to 255
+    /// bytes. Answers other than 202 are not remembered.
+    #[param(
+        rename = "Idempotency-Key",
+        required = false,
+        example = "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""
+    )]
+    idempotency_key: String,
+}
+
 /// The errors of `POST`.
 pub(crate) struct IngestErrors;
 
 impl IntoResponses for IngestErrors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         problems(&[
-            ("400", "The body is not valid JSON, or broke off"),
+            ("400", "The body is not valid JSON, or broke off, or the Idempotency-Key is not valid"),
             ("408", "The body took too long to arrive"),
             ("413", "The body is too large"),
             ("415", "The body is not declared as JSON"),
-            ("422", "A rule is broken, or a filter refused"),
+            (
+                "422",
+                "A rule is broken, a filter refused, or the Idempotency-Key was used for another request",
+            ),
             ("500", "The host failed"),
             (
                 "503",

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What kind of error, which decides `type`, `title` and `status`.
@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     MalformedJson,
     BadQuery,
     BadPath,
+    BadIdempotencyKey,
+    IdempotencyKeyReused,
     UnknownRoute,
     UnknownChain,
     UnknownPlugin,
@@ -48,6 +50,14 @@ impl Kind {
             Self::MalformedJson => ("malformed-json", "The body is not valid JSON", S::BAD_REQUEST),
             Self::BadQuery => ("bad-query", "A query parameter is not valid", S::BAD_REQUEST),
             Self::BadPath => ("bad-path", "The path is not valid", S::BAD_REQUEST),
+            Self::BadIdempotencyKey => {
+                ("bad-idempotency-key", "The Idempotency-Key is not valid", S::BAD_REQUEST)
+            }
+            Self::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                "The Idempotency-Key was used for another request",
+                S::UNPROCESSABLE_ENTITY,
+            ),
             Self::BodyUnreadable => ("body-unreadable", "The body did not arrive whole", S::BAD_REQUEST),
             Self::UnknownRoute => ("unknown-route", "There is nothing at this path", S::NOT_FOUND),
             Self::UnknownChain => ("unknown-chain", "There is no such chain", S::NOT_FOUND),
@@ -85,7 +95,7 @@ impl Kind {
 }
 
 /// A field that breaks a rule.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FieldProblem {
     /// The field's path in the body, or the parameter's name.
     #[schema(example = "device_id")]
@@ -102,7 +112,7 @@ impl FieldProblem {
 }
 
 /// A log of a batch that was not taken.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rejected {
     /// Its place in the batch, from 0.
     pub index: usize,
@@ -111,10 +121,10 @@ pub struct Rejected {
     /// Why.
     pub reason: String,
     /// The rules it breaks, when there is no plugin.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
     /// True when the plugin failed, so that the same log may pass later.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry: bool,
 }
 

@@ -18,6 +18,11 @@ pub struct HostSettings {
     pub request_timeout: Duration,
     /// Messages waiting in the queue at which ingest answers 503.
     pub backlog_limit: u64,
+    /// Longest `Idempotency-Key`, in bytes without its quotes; beyond it 400.
+    pub idempotency_key_bytes: usize,
+    /// Longest answer that is remembered whole, in bytes; of a longer one the ids are, and not the reasons of what was
+    /// rejected and dropped.
+    pub idempotency_note_bytes: usize,
     /// How often the queue is asked for its backlog.
     pub backlog_poll: Duration,
     /// What `Retry-After` says on a 503; whole seconds, at least 1.
@@ -52,6 +57,8 @@ impl Default for HostSettings {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(25),
             backlog_limit: 100_000,
+            idempotency_key_bytes: 255,
+            idempotency_note_bytes: 16 * 1024,
             backlog_poll: Duration::from_millis(100),
             retry_after: Duration::from_secs(2),
             plugin_threads: 0,

@@ -21,6 +21,13 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("body-timeout", "TIME", "Longest time a body may take to arrive").default("10s"),
     SettingSpec::new("request-timeout", "TIME", "Longest time from a request's head to its answer")
         .default("25s"),
+    SettingSpec::new("idempotency-key-bytes", "SIZE", "Longest Idempotency-Key").default("255B"),
+    SettingSpec::new(
+        "idempotency-note-bytes",
+        "SIZE",
+        "Longest answer that is remembered whole; of a longer one the reasons are not",
+    )
+    .default("16KiB"),
     SettingSpec::new("backlog-poll", "TIME", "How often the queue is asked for its length").default("100ms"),
     SettingSpec::new("retry-after", "TIME", "What Retry-After says on a 503").default("2s"),
     SettingSpec::new("plugin-threads", "N", "Threads that run plugins; one per core unless given"),
@@ -88,6 +95,10 @@ pub fn resolve(
 ) -> Option<HostSettings> {
     let in_flight_bytes =
         resolver.get_in("in-flight-bytes", ByteSize(1)..=ByteSize(1 << 40)).map(ByteSize::as_usize);
+    let idempotency_key_bytes =
+        resolver.get_in("idempotency-key-bytes", ByteSize(1)..=ByteSize(4096)).map(ByteSize::as_usize);
+    let idempotency_note_bytes =
+        resolver.get_in("idempotency-note-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
     let (body_timeout, request_timeout) = (resolver.get("body-timeout"), resolver.get("request-timeout"));
     let (backlog_poll, retry_after) = (resolver.get("backlog-poll"), resolver.get("retry-after"));
     let plugin_threads = resolver.optional("plugin-threads");
@@ -122,6 +133,8 @@ pub fn resolve(
         in_flight_bytes: in_flight_bytes?,
         body_timeout: body_timeout?,
         request_timeout: request_timeout?,
+        idempotency_key_bytes: idempotency_key_bytes?,
+        idempotency_note_bytes: idempotency_note_bytes?,
         backlog_limit: backlog_limit?,
         backlog_poll: backlog_poll?,
         retry_after: retry_after?,

@@ -69,14 +69,23 @@ pub async fn host_with_plugins(settings: HostSettings, plugins: &[(&str, &str)])
     open(folder, settings, 1_000_000).await
 }
 
+/// A host on a queue of the test's own making, such as a Redis that it shares with another.
+pub async fn host_on_queue(queue: QueueSettings, settings: HostSettings) -> Hosted {
+    start(TempFolder::new("host"), settings, queue).await
+}
+
 async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> Hosted {
-    let clock = Clock::manual(Timestamp::from_micros(NOW));
     let queue = QueueSettings {
         url: folder.join("queue").display().to_string(),
         backlog_limit: queue_limit,
         block: Duration::from_millis(100),
         ..QueueSettings::default()
     };
+    start(folder, settings, queue).await
+}
+
+async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings) -> Hosted {
+    let clock = Clock::manual(Timestamp::from_micros(NOW));
     let store = StoreSettings {
         url: format!("sqlite:{}", folder.join("logs.db").display()),
         ..StoreSettings::default()

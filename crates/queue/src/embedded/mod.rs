@@ -9,6 +9,7 @@
 
 mod consumer;
 mod file;
+mod once;
 mod writer;
 
 use std::path::Path;
@@ -21,10 +22,12 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use consumer::Consumer;
 use file::DEAD;
-use writer::{Answer, Job, Work};
+use writer::{Answer, Job, Last, Work};
 
 use crate::delivery::InHand;
-use crate::{AppendError, Clock, DeadLetter, DeadReason, Delivery, OpenError, QueueError, QueueSettings};
+use crate::{
+    AppendError, Clock, DeadLetter, DeadReason, Delivery, Once, OnceKey, OpenError, QueueError, QueueSettings,
+};
 
 /// The file in the queue's folder.
 const FILE: &str = "queue.redb";
@@ -64,7 +67,7 @@ impl Embedded {
 
     fn open_file(settings: QueueSettings, clock: Clock) -> Result<Self, OpenError> {
         let opened = file::open(&Path::new(&settings.url).join(FILE))?;
-        let last = (opened.last_id, opened.last_dead);
+        let last = Last { id: opened.last_id, dead: opened.last_dead, once: opened.last_once };
         let shared = Arc::new(Shared {
             database: opened.database,
             backlog: AtomicU64::new(opened.messages),
@@ -80,18 +83,40 @@ impl Embedded {
     }
 
     pub(crate) async fn append_batch(&self, entries: &[Entry]) -> Result<Vec<MessageId>, AppendError> {
-        let refused = |cause: String| AppendError::Refused { cause };
-        let bytes: Result<Vec<_>, _> = entries.iter().map(file::encode).collect();
-        let bytes = bytes.map_err(|error| refused(error.to_string()))?;
+        let bytes = encoded(entries)?;
         let reserved = self.reserve(entries.len() as u64)?;
-        let work = self.work(Work::Append(bytes, reserved));
-        let ended = tokio::time::timeout(self.settings.append_timeout, work).await;
+        match self.appending(Work::Append(bytes, reserved)).await? {
+            Answer::Ids(ids) => Ok(ids),
+            _ => Err(other_answer()),
+        }
+    }
+
+    pub(crate) async fn append_once(
+        &self,
+        once: &OnceKey,
+        note: Vec<u8>,
+        entries: &[Entry],
+    ) -> Result<Once, AppendError> {
+        let entries = encoded(entries)?;
+        let reserved = self.reserve(entries.len() as u64)?;
+        match self.appending(Work::AppendOnce { once: once.clone(), note, entries, reserved }).await? {
+            Answer::Ids(ids) => Ok(Once::First(ids)),
+            Answer::Known(known) => Ok(Once::Known(known)),
+            _ => Err(other_answer()),
+        }
+    }
+
+    async fn appending(&self, work: Work) -> Result<Answer, AppendError> {
+        let ended = tokio::time::timeout(self.settings.append_timeout, self.work(work)).await;
         match ended.unwrap_or_else(|_| Err(Fault::Unknown("the disk did not answer in time".to_owned()))) {
-            Ok(Answer::Ids(ids)) => Ok(ids),
-            Ok(_) => Err(AppendError::Unknown { cause: "another answer than expected".to_owned() }),
-            Err(Fault::NotDone(cause)) => Err(refused(cause)),
+            Ok(answer) => Ok(answer),
+            Err(Fault::NotDone(cause)) => Err(AppendError::Refused { cause }),
             Err(Fault::Unknown(cause)) => Err(AppendError::Unknown { cause }),
         }
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// Takes room in the backlog. It goes with the work, not with the caller: one that hangs up has its message
@@ -247,6 +272,15 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         self.shared.backlog.fetch_sub(self.messages, Ordering::SeqCst);
     }
+}
+
+fn encoded(entries: &[Entry]) -> Result<Vec<Vec<u8>>, AppendError> {
+    let bytes: Result<Vec<_>, _> = entries.iter().map(file::encode).collect();
+    bytes.map_err(|error| AppendError::Refused { cause: error.to_string() })
+}
+
+fn other_answer() -> AppendError {
+    AppendError::Unknown { cause: "another answer than expected".to_owned() }
 }
 
 fn letter(delivery: &Delivery, why: &DeadReason, now: Timestamp) -> DeadLetter {

@@ -8,8 +8,9 @@ use sawpit_model::MessageId;
 use tokio::sync::oneshot;
 
 use super::file::{DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, TRIES, key};
+use super::once::{self, Keeping, Moment};
 use super::{Fault, Reserved, Shared};
-use crate::{Clock, DeadLetter, OpenError, QueueSettings};
+use crate::{Clock, DeadLetter, Known, OnceKey, OpenError, QueueSettings};
 
 /// Most pieces of work in one transaction.
 const GROUP_JOBS: usize = 8_192;
@@ -24,6 +25,8 @@ pub(crate) struct Job {
 pub(crate) enum Work {
     /// Append these, in order; room for them is reserved.
     Append(Vec<Vec<u8>>, Reserved),
+    /// The same, unless it was done before under this key; with a note to keep.
+    AppendOnce { once: OnceKey, note: Vec<u8>, entries: Vec<Vec<u8>>, reserved: Reserved },
     /// Remove these, and keep these letters.
     Settle { ids: Vec<MessageId>, letters: Vec<DeadLetter> },
     /// Note how often these were delivered.
@@ -37,17 +40,28 @@ pub(crate) enum Work {
 /// What came of it. [`Answer::Done`] of a replay or a purge: there was no such letter.
 pub(crate) enum Answer {
     Ids(Vec<MessageId>),
+    /// It was done before, or the key was used for something else; nothing was done.
+    Known(Known),
     Done,
     /// There is no room for the letters; nothing was done.
     DeadFull,
 }
 
+/// The last ids given out.
+#[derive(Clone, Copy)]
+pub(crate) struct Last {
+    pub(crate) id: MessageId,
+    pub(crate) dead: MessageId,
+    /// The age of the youngest record of an append.
+    pub(crate) once: MessageId,
+}
+
 struct Writer {
     shared: Arc<Shared>,
     clock: Clock,
-    last_id: MessageId,
-    last_dead: MessageId,
+    last: Last,
     dead_limit: u64,
+    keeping: Keeping,
 }
 
 /// What a transaction changed, for after its commit.
@@ -64,11 +78,12 @@ pub(crate) fn start(
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
     clock: Clock,
-    (last_id, last_dead): (MessageId, MessageId),
+    last: Last,
     settings: &QueueSettings,
 ) -> Result<(), OpenError> {
     let group_bytes = settings.group_bytes;
-    let mut writer = Writer { shared, clock, last_id, last_dead, dead_limit: settings.dead_limit };
+    let keeping = Keeping { ttl: settings.once_ttl, limit: settings.once_limit };
+    let mut writer = Writer { shared, clock, last, dead_limit: settings.dead_limit, keeping };
     let run = move || {
         let _watch = Watch(Arc::clone(&writer.shared));
         while let Some(group) = next_group(&jobs, group_bytes) {
@@ -108,8 +123,20 @@ impl Work {
     fn bytes(&self) -> usize {
         match self {
             Self::Append(entries, _) => entries.iter().map(Vec::len).sum(),
+            Self::AppendOnce { note, entries, .. } => {
+                note.len() + entries.iter().map(Vec::len).sum::<usize>()
+            }
             Self::Settle { ids, .. } => ids.len() * size_of::<MessageId>(),
             Self::Tries(_) | Self::Replay { .. } | Self::Purge(_) => 0,
+        }
+    }
+
+    /// What was appended keeps its room.
+    fn done(&mut self, answer: &Answer) {
+        if let (Self::Append(_, reserved) | Self::AppendOnce { reserved, .. }, Answer::Ids(_)) =
+            (self, answer)
+        {
+            reserved.keep();
         }
     }
 }
@@ -117,20 +144,18 @@ impl Work {
 impl Writer {
     fn commit(&mut self, group: Vec<Job>) {
         metrics::histogram!("sawpit_queue_group_logs").record(group.len() as f64);
-        let before = (self.last_id, self.last_dead);
+        let before = self.last;
         match self.try_commit(&group) {
             Ok((answers, change)) => {
                 self.publish(&change);
                 for (mut job, answer) in group.into_iter().zip(answers) {
-                    if let Work::Append(_, reserved) = &mut job.work {
-                        reserved.keep();
-                    }
+                    job.work.done(&answer);
                     // Who no longer waits has its message all the same.
                     let _ = job.reply.send(Ok(answer));
                 }
             }
             Err(fault) => {
-                (self.last_id, self.last_dead) = before;
+                self.last = before;
                 let (Fault::NotDone(cause) | Fault::Unknown(cause)) = &fault;
                 self.shared.fail(cause);
                 group.into_iter().for_each(|job| drop(job.reply.send(Err(fault.clone()))));
@@ -161,6 +186,18 @@ impl Writer {
             Work::Append(entries, _) => {
                 let ids = self.insert(transaction, entries)?;
                 change.appended += ids.len() as u64;
+                Ok(Answer::Ids(ids))
+            }
+            Work::AppendOnce { once, note, entries, .. } => {
+                let now_ms = (self.clock)().as_millis();
+                if let Some(known) = once::find(transaction, once, self.keeping.ttl, now_ms)? {
+                    return Ok(Answer::Known(known));
+                }
+                let ids = self.insert(transaction, entries)?;
+                change.appended += ids.len() as u64;
+                self.last.once = following(self.last.once, now_ms);
+                let moment = Moment { now_ms, age: self.last.once };
+                once::keep(transaction, once, note, &ids, (moment, self.keeping))?;
                 Ok(Answer::Ids(ids))
             }
             Work::Settle { ids, letters } => {
@@ -201,9 +238,9 @@ impl Writer {
         let mut messages = transaction.open_table(MESSAGES)?;
         let mut ids = Vec::with_capacity(entries.len());
         for bytes in entries {
-            self.last_id = following(self.last_id, (self.clock)().as_millis());
-            messages.insert(key(self.last_id), bytes.as_slice())?;
-            ids.push(self.last_id);
+            self.last.id = following(self.last.id, (self.clock)().as_millis());
+            messages.insert(key(self.last.id), bytes.as_slice())?;
+            ids.push(self.last.id);
         }
         Ok(ids)
     }
@@ -216,18 +253,18 @@ impl Writer {
     fn keep(&mut self, transaction: &WriteTransaction, letters: &[DeadLetter]) -> Result<(), redb::Error> {
         let mut dead = transaction.open_table(DEAD)?;
         for letter in letters {
-            self.last_dead = following(self.last_dead, letter.buried_at.as_millis());
-            let letter = DeadLetter { id: self.last_dead, ..letter.clone() };
+            self.last.dead = following(self.last.dead, letter.buried_at.as_millis());
+            let letter = DeadLetter { id: self.last.dead, ..letter.clone() };
             let bytes =
                 postcard::to_stdvec(&letter).map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-            dead.insert(key(self.last_dead), bytes.as_slice())?;
+            dead.insert(key(self.last.dead), bytes.as_slice())?;
         }
         Ok(())
     }
 
     fn note_last(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let mut last = transaction.open_table(LAST)?;
-        for (name, id) in [(LAST_MESSAGE, self.last_id), (LAST_DEAD, self.last_dead)] {
+        for (name, id) in [(LAST_MESSAGE, self.last.id), (LAST_DEAD, self.last.dead)] {
             let noted = last.get(name)?.map(|key| key.value());
             if noted != Some(key(id)) {
                 last.insert(name, key(id))?;

@@ -8,6 +8,7 @@
 mod consumer;
 mod dead;
 mod estimate;
+mod once;
 mod reply;
 
 use std::future::Future;

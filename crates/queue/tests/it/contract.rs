@@ -6,6 +6,12 @@ use sawpit_model::{Entry, Failure};
 use sawpit_queue::{AppendError, DeadReason, Delivery, QueueError};
 
 pub use crate::cut::no_read_that_is_cut_loses_a_message;
+pub use crate::once::{
+    a_key_is_forgotten_after_its_time, a_key_that_was_used_for_something_else_is_told,
+    a_note_is_kept_also_without_messages, a_repeat_after_the_messages_left_appends_nothing,
+    a_repeat_gets_the_first_ids_and_note, a_repeat_needs_no_room_and_a_first_does,
+    of_a_hundred_at_once_one_appends,
+};
 use crate::world::{World, distinct, entries, entry, ids, read_all, reclaim_some};
 
 fn reason() -> DeadReason {

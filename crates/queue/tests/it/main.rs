@@ -14,6 +14,7 @@ mod cut;
 mod embedded;
 mod feed;
 mod killed;
+mod once;
 mod redis;
 mod world;
 
@@ -56,4 +57,11 @@ on_both!(
     tries_count_on_in_a_settled_worker,
     the_limit_holds_for_appends_that_come_together,
     no_read_that_is_cut_loses_a_message,
+    a_repeat_gets_the_first_ids_and_note,
+    a_repeat_after_the_messages_left_appends_nothing,
+    a_key_that_was_used_for_something_else_is_told,
+    a_note_is_kept_also_without_messages,
+    of_a_hundred_at_once_one_appends,
+    a_key_is_forgotten_after_its_time,
+    a_repeat_needs_no_room_and_a_first_does,
 );
