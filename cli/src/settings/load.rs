@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{Clock, ProcessSettings, SettingSpec};
 
-use crate::load::{LoadSettings, Verify};
+use crate::load::{LoadSettings, Unanswered, Verify};
 
 const SPECS: &[SettingSpec] = &[
     SettingSpec::new("url", "URL", "Base address of the host or the proxy").default("http://127.0.0.1:8000"),
@@ -20,6 +20,8 @@ const SPECS: &[SettingSpec] = &[
     ),
     SettingSpec::new("batch", "N", "Logs per request; 1 posts to /api/log").default("1"),
     SettingSpec::new("requests-in-flight", "N", "Requests in flight at once").default("64"),
+    SettingSpec::new("retry", "", "Give each request an Idempotency-Key, and repeat it when no answer comes")
+        .switch(),
     SettingSpec::new("seed", "N", "The same seed posts the same simulated logs").default("1"),
     SettingSpec::new("verify", "", "Then look whether every answered log is stored exactly once").switch(),
     SettingSpec::new(
@@ -46,6 +48,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<(ProcessSettings, LoadSettings), Se
         let file = resolver.optional("file");
         let batch = resolver.get_in("batch", 1..=100_000);
         let connections = resolver.get_in("requests-in-flight", 1..=10_000);
+        let retry = resolver.get("retry");
         let seed = resolver.get("seed");
         let verify = resolver.get("verify");
         let patience = resolver.get("patience");
@@ -57,6 +60,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<(ProcessSettings, LoadSettings), Se
             file: file?,
             batch: batch?,
             connections: connections?,
+            unanswered: if retry? { Unanswered::Repeat } else { Unanswered::Fail },
             seed: seed?,
             verify: if verify? { Verify::Stored { patience: patience? } } else { Verify::No },
             started_at: Clock::system().now(),
