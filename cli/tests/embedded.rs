@@ -254,6 +254,7 @@ fn limits_are_settings_that_are_checked() {
         ("idempotency-note-bytes", "2GiB"),
         ("idempotency-ttl", "0s"),
         ("idempotency-keys", "0"),
+        ("retry-after-max", "0s"),
     ];
     let flags: Vec<String> = wrong.iter().map(|(name, value)| format!("--{name}={value}")).collect();
     let args: Vec<&str> = std::iter::once("up").chain(flags.iter().map(String::as_str)).collect();

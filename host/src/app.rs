@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admitted, Backlog, InFlight};
 use crate::body::Whole;
+use crate::come_back::ComeBack;
 use crate::flight::Flights;
 use crate::gather::{Done, Gather, GatherError, GatherLimits};
 use crate::host::{HostError, HostParts};
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     /// Places for clients that follow new logs.
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) come_back: Arc<ComeBack>,
     gather: Gather,
     door: Door,
 }
@@ -49,7 +51,8 @@ impl Shared {
         let settings = parts.settings;
         let door = Door::new(settings.plugin_threads, door_room(settings.plugin_threads))?;
         let backlog = Backlog::new(settings.backlog_limit);
-        backlog.watch(parts.queue.clone(), settings.backlog_poll);
+        let come_back = Arc::new(ComeBack::new(&settings));
+        backlog.watch(parts.queue.clone(), settings.backlog_poll, Arc::clone(&come_back));
         Ok(Arc::new(Self {
             producer: parts.queue.producer(),
             queue: parts.queue,
@@ -64,6 +67,7 @@ impl Shared {
             shutdown: parts.shutdown,
             in_flight: InFlight::new(settings.in_flight_bytes),
             settings,
+            come_back,
             backlog,
             door,
         }))
@@ -95,7 +99,11 @@ impl Shared {
 
     /// A 503 with `Retry-After`.
     pub(crate) fn come_back(&self, kind: Kind, detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-        Problem::new(kind, detail).retry_after(self.settings.retry_after_secs())
+        let seconds = match kind {
+            Kind::BacklogFull => self.come_back.seconds_at(self.backlog.waiting()),
+            _ => self.come_back.seconds(),
+        };
+        Problem::new(kind, detail).retry_after(seconds)
     }
 
     /// Runs the ingest stages of the chain over the logs of one request.

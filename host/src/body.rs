@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
-use crate::admission::{Held, InFlight};
+use crate::admission::Held;
+use crate::app::Shared;
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
 
@@ -35,14 +36,10 @@ pub(crate) fn check_headers(headers: &HeaderMap, settings: &HostSettings) -> Res
 }
 
 /// Reads the body whole.
-pub(crate) async fn read(
-    headers: &HeaderMap,
-    body: Body,
-    in_flight: &std::sync::Arc<InFlight>,
-    settings: &HostSettings,
-) -> Result<Whole, Problem> {
+pub(crate) async fn read(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Whole, Problem> {
+    let settings = &app.settings;
     check_headers(headers, settings)?;
-    match tokio::time::timeout(settings.body_timeout, collect(body, in_flight.hold(), settings)).await {
+    match tokio::time::timeout(settings.body_timeout, collect(body, app.in_flight.hold(), app)).await {
         Ok(result) => result,
         Err(_) => Err(Problem::new(
             Kind::BodyTimeout,
@@ -54,16 +51,16 @@ pub(crate) async fn read(
     }
 }
 
-async fn collect(mut body: Body, mut held: Held, settings: &HostSettings) -> Result<Whole, Problem> {
-    let first = next(&mut body, &mut held, 0, settings).await?.unwrap_or_default();
-    let Some(second) = next(&mut body, &mut held, first.len(), settings).await? else {
+async fn collect(mut body: Body, mut held: Held, app: &Shared) -> Result<Whole, Problem> {
+    let first = next(&mut body, &mut held, 0, app).await?.unwrap_or_default();
+    let Some(second) = next(&mut body, &mut held, first.len(), app).await? else {
         // The usual case, a body of one frame, is not copied.
         return Ok(Whole { bytes: first, _held: held });
     };
     let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&second);
-    while let Some(more) = next(&mut body, &mut held, whole.len(), settings).await? {
+    while let Some(more) = next(&mut body, &mut held, whole.len(), app).await? {
         whole.extend_from_slice(&more);
     }
     Ok(Whole { bytes: whole.freeze(), _held: held })
@@ -74,7 +71,7 @@ async fn next(
     body: &mut Body,
     held: &mut Held,
     so_far: usize,
-    settings: &HostSettings,
+    app: &Shared,
 ) -> Result<Option<Bytes>, Problem> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -85,10 +82,10 @@ async fn next(
             )
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if so_far + data.len() > settings.limits.body_bytes {
-            return Err(too_large(settings));
+        if so_far + data.len() > app.settings.limits.body_bytes {
+            return Err(too_large(&app.settings));
         }
-        held.grow(data.len()).map_err(|_| at_limit(settings))?;
+        held.grow(data.len()).map_err(|_| at_limit(app))?;
         return Ok(Some(data));
     }
     Ok(None)
@@ -105,16 +102,15 @@ fn too_large(settings: &HostSettings) -> Problem {
     )
 }
 
-fn at_limit(settings: &HostSettings) -> Problem {
+fn at_limit(app: &Shared) -> Problem {
     metrics::counter!("sawpit_http_refused_total", "limit" => "in_flight_bytes").increment(1);
-    Problem::new(
+    app.come_back(
         Kind::Busy,
         format!(
             "The host holds {} bytes of bodies, its limit; nothing was taken, send it again.",
-            settings.in_flight_bytes
+            app.settings.in_flight_bytes
         ),
     )
-    .retry_after(settings.retry_after_secs())
 }
 
 /// `application/json`, with no parameter but `charset=utf-8` (RFC 8259 defines none; many clients send it).

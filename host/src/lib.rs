@@ -9,6 +9,7 @@ mod app;
 mod body;
 mod cached;
 mod chain_page;
+mod come_back;
 mod flight;
 mod gather;
 mod host;

@@ -90,7 +90,7 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
                 limit.as_secs_f32()
             ),
         )
-        .retry_after(app.settings.retry_after_secs())
+        .retry_after(app.come_back.seconds())
         .into_response(),
     }
 }

@@ -25,8 +25,11 @@ pub struct HostSettings {
     pub idempotency_note_bytes: usize,
     /// How often the queue is asked for its backlog.
     pub backlog_poll: Duration,
-    /// What `Retry-After` says on a 503; whole seconds, at least 1.
+    /// What `Retry-After` says on a 503 at least, and up to twice as much, so that not all come back at once; whole
+    /// seconds, at least 1. While the backlog is full, it is the time that the workers need to make room.
     pub retry_after: Duration,
+    /// The most that `Retry-After` says.
+    pub retry_after_max: Duration,
     /// Threads that run plugins and parse large batches; 0 for one per core.
     pub plugin_threads: usize,
     /// Most logs of several requests put into one plugin call (a larger batch is one call of its own).
@@ -61,6 +64,7 @@ impl Default for HostSettings {
             idempotency_note_bytes: 16 * 1024,
             backlog_poll: Duration::from_millis(100),
             retry_after: Duration::from_secs(2),
+            retry_after_max: Duration::from_secs(60),
             plugin_threads: 0,
             gather_logs: 256,
             gather_waiting_logs: 65_536,
@@ -72,13 +76,6 @@ impl Default for HostSettings {
             stats_ttl: Duration::from_secs(60),
             cache_value_bytes: 1024 * 1024,
         }
-    }
-}
-
-impl HostSettings {
-    /// What `Retry-After` says.
-    pub(crate) fn retry_after_secs(&self) -> u64 {
-        self.retry_after.as_secs().max(1)
     }
 }
 

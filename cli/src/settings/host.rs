@@ -1,5 +1,7 @@
 //! What a device may post and how queries are answered.
 
+use std::time::Duration;
+
 use sawpit_host::HostSettings;
 use sawpit_model::Limits;
 use sawpit_service::settings::Resolver;
@@ -29,7 +31,14 @@ pub const SPECS: &[SettingSpec] = &[
     )
     .default("16KiB"),
     SettingSpec::new("backlog-poll", "TIME", "How often the queue is asked for its length").default("100ms"),
-    SettingSpec::new("retry-after", "TIME", "What Retry-After says on a 503").default("2s"),
+    SettingSpec::new("retry-after", "TIME", "What Retry-After says on a 503, up to twice as much")
+        .default("2s"),
+    SettingSpec::new(
+        "retry-after-max",
+        "TIME",
+        "The most that Retry-After says; on a full backlog it is measured",
+    )
+    .default("60s"),
     SettingSpec::new("plugin-threads", "N", "Threads that run plugins; one per core unless given"),
     SettingSpec::new("gather-logs", "N", "Most logs of several requests in one plugin call").default("256"),
     SettingSpec::new("gather-waiting-logs", "N", "Most logs waiting for a plugin call; beyond it 503")
@@ -101,6 +110,11 @@ pub fn resolve(
         resolver.get_in("idempotency-note-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
     let (body_timeout, request_timeout) = (resolver.get("body-timeout"), resolver.get("request-timeout"));
     let (backlog_poll, retry_after) = (resolver.get("backlog-poll"), resolver.get("retry-after"));
+    let retry_after_max = resolver.get_if(
+        "retry-after-max",
+        |most| (Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60)).contains(most),
+        "must be 1s to 24h",
+    );
     let plugin_threads = resolver.optional("plugin-threads");
     let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
     let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
@@ -138,6 +152,7 @@ pub fn resolve(
         backlog_limit: backlog_limit?,
         backlog_poll: backlog_poll?,
         retry_after: retry_after?,
+        retry_after_max: retry_after_max?,
         plugin_threads: plugin_threads?.unwrap_or_else(super::plugins::cores),
         gather_logs: gather_logs?,
         gather_waiting_logs: gather_waiting_logs?,

@@ -93,6 +93,18 @@ impl Queue {
         }
     }
 
+    /// How many messages were ever settled, counted from any time on: the difference of two answers is how many left in
+    /// between. None where the queue does not know (Redis before 7.0).
+    ///
+    /// # Errors
+    /// The queue is away, or was never used.
+    pub async fn left(&self) -> Result<Option<u64>, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.left().await,
+            Backend::Embedded(file) => Ok(Some(file.left())),
+        }
+    }
+
     /// Whether the queue answers.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ pub(crate) async fn receive(
     if key.is_none() {
         app.admit().await?;
     }
-    let body = body::read(&parts.headers, body, &app.in_flight, &app.settings).await?;
+    let body = body::read(app, &parts.headers, body).await?;
     let Some(key) = key else { return Ok(Received::New(body, None)) };
     let once = app.parse(&body, move |bytes| key::once(key, path, bytes)).await?;
     match app.producer.recall(&once).await {

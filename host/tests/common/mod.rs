@@ -215,6 +215,12 @@ impl Answer {
         self
     }
 
+    /// What `Retry-After` says, in seconds.
+    #[track_caller]
+    pub fn retry_after(&self) -> u64 {
+        self.headers["retry-after"].to_str().unwrap().parse().unwrap()
+    }
+
     #[track_caller]
     pub fn ok(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);

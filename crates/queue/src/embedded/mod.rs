@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) database: Database,
     /// Messages in the file and on their way into it.
     backlog: AtomicU64,
+    /// Messages that were settled since the file was opened.
+    left: AtomicU64,
     /// Told after each transaction with new messages.
     pub(crate) arrived: Notify,
     /// The last message that was handed out for the first time.
@@ -71,6 +73,7 @@ impl Embedded {
         let shared = Arc::new(Shared {
             database: opened.database,
             backlog: AtomicU64::new(opened.messages),
+            left: AtomicU64::new(0),
             arrived: Notify::new(),
             cursor: Mutex::new(MessageId::default()),
             boundary: opened.last_id,
@@ -163,6 +166,10 @@ impl Embedded {
 
     pub(crate) fn backlog(&self) -> u64 {
         self.shared.backlog.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.shared.left.load(Ordering::Relaxed)
     }
 
     pub(crate) fn ping(&self) -> Result<(), QueueError> {

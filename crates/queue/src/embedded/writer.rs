@@ -277,6 +277,7 @@ impl Writer {
         let backlog = &self.shared.backlog;
         backlog.fetch_add(change.replayed, Ordering::SeqCst);
         backlog.fetch_sub(change.removed, Ordering::SeqCst);
+        self.shared.left.fetch_add(change.removed, Ordering::Relaxed);
         if change.appended > 0 {
             self.shared.arrived.notify_waiters();
         }

@@ -8,6 +8,7 @@
 mod consumer;
 mod dead;
 mod estimate;
+mod flow;
 mod once;
 mod reply;
 

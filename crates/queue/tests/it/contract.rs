@@ -263,6 +263,21 @@ pub async fn the_backlog_is_what_is_not_settled(world: World) {
     assert_eq!(queue.backlog().await.unwrap(), 0);
 }
 
+pub async fn what_left_is_counted(world: World) {
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(7)).await.unwrap();
+    let before = queue.left().await.unwrap().unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let mut read = read_all(&mut consumer, 7).await;
+    assert_eq!(queue.left().await.unwrap(), Some(before), "delivered is not gone");
+    let rest = read.split_off(4);
+    consumer.settler().ack(read).await.unwrap();
+    assert_eq!(queue.left().await.unwrap(), Some(before + 4));
+    queue.producer().append_batch(entries(9)).await.unwrap();
+    consumer.settler().bury(rest.into_iter().map(|one| (one, reason())).collect()).await.unwrap();
+    assert_eq!(queue.left().await.unwrap(), Some(before + 7));
+}
+
 pub async fn the_limit_is_obeyed_and_violated(mut world: World) {
     world.settings.backlog_limit = 5;
     let queue = world.open().await;
