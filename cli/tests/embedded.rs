@@ -255,6 +255,9 @@ fn limits_are_settings_that_are_checked() {
         ("idempotency-ttl", "0s"),
         ("idempotency-keys", "0"),
         ("retry-after-max", "0s"),
+        ("header-timeout", "0s"),
+        ("idle-timeout", "0s"),
+        ("answer-timeout", "0s"),
     ];
     let flags: Vec<String> = wrong.iter().map(|(name, value)| format!("--{name}={value}")).collect();
     let args: Vec<&str> = std::iter::once("up").chain(flags.iter().map(String::as_str)).collect();

@@ -16,6 +16,7 @@ mod host;
 mod ingest;
 mod observe;
 mod openapi;
+mod pace;
 mod plugins_page;
 mod problem;
 mod query;

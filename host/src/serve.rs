@@ -6,12 +6,11 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Version};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -23,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+use crate::pace::{Pace, PaceLimits, Paced, guard};
 use crate::settings::ServeSettings;
 
 /// How the serving ended.
@@ -80,24 +80,29 @@ struct Server {
     router: Router,
     builder: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
-    header_timeout: Duration,
+    limits: PaceLimits,
 }
 
 impl Server {
     fn new(router: Router, settings: &ServeSettings) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+        // The guard of the connection keeps the time.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(settings.http2_streams)
-            .keep_alive_interval(settings.header_timeout)
+            .keep_alive_interval(settings.idle_timeout)
             .keep_alive_timeout(settings.header_timeout);
         Self {
             router,
             builder,
             slots: Arc::new(Semaphore::new(settings.connections)),
-            header_timeout: settings.header_timeout,
+            limits: PaceLimits {
+                head: settings.header_timeout,
+                idle: settings.idle_timeout,
+                answer: settings.answer_timeout,
+            },
         }
     }
 
@@ -123,38 +128,35 @@ impl Server {
         permit: Option<OwnedSemaphorePermit>,
         watcher: Watcher,
     ) -> impl Future<Output = ()> + use<> {
-        let (router, builder, limit) = (self.router.clone(), self.builder.clone(), self.header_timeout);
-        let spoke = Arc::new(AtomicBool::new(false));
+        let (router, builder, limits) = (self.router.clone(), self.builder.clone(), self.limits);
         async move {
             let _slot = permit;
             // Answers are written whole, so there is nothing to wait for.
             let _ = stream.set_nodelay(true);
-            let service = marking(router, Arc::clone(&spoke));
+            let pace = Pace::new();
+            let stream = Paced::new(stream, Arc::clone(&pace));
+            let service = watched(router, Arc::clone(&pace));
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            let connection = watcher.watch(connection);
-            tokio::pin!(connection);
-            let end = tokio::select! {
-                end = &mut connection => end,
-                // hyper's own time-out starts only once it knows which version of HTTP is spoken.
-                () = tokio::time::sleep(limit) => {
-                    if !spoke.load(Ordering::Relaxed) { return }
-                    connection.await
+            match guard(watcher.watch(connection), &pace, &limits).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(error, "connection ended early"),
+                Err(slow) => {
+                    metrics::counter!("sawpit_http_cut_total", "limit" => slow.name()).increment(1);
+                    tracing::debug!(limit = slow.name(), "connection cut: the client is too slow");
                 }
-            };
-            if let Err(error) = end {
-                tracing::debug!(error, "connection ended early");
             }
         }
     }
 }
 
-/// The routes, noting that a whole request head arrived.
-fn marking(
+/// The routes, noting when a request's head is there and when its answer is taken.
+fn watched(
     router: Router,
-    spoke: Arc<AtomicBool>,
+    pace: Arc<Pace>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
-        spoke.store(true, Ordering::Relaxed);
-        router.clone().oneshot(request.map(Body::new))
+        let active = pace.request(request.version() == Version::HTTP_2);
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { Ok(answer.await?.map(|body| active.answering(body))) }
     })
 }

@@ -82,10 +82,15 @@ impl Default for HostSettings {
 /// How connections are treated.
 #[derive(Clone, Debug)]
 pub struct ServeSettings {
-    /// Longest time a connection may take to send a request's head, which on a kept-alive connection includes the
-    /// time it idles. A proxy must close its idle connections sooner (nginx: `keepalive_timeout` of the upstream,
-    /// 60 s unless set), or it will now and then send a request into a connection that is being closed.
+    /// Longest time from the first byte of a request's head to its last; for the first head of a connection, from the
+    /// connection's start.
     pub header_timeout: Duration,
+    /// Longest time a kept-alive connection may idle between two requests. A proxy must close its idle connections sooner
+    /// (nginx: `keepalive_timeout` of the upstream, 60 s unless set), or it will now and then send a request into a
+    /// connection that is being closed.
+    pub idle_timeout: Duration,
+    /// Longest time a client may take nothing of an answer that is ready for it.
+    pub answer_timeout: Duration,
     /// Most connections open at once; further ones wait in the listener's backlog.
     pub connections: usize,
     /// Most requests at once on one HTTP/2 connection.
@@ -97,7 +102,9 @@ pub struct ServeSettings {
 impl Default for ServeSettings {
     fn default() -> Self {
         Self {
-            header_timeout: Duration::from_secs(75),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            answer_timeout: Duration::from_secs(30),
             connections: 10_000,
             http2_streams: 256,
             drain_timeout: Duration::from_secs(30),
