@@ -96,7 +96,7 @@ fn limits_that_nginx_conf_names_are_the_hosts_defaults() {
 
 fn flag_and_value(comment: &str) -> (&str, &str) {
     let mut words = comment.split_whitespace();
-    (words.next().unwrap(), words.next().unwrap().trim_end_matches(','))
+    (words.next().unwrap(), words.next().unwrap().trim_end_matches([',', '.']))
 }
 
 #[test]
