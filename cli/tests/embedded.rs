@@ -250,6 +250,7 @@ fn limits_are_settings_that_are_checked() {
         ("plugin-settle", "2h"),
         ("dead-limit", "0"),
         ("retention", "23h"),
+        ("token-refresh", "2h"),
         ("idempotency-key-bytes", "0B"),
         ("idempotency-note-bytes", "2GiB"),
         ("idempotency-ttl", "0s"),

@@ -4,6 +4,7 @@
 //! (`gather`), and the queue's confirmation. Back-pressure comes first (`admission`): what cannot be queued is
 //! refused before a plugin runs. Every error is a `problem`.
 
+pub mod access;
 mod admission;
 mod app;
 mod body;
@@ -26,7 +27,9 @@ mod settings;
 mod stats;
 mod tail;
 
-pub use host::{Host, HostError, HostParts};
+pub use access::Access;
+pub use host::{Host, HostError, HostParts, Ops};
 pub use plugins_page::plugin_routes;
+pub use routes::Routers;
 pub use serve::{Drained, serve};
 pub use settings::{HostSettings, ServeSettings};

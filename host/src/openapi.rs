@@ -152,12 +152,15 @@ impl IntoResponses for IngestErrors {
         problems(&[
             ("400", "The body is not valid JSON, or broke off, or the Idempotency-Key is not valid"),
             ("408", "The body took too long to arrive"),
+            ("401", "There is no valid token"),
+            ("403", "The token does not cover this, or not this device"),
             ("413", "The body is too large"),
             ("415", "The body is not declared as JSON"),
             (
                 "422",
                 "A rule is broken, a filter refused, or the Idempotency-Key was used for another request",
             ),
+            ("429", "The token was used too often; see Retry-After"),
             ("500", "The host failed"),
             (
                 "503",
@@ -174,6 +177,9 @@ impl IntoResponses for QueryErrors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         problems(&[
             ("400", "A parameter or the path is not valid"),
+            ("401", "There is no valid token"),
+            ("403", "The token does not cover this"),
+            ("429", "The token was used too often; see Retry-After"),
             ("500", "The host failed"),
             ("503", "The database did not answer; see Retry-After"),
         ])

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub(crate) enum Kind {
     UnknownChain,
     UnknownPlugin,
     WrongMethod,
+    Unauthorized,
+    Forbidden,
+    RateLimited,
     BodyTimeout,
     BodyTooLarge,
     WrongContentType,
@@ -65,6 +68,9 @@ impl Kind {
             Self::WrongMethod => {
                 ("wrong-method", "The path does not take this method", S::METHOD_NOT_ALLOWED)
             }
+            Self::Unauthorized => ("unauthorized", "A valid token is needed", S::UNAUTHORIZED),
+            Self::Forbidden => ("forbidden", "The token does not cover this", S::FORBIDDEN),
+            Self::RateLimited => ("rate-limited", "The token was used too often", S::TOO_MANY_REQUESTS),
             Self::BodyTimeout => ("body-timeout", "The body took too long to arrive", S::REQUEST_TIMEOUT),
             Self::BodyTooLarge => ("body-too-large", "The body is too large", S::PAYLOAD_TOO_LARGE),
             Self::WrongContentType => {
@@ -239,6 +245,10 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if code == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sawpit\""));
         }
         response
     }

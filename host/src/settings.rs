@@ -4,9 +4,17 @@ use std::time::Duration;
 
 use sawpit_model::Limits;
 
+use crate::access::Access;
+
 /// How the routes behave. [`Default`] is DESIGN's values; nothing is read from the environment here.
 #[derive(Clone, Debug)]
 pub struct HostSettings {
+    /// Whether the listener of the API asks for tokens.
+    pub access: Access,
+    /// Whether that of operators does, where it is apart; none where both are one.
+    pub admin: Option<Access>,
+    /// How often the tokens are read again: so long one that was revoked may still be used.
+    pub token_refresh: Duration,
     /// Limits on what a device may post.
     pub limits: Limits,
     /// Most bytes of request bodies held at once, over all requests; beyond it 503.
@@ -55,6 +63,9 @@ pub struct HostSettings {
 impl Default for HostSettings {
     fn default() -> Self {
         Self {
+            access: Access::Open,
+            admin: None,
+            token_refresh: Duration::from_secs(2),
             limits: Limits::default(),
             in_flight_bytes: 256 * 1024 * 1024,
             body_timeout: Duration::from_secs(10),

@@ -28,6 +28,8 @@ use source::Body;
 pub struct LoadSettings {
     /// Base address of the host or of the proxy, as in `http://127.0.0.1:8000`.
     pub url: String,
+    /// Sent with each request.
+    pub token: Option<String>,
     /// How many devices are simulated.
     pub devices: u32,
     /// Logs per second in all; `None` is as fast as the answers come.

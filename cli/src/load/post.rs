@@ -82,13 +82,25 @@ struct Index {
     index: usize,
 }
 
+/// The header that names the token, if there is one.
+fn authorization(settings: &LoadSettings) -> Result<header::HeaderMap> {
+    let mut headers = header::HeaderMap::new();
+    if let Some(token) = &settings.token {
+        let value = header::HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value.context("--token has characters that no token has")?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
 impl Poster {
     /// # Errors
     /// The address is not a URL.
     pub fn new(settings: &LoadSettings) -> Result<Self> {
         let base = Url::parse(&settings.url).with_context(|| format!("--url {}", settings.url))?;
-        let client =
-            Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections).build()?;
+        let client = Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections);
+        let client = client.default_headers(authorization(settings)?).build()?;
         let run = format!("load-{:x}-{:x}", settings.started_at.as_micros(), std::process::id());
         let keys = match settings.unanswered {
             Unanswered::Fail => None,

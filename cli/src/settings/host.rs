@@ -7,6 +7,8 @@ use sawpit_model::Limits;
 use sawpit_service::settings::Resolver;
 use sawpit_service::{ByteSize, SettingSpec};
 
+use super::access::Doors;
+
 /// The largest limit on bytes that makes sense: what is in one request is held in memory.
 const GIB: ByteSize = ByteSize(1 << 30);
 
@@ -101,6 +103,7 @@ pub fn resolve(
     resolver: &mut Resolver,
     limits: Option<Limits>,
     backlog_limit: Option<u64>,
+    doors: Option<Doors>,
 ) -> Option<HostSettings> {
     let in_flight_bytes =
         resolver.get_in("in-flight-bytes", ByteSize(1)..=ByteSize(1 << 40)).map(ByteSize::as_usize);
@@ -142,7 +145,11 @@ pub fn resolve(
         let rule = "in-flight-bytes must hold at least one body of body-bytes";
         resolver.check(in_flight >= limits.body_bytes, &["in-flight-bytes", "body-bytes"], rule);
     }
+    let doors = doors?;
     Some(HostSettings {
+        token_refresh: doors.refresh,
+        access: doors.api.access,
+        admin: doors.admin.map(|door| door.access),
         limits: limits?,
         in_flight_bytes: in_flight_bytes?,
         body_timeout: body_timeout?,

@@ -10,6 +10,12 @@ use crate::load::{LoadSettings, Unanswered, Verify};
 
 const SPECS: &[SettingSpec] = &[
     SettingSpec::new("url", "URL", "Base address of the host or the proxy").default("http://127.0.0.1:8000"),
+    SettingSpec::new(
+        "token",
+        "TOKEN",
+        "Sent with each request, where the host asks for one: of the role admin with --verify",
+    )
+    .secret(),
     SettingSpec::new("devices", "N", "How many devices are simulated").default("100"),
     SettingSpec::new("rate", "N", "Logs per second in all; as fast as answers come unless given"),
     SettingSpec::new("seconds", "N", "How long simulated devices post").default("10"),
@@ -42,6 +48,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<(ProcessSettings, LoadSettings), Se
     super::resolve(&specs(), flags, |resolver| {
         let process = super::process(resolver);
         let url = resolver.get_if("url", |url: &String| url.starts_with("http"), "must be http://HOST:PORT");
+        let token = resolver.optional::<String>("token");
         let devices = resolver.get_in("devices", 1..=1_000_000);
         let rate = resolver.optional("rate");
         let seconds = resolver.get_in("seconds", 1..=86_400);
@@ -54,6 +61,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<(ProcessSettings, LoadSettings), Se
         let patience = resolver.get("patience");
         let settings = LoadSettings {
             url: url?,
+            token: token?,
             devices: devices?,
             rate: rate?,
             duration: Duration::from_secs(seconds?),

@@ -39,6 +39,7 @@ mod settings;
 mod sqlite;
 mod stats;
 mod store;
+mod token;
 
 pub use batch::{Batch, Lease, Row};
 pub use error::{CommitError, OpenError, Outcome, StoreError};
@@ -48,3 +49,4 @@ pub use retention::Forgotten;
 pub use settings::StoreSettings;
 pub use stats::{Minute, STATS_MINUTES, Stats, TOP_DEVICES};
 pub use store::Store;
+pub use token::{ParseRoleError, Revoked, Role, Token};

@@ -13,6 +13,7 @@ use crate::retention::Forgotten;
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
+use crate::token::{Revoked, Token};
 
 /// A database of logs. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -202,6 +203,30 @@ impl Store {
     /// call.
     pub async fn forget(&self, before: Timestamp) -> Result<Forgotten, StoreError> {
         on!(self, backend => backend.forget(before).await)
+    }
+
+    /// Keeps a token, whose id must be new.
+    ///
+    /// # Errors
+    /// When the database does not answer or knows the id.
+    pub async fn add_token(&self, token: &Token) -> Result<(), StoreError> {
+        on!(self, backend => backend.add_token(token).await)
+    }
+
+    /// All tokens, oldest first, also those that have expired.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        on!(self, backend => backend.tokens().await)
+    }
+
+    /// Deletes a token.
+    ///
+    /// # Errors
+    /// When the database does not answer: it may be deleted or not.
+    pub async fn revoke_token(&self, id: &str) -> Result<Revoked, StoreError> {
+        on!(self, backend => backend.revoke_token(id).await)
     }
 
     /// Closes all connections, once those in use are given back. For an orderly end; afterwards every call

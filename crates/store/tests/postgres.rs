@@ -83,7 +83,7 @@ async fn totals_of_older_databases(server: &Postgres) {
     store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2)])).await.unwrap();
     store.close().await;
     for undo in [
-        "DROP TABLE rollup_pending, level_totals, device_totals, second_totals",
+        "DROP TABLE rollup_pending, level_totals, device_totals, second_totals, tokens",
         "DROP INDEX logs_by_device, logs_by_level",
         "CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part)",
         "DELETE FROM _sqlx_migrations WHERE version >= 3",

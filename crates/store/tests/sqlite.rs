@@ -69,7 +69,8 @@ async fn totals_of_older_files_are_counted_once() {
     let lease = store.lease("w").await.unwrap();
     store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2)])).await.unwrap();
     store.close().await;
-    let undo = "DROP TABLE level_totals; DROP TABLE device_totals; DROP TABLE second_totals;
+    let undo =
+        "DROP TABLE level_totals; DROP TABLE device_totals; DROP TABLE second_totals; DROP TABLE tokens;
                 DROP INDEX logs_by_device; DROP INDEX logs_by_level;
                 CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part);
                 DELETE FROM _sqlx_migrations WHERE version >= 3;";

@@ -12,14 +12,15 @@ use sawpit_queue::OnceKey;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::access::Caller;
 use crate::app::{App, Shared};
 use crate::body::Whole;
 use crate::gather::Done;
 use crate::ingest::errors;
 use crate::ingest::once::{self, Answered, Received, Verdict};
-use crate::ingest::single::{entry, quarantined};
+use crate::ingest::single::{NOT_ITS_DEVICE, entry, quarantined};
 use crate::observe::traceparent;
-use crate::problem::{Kind, Problem, Rejected};
+use crate::problem::{FieldProblem, Kind, Problem, Rejected};
 use crate::routes;
 
 /// A log of a batch that a filter dropped.
@@ -82,8 +83,10 @@ async fn take(app: &Shared, parts: &Parts, body: &Whole, once: Option<OnceKey>) 
     let limits = app.settings.limits;
     let members = app.parse(body, move |bytes| parse_batch(bytes, &limits, received_at)).await?;
     let members = members.map_err(errors::of_body)?;
+    let caller = once::caller(parts);
+    caller.charge_batch(members.len());
     let mut verdict = Verdict::new(received_at, members.len());
-    let (indices, logs) = verdict.valid(members);
+    let (indices, logs) = verdict.valid(members, &caller);
     let done = if logs.is_empty() { None } else { Some(app.ingest(logs).await?) };
     let entries =
         done.map_or_else(Vec::new, |done| verdict.outcomes(&indices, done, traceparent(&parts.headers)));
@@ -103,11 +106,16 @@ fn answer(verdict: Verdict, ids: Vec<MessageId>) -> BatchAnswer {
 }
 
 impl Verdict {
-    /// The logs that break no rule, with their places.
-    fn valid(&mut self, members: Vec<Result<Log, Vec<FieldError>>>) -> (Vec<usize>, Vec<Log>) {
+    /// The logs that break no rule and are of the caller's devices, with their places.
+    fn valid(
+        &mut self,
+        members: Vec<Result<Log, Vec<FieldError>>>,
+        caller: &Caller,
+    ) -> (Vec<usize>, Vec<Log>) {
         let (mut indices, mut logs) = (Vec::with_capacity(members.len()), Vec::with_capacity(members.len()));
         for (index, member) in members.into_iter().enumerate() {
             match member {
+                Ok(log) if !caller.may_post_for(&log.device_id) => self.rejected.push(not_its_device(index)),
                 Ok(log) => {
                     indices.push(index);
                     logs.push(log);
@@ -168,6 +176,12 @@ fn invalid(index: usize, errors: Vec<FieldError>) -> Rejected {
     let errors = errors::fields(errors);
     let reason = errors.iter().map(|e| format!("{} {}", e.field, e.rule)).collect::<Vec<_>>().join("; ");
     Rejected { index, plugin: None, reason, errors, retry: false }
+}
+
+fn not_its_device(index: usize) -> Rejected {
+    let error = FieldProblem::new(format!("logs[{index}].device_id"), NOT_ITS_DEVICE);
+    let reason = format!("{} {}", error.field, error.rule);
+    Rejected { index, plugin: None, reason, errors: vec![error], retry: false }
 }
 
 fn refused(index: usize, plugin: String, reason: String, retry: bool) -> Rejected {

@@ -25,13 +25,14 @@ pub(crate) fn of(headers: &HeaderMap, most: usize) -> Result<Option<String>, Pro
     Ok(Some(key))
 }
 
-/// Tells this request from another under the same key.
-pub(crate) fn once(key: String, path: &'static str, body: &[u8]) -> OnceKey {
+/// Tells this request from another under the same key. `scope` is the token that it came with: owners of two tokens do
+/// not meet each other's keys.
+pub(crate) fn once(scope: &str, key: &str, path: &'static str, body: &[u8]) -> OnceKey {
     let mut digest = blake3::Hasher::new();
     digest.update(path.as_bytes()).update(b"\n").update(body);
     let mut fingerprint = [0; 16];
     digest.finalize_xof().fill(&mut fingerprint);
-    OnceKey { key, fingerprint }
+    OnceKey { key: if scope.is_empty() { key.to_owned() } else { format!("{scope}:{key}") }, fingerprint }
 }
 
 fn bad(rule: &str) -> Problem {
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_is_that_of_path_and_body() {
-        let of = |path, body: &str| once("k".to_owned(), path, body.as_bytes()).fingerprint;
+        let of = |path, body: &str| once("", "k", path, body.as_bytes()).fingerprint;
         assert_eq!(of("/a", "x"), of("/a", "x"));
         assert_ne!(of("/a", "x"), of("/a", "y"));
         assert_ne!(of("/a", "x"), of("/b", "x"));

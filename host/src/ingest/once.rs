@@ -15,6 +15,7 @@ use sawpit_model::{Entry, MessageId, Timestamp};
 use sawpit_queue::{Kept, Known, Once, OnceKey};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Caller;
 use crate::app::Shared;
 use crate::body::{self, Whole};
 use crate::ingest::batch::DroppedMember;
@@ -66,7 +67,8 @@ pub(crate) async fn receive(
     }
     let body = body::read(app, &parts.headers, body).await?;
     let Some(key) = key else { return Ok(Received::New(body, None)) };
-    let once = app.parse(&body, move |bytes| key::once(key, path, bytes)).await?;
+    let scope = caller(parts).id().to_owned();
+    let once = app.parse(&body, move |bytes| key::once(&scope, &key, path, bytes)).await?;
     match app.producer.recall(&once).await {
         Ok(Some(known)) => again(known).map(Received::Again),
         Ok(None) => {
@@ -75,6 +77,11 @@ pub(crate) async fn receive(
         }
         Err(error) => Err(errors::of_recall(app, &error)),
     }
+}
+
+/// Who makes the request.
+pub(crate) fn caller(parts: &Parts) -> Caller {
+    parts.extensions.get::<Caller>().cloned().unwrap_or_default()
 }
 
 /// Appends the entries of a request, if any, unless it is a repeat after all.

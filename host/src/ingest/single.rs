@@ -15,7 +15,7 @@ use crate::ingest::batch::DroppedMember;
 use crate::ingest::errors;
 use crate::ingest::once::{self, Answered, Received, Verdict};
 use crate::observe::traceparent;
-use crate::problem::{Kind, Problem};
+use crate::problem::{FieldProblem, Kind, Problem};
 use crate::routes;
 
 /// The log is durably queued.
@@ -83,6 +83,9 @@ async fn take(app: &Shared, parts: &Parts, body: &Whole, once: Option<OnceKey>) 
     let limits = app.settings.limits;
     let log = app.parse(body, move |bytes| parse_log(bytes, &limits, received_at)).await?;
     let log = log.map_err(errors::of_body)?;
+    if !once::caller(parts).may_post_for(&log.device_id) {
+        return Err(Problem::fields(Kind::Forbidden, vec![FieldProblem::new("device_id", NOT_ITS_DEVICE)]));
+    }
     let done = app.ingest(vec![log]).await?;
     let Some(outcome) = done.outcomes.into_iter().next() else {
         return Err(Problem::internal("the plugin chain answered for no log"));
@@ -116,6 +119,9 @@ fn answer(verdict: Verdict, ids: Vec<MessageId>) -> SingleAnswer {
         }),
     }
 }
+
+/// The rule of a token that is bound to devices.
+pub(crate) const NOT_ITS_DEVICE: &str = "is not one that this token may post for";
 
 /// A log as the plugins left it.
 pub(crate) fn entry(log: Log, chain: &str, traceparent: Option<String>) -> Entry {

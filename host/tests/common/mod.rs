@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use sawpit_host::{Host, HostParts, HostSettings};
+use sawpit_host::{Host, HostParts, HostSettings, Ops};
 use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
@@ -23,6 +23,7 @@ pub const NOW: i64 = 1_795_000_000_123_456;
 
 pub struct Hosted {
     pub router: Router,
+    pub admin: Option<Router>,
     pub queue: Queue,
     pub store: Store,
     pub cache: Cache,
@@ -101,11 +102,16 @@ async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings)
         registry: registry(&folder, &clock, &settings),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
-        ops: ops::router(Health::new(Duration::from_secs(1)), Metrics::install().unwrap()),
+        ops: Ops {
+            health: ops::health_router(Health::new(Duration::from_secs(1))),
+            metrics: ops::metrics_router(Metrics::install().unwrap()),
+        },
         settings,
     };
+    let routers = Host::routers(parts).unwrap();
     Hosted {
-        router: Host::router(parts).unwrap(),
+        router: routers.api,
+        admin: routers.admin,
         queue,
         store,
         cache,

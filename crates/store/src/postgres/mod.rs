@@ -30,6 +30,7 @@ mod maintain;
 mod read;
 mod retain;
 mod rollup;
+mod token;
 
 use std::future::Future;
 use std::str::FromStr;

@@ -10,6 +10,7 @@ mod lease;
 mod read;
 mod retain;
 mod rollup;
+mod token;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -52,5 +52,6 @@ pub fn contract(database: impl Fn(&str) -> String) {
         ledger::the_ledger_forgets_in_time,
         start::eight_at_once,
         start::reopened_it_has_everything,
+        start::tokens_are_kept_until_they_are_revoked,
     );
 }
