@@ -119,3 +119,20 @@ async fn clients_that_take_all_connections_are_cut_and_others_served() {
     assert!(took < LIMIT * 5, "a post took {took:?}");
     clients.shutdown().await;
 }
+
+/// A connection that closes while a client sends resets it, and the client may never read the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_in_the_middle_of_a_body_hears_why() {
+    let (host, address) = served(20).await;
+    for _ in 0..10 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let length = 6 << 20;
+        let head = format!("POST /api/log HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; length]).await.expect("it is let finish");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("it hears why");
+        assert_eq!(&answer, b"HTTP/1.1 415");
+    }
+    drop(host);
+}

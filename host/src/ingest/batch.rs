@@ -73,15 +73,16 @@ pub(crate) async fn post_batch(State(app): State<App>, request: Request) -> Resu
     let (parts, body) = request.into_parts();
     let answered = match once::receive(&app, routes::BATCH, &parts, body).await? {
         Received::Again(answered) => answered,
-        Received::New(body, once) => take(&app, &parts, &body, once).await?,
+        Received::New(body, once) => take(&app, &parts, body, once).await?,
     };
     Ok(answered.respond(answer))
 }
 
-async fn take(app: &Shared, parts: &Parts, body: &Whole, once: Option<OnceKey>) -> Result<Answered, Problem> {
+async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -> Result<Answered, Problem> {
     let received_at = app.clock.now();
     let limits = app.settings.limits;
-    let members = app.parse(body, move |bytes| parse_batch(bytes, &limits, received_at)).await?;
+    let members = app.parse(&body, move |bytes| parse_batch(bytes, &limits, received_at)).await?;
+    let _in_flight = body.parsed();
     let members = members.map_err(errors::of_body)?;
     let caller = once::caller(parts);
     caller.charge_batch(members.len());

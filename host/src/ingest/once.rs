@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use sawpit_model::{Entry, MessageId, Timestamp};
 use sawpit_queue::{Kept, Known, Once, OnceKey};
@@ -60,11 +60,13 @@ pub(crate) async fn receive(
     parts: &Parts,
     body: Body,
 ) -> Result<Received, Problem> {
-    body::check_headers(&parts.headers, &app.settings)?;
-    let key = key::of(&parts.headers, app.settings.idempotency_key_bytes)?;
-    if key.is_none() {
-        app.admit().await?;
-    }
+    let key = match let_in(app, &parts.headers).await {
+        Ok(key) => key,
+        Err(problem) => {
+            body::discard(app, &parts.headers, body).await;
+            return Err(problem);
+        }
+    };
     let body = body::read(app, &parts.headers, body).await?;
     let Some(key) = key else { return Ok(Received::New(body, None)) };
     let scope = caller(parts).id().to_owned();
@@ -82,6 +84,16 @@ pub(crate) async fn receive(
 /// Who makes the request.
 pub(crate) fn caller(parts: &Parts) -> Caller {
     parts.extensions.get::<Caller>().cloned().unwrap_or_default()
+}
+
+/// Judges by the head: the key of the request, if it has one. A repeat needs no room, so then that is asked later.
+async fn let_in(app: &Shared, headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    body::check_headers(headers, &app.settings)?;
+    let key = key::of(headers, app.settings.idempotency_key_bytes)?;
+    if key.is_none() {
+        app.admit().await?;
+    }
+    Ok(key)
 }
 
 /// Appends the entries of a request, if any, unless it is a repeat after all.

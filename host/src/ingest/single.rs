@@ -73,15 +73,16 @@ pub(crate) async fn post_log(State(app): State<App>, request: Request) -> Result
     let (parts, body) = request.into_parts();
     let answered = match once::receive(&app, routes::LOG, &parts, body).await? {
         Received::Again(answered) => answered,
-        Received::New(body, once) => take(&app, &parts, &body, once).await?,
+        Received::New(body, once) => take(&app, &parts, body, once).await?,
     };
     Ok(answered.respond(answer))
 }
 
-async fn take(app: &Shared, parts: &Parts, body: &Whole, once: Option<OnceKey>) -> Result<Answered, Problem> {
+async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -> Result<Answered, Problem> {
     let received_at = app.clock.now();
     let limits = app.settings.limits;
-    let log = app.parse(body, move |bytes| parse_log(bytes, &limits, received_at)).await?;
+    let log = app.parse(&body, move |bytes| parse_log(bytes, &limits, received_at)).await?;
+    let _in_flight = body.parsed();
     let log = log.map_err(errors::of_body)?;
     if !once::caller(parts).may_post_for(&log.device_id) {
         return Err(Problem::fields(Kind::Forbidden, vec![FieldProblem::new("device_id", NOT_ITS_DEVICE)]));

@@ -31,6 +31,10 @@ const CONNECT_RETRIES: usize = 1;
 /// Wait between these.
 const CONNECT_WAIT: Duration = Duration::from_millis(100);
 
+/// Commands that wait in a connection to be sent. While Redis is silent these stay in memory although nobody waits for
+/// them any more, so they are few: at most this many bodies for each connection.
+const WAITING_COMMANDS: usize = 16;
+
 /// Age at which the estimate of the backlog is asked for anew: what other producers append meanwhile is all
 /// that can go over the limit.
 const ESTIMATE_MS: u64 = 100;
@@ -61,6 +65,7 @@ impl Redis {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(CONNECT_RETRIES)
             .set_min_delay(CONNECT_WAIT)
+            .set_pipeline_buffer_size(WAITING_COMMANDS)
             .set_connection_timeout(Some(settings.append_timeout))
             .set_response_timeout(Some(settings.append_timeout));
         let mut connections = Vec::new();
