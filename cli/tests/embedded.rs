@@ -259,6 +259,7 @@ fn limits_are_settings_that_are_checked() {
         ("header-timeout", "0s"),
         ("idle-timeout", "0s"),
         ("answer-timeout", "0s"),
+        ("drain-grace", "31s"),
     ];
     let flags: Vec<String> = wrong.iter().map(|(name, value)| format!("--{name}={value}")).collect();
     let args: Vec<&str> = std::iter::once("up").chain(flags.iter().map(String::as_str)).collect();

@@ -1,16 +1,23 @@
 //! Connections: accepted within a limit, cut when they dawdle, drained at the end.
 //!
+//! A drain must not fail a request of a proxy that keeps connections: closing one at the moment when the proxy sends into
+//! it resets it, and a POST cannot be sent again. So the listener closes first, which the proxy notices by a refused
+//! connection and goes elsewhere; what arrives over open connections meanwhile is answered, and the answer closes the
+//! connection; only after a while are the idle ones closed.
+//!
 //! `axum::serve` has no time-outs, so the loop is our own, over hyper-util's connection builder: HTTP/1.1 and HTTP/2
 //! with prior knowledge on one port.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Version};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Version};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -37,8 +44,8 @@ pub enum Drained {
     },
 }
 
-/// Serves until `shutdown` resolves, then stops accepting, answers what is in flight (idle connections are closed
-/// at once) and returns, at the latest after [`ServeSettings::drain_timeout`].
+/// Serves until `shutdown` resolves, then stops accepting, answers what is in flight and what still comes over open
+/// connections for [`ServeSettings::drain_grace`], and returns, at the latest after [`ServeSettings::drain_timeout`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -59,17 +66,38 @@ pub async fn serve(
             }
         }
     }
-    drop(listener);
-    drain(graceful, connections, settings.drain_timeout).await
+    server.draining.store(true, Ordering::Relaxed);
+    for stream in those_waiting(listener) {
+        let permit = Arc::clone(&server.slots).try_acquire_owned().ok();
+        connections.spawn(server.connection(stream, permit, graceful.watcher()));
+    }
+    drain(graceful, connections, &settings).await
 }
 
-async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, deadline: Duration) -> Drained {
+/// Closes the listener, but for the connections that are made already: closing would reset them.
+fn those_waiting(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accept = || {
+        let (stream, _) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        TcpStream::from_std(stream).ok()
+    };
+    std::iter::from_fn(accept).collect()
+}
+
+async fn drain(
+    graceful: GracefulShutdown,
+    mut connections: JoinSet<()>,
+    settings: &ServeSettings,
+) -> Drained {
     tracing::info!(connections = connections.len(), "draining");
     let all = async {
+        let closed = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(settings.drain_grace, closed).await;
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     };
-    match tokio::time::timeout(deadline, all).await {
+    match tokio::time::timeout(settings.drain_timeout, all).await {
         Ok(()) => Drained::Clean,
         // Dropping the set cuts them.
         Err(_) => Drained::Cut { connections: connections.len() },
@@ -81,6 +109,7 @@ struct Server {
     builder: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
     limits: PaceLimits,
+    draining: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -98,6 +127,7 @@ impl Server {
             router,
             builder,
             slots: Arc::new(Semaphore::new(settings.connections)),
+            draining: Arc::new(AtomicBool::new(false)),
             limits: PaceLimits {
                 head: settings.header_timeout,
                 idle: settings.idle_timeout,
@@ -129,13 +159,14 @@ impl Server {
         watcher: Watcher,
     ) -> impl Future<Output = ()> + use<> {
         let (router, builder, limits) = (self.router.clone(), self.builder.clone(), self.limits);
+        let draining = Arc::clone(&self.draining);
         async move {
             let _slot = permit;
             // Answers are written whole, so there is nothing to wait for.
             let _ = stream.set_nodelay(true);
             let pace = Pace::new();
             let stream = Paced::new(stream, Arc::clone(&pace));
-            let service = watched(router, Arc::clone(&pace));
+            let service = watched(router, Arc::clone(&pace), draining);
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
             match guard(watcher.watch(connection), &pace, &limits).await {
                 Ok(Ok(())) => {}
@@ -153,10 +184,19 @@ impl Server {
 fn watched(
     router: Router,
     pace: Arc<Pace>,
+    draining: Arc<AtomicBool>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
-        let active = pace.request(request.version() == Version::HTTP_2);
+        let http2 = request.version() == Version::HTTP_2;
+        let (active, draining) = (pace.request(http2), Arc::clone(&draining));
         let answer = router.clone().oneshot(request.map(Body::new));
-        async move { Ok(answer.await?.map(|body| active.answering(body))) }
+        async move {
+            let mut answer = answer.await?.map(|body| active.answering(body));
+            // HTTP/2 has a frame for that, which the shutdown sends.
+            if !http2 && draining.load(Ordering::Relaxed) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        }
     })
 }

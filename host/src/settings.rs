@@ -107,6 +107,9 @@ pub struct ServeSettings {
     pub connections: usize,
     /// Most requests at once on one HTTP/2 connection.
     pub http2_streams: u32,
+    /// How long idle connections are kept after the shutdown began, for requests that are on their way to them; each
+    /// answer then closes its connection.
+    pub drain_grace: Duration,
     /// How long in-flight requests may take after the shutdown began.
     pub drain_timeout: Duration,
 }
@@ -119,6 +122,7 @@ impl Default for ServeSettings {
             answer_timeout: Duration::from_secs(30),
             connections: 10_000,
             http2_streams: 256,
+            drain_grace: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
         }
     }

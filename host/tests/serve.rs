@@ -82,6 +82,39 @@ async fn draining_answers_what_is_in_flight_and_closes_idle_connections() {
     drop(silent);
 }
 
+/// A proxy sends into a connection that it keeps before it knows that this server stops.
+#[tokio::test]
+async fn what_comes_over_open_connections_during_the_grace_is_answered_and_closes_them() {
+    let grace = Duration::from_secs(5);
+    let served = start(ServeSettings { drain_grace: grace, ..ServeSettings::default() }).await;
+    let mut kept = connect(&served, &request("/")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = Instant::now();
+    served.stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(TcpStream::connect(served.address).await.is_err(), "the port is closed at once");
+    kept.write_all(request("/").as_bytes()).await.unwrap();
+    let both = rest(&mut kept).await;
+    assert_eq!(both.matches("quick").count(), 2, "{both}");
+    assert_eq!(both.matches("connection: close").count(), 1, "{both}");
+    assert_eq!(served.end.await.unwrap(), Drained::Clean);
+    assert!(began.elapsed() < grace, "nobody is waited for any more");
+}
+
+/// Connections that the kernel made and nobody accepted yet are served, not reset.
+#[tokio::test]
+async fn those_that_wait_to_be_accepted_are_served() {
+    let served = start(ServeSettings { connections: 1, ..ServeSettings::default() }).await;
+    let mut slow = connect(&served, &request("/slow")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut waiting = connect(&served, &request("/")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    served.stop.send(()).unwrap();
+    assert!(rest(&mut waiting).await.ends_with("quick"));
+    assert!(rest(&mut slow).await.ends_with("slow"));
+    assert_eq!(served.end.await.unwrap(), Drained::Clean);
+}
+
 #[tokio::test]
 async fn draining_ends_at_its_deadline() {
     let served =
