@@ -4,6 +4,9 @@
 //! waits into one transaction (group commit), so a hundred requests cost one flush. Which message is next is
 //! known by the last id handed out, so reading never passes what was delivered before.
 //!
+//! After a failed write the library refuses everything until the file is opened anew. So the thread does that, again and
+//! again: a disk that was full goes on where it was once there is space.
+//!
 //! Who reads is in this process; a message that was in somebody's hands when the process died is found again
 //! because it is still in the file. It counts as delivered before, since nobody can say.
 
@@ -14,7 +17,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 use sawpit_model::{Entry, MessageId, Timestamp};
@@ -22,7 +25,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use consumer::Consumer;
 use file::DEAD;
-use writer::{Answer, Job, Last, Work};
+use writer::{Answer, Found, Job, Last, Work};
 
 use crate::delivery::InHand;
 use crate::{
@@ -42,7 +45,8 @@ pub(crate) struct Embedded {
 
 /// What writer and consumers share.
 pub(crate) struct Shared {
-    pub(crate) database: Database,
+    /// None while it is being opened anew.
+    database: RwLock<Option<Arc<Database>>>,
     /// Messages in the file and on their way into it.
     backlog: AtomicU64,
     /// Messages that were settled since the file was opened.
@@ -54,7 +58,7 @@ pub(crate) struct Shared {
     /// The last message that was there when the file was opened: up to it, all may have been delivered before.
     pub(crate) boundary: MessageId,
     pub(crate) in_hand: InHand,
-    /// Why the file cannot be written any more, if so.
+    /// Why the file cannot be written, if so.
     failure: Mutex<Option<String>>,
 }
 
@@ -68,10 +72,11 @@ impl Embedded {
     }
 
     fn open_file(settings: QueueSettings, clock: Clock) -> Result<Self, OpenError> {
-        let opened = file::open(&Path::new(&settings.url).join(FILE))?;
-        let last = Last { id: opened.last_id, dead: opened.last_dead, once: opened.last_once };
+        let path = Path::new(&settings.url).join(FILE);
+        let opened = file::open(&path)?;
+        let found = Found { path, messages: opened.messages, last: Last::of(&opened) };
         let shared = Arc::new(Shared {
-            database: opened.database,
+            database: RwLock::new(Some(Arc::new(opened.database))),
             backlog: AtomicU64::new(opened.messages),
             left: AtomicU64::new(0),
             arrived: Notify::new(),
@@ -81,7 +86,7 @@ impl Embedded {
             failure: Mutex::new(None),
         });
         let (jobs, waiting) = mpsc::channel();
-        writer::start(Arc::clone(&shared), waiting, Arc::clone(&clock), last, &settings)?;
+        writer::start(Arc::clone(&shared), waiting, Arc::clone(&clock), found, &settings)?;
         Ok(Self { jobs, shared, settings, clock })
     }
 
@@ -223,11 +228,13 @@ impl std::fmt::Debug for Embedded {
 
 impl Shared {
     fn dead_count(&self) -> Result<u64, redb::Error> {
-        Ok(self.database.begin_read()?.open_table(DEAD)?.len()?)
+        let database = self.database()?;
+        Ok(database.begin_read()?.open_table(DEAD)?.len()?)
     }
 
     fn dead_from(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, redb::Error> {
-        let transaction = self.database.begin_read()?;
+        let database = self.database()?;
+        let transaction = database.begin_read()?;
         let dead = transaction.open_table(DEAD)?;
         let mut letters = Vec::new();
         for found in dead.range((first.ms, first.seq)..)?.take(count) {
@@ -237,13 +244,32 @@ impl Shared {
         Ok(letters)
     }
 
+    /// To be held no longer than what is read through it.
+    fn database(&self) -> Result<Arc<Database>, redb::Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner).clone();
+        database
+            .ok_or_else(|| redb::Error::Io(std::io::Error::other("the queue's file is being opened anew")))
+    }
+
+    /// Puts another in its place, or none.
+    fn replace(&self, database: Option<Database>) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = database.map(Arc::new);
+    }
+
     fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn fail(&self, cause: &str) {
-        tracing::error!(cause, "the queue's file cannot be written: free disk space, then start again");
+        tracing::error!(cause, "the queue's file cannot be written: free disk space; it is tried again");
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
+    }
+}
+
+impl Shared {
+    fn mended(&self) {
+        tracing::info!("the queue's file can be written again");
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -55,7 +55,8 @@ impl Embedded {
 
 impl Shared {
     fn recall(&self, once: &OnceKey, ttl: Duration, now_ms: u64) -> Result<Option<Known>, redb::Error> {
-        let records = self.database.begin_read()?.open_table(ONCE)?;
+        let database = self.database()?;
+        let records = database.begin_read()?.open_table(ONCE)?;
         let found = records.get(once.key.as_str())?;
         Ok(found.and_then(|bytes| decode(bytes.value())).and_then(|record| record.known(once, ttl, now_ms)))
     }

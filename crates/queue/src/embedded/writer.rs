@@ -1,19 +1,27 @@
 //! The one thread that writes.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use sawpit_model::MessageId;
 use tokio::sync::oneshot;
 
-use super::file::{DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, TRIES, key};
+use super::file::{self, DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, Opened, TRIES, key};
 use super::once::{self, Keeping, Moment};
 use super::{Fault, Reserved, Shared};
 use crate::{Clock, DeadLetter, Known, OnceKey, OpenError, QueueSettings};
 
 /// Most pieces of work in one transaction.
 const GROUP_JOBS: usize = 8_192;
+
+/// Between a failed write and the first try to open the file anew, which may have to read all of it.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Between two tries at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Something to do, and who waits for it.
 pub(crate) struct Job {
@@ -56,9 +64,39 @@ pub(crate) struct Last {
     pub(crate) once: MessageId,
 }
 
+impl Last {
+    pub(crate) fn of(opened: &Opened) -> Self {
+        Self { id: opened.last_id, dead: opened.last_dead, once: opened.last_once }
+    }
+
+    /// What either knows: none is given twice, although a commit that failed may be there after all.
+    fn or_later(self, other: Self) -> Self {
+        Self { id: self.id.max(other.id), dead: self.dead.max(other.dead), once: self.once.max(other.once) }
+    }
+}
+
+/// The file as it was opened.
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) messages: u64,
+    pub(crate) last: Last,
+}
+
+/// A file that a write failed on.
+struct Broken {
+    cause: String,
+    try_at: Instant,
+}
+
 struct Writer {
     shared: Arc<Shared>,
     clock: Clock,
+    path: PathBuf,
+    /// Messages in the file.
+    messages: u64,
+    broken: Option<Broken>,
+    /// Before the next try to open it anew.
+    wait: Duration,
     last: Last,
     dead_limit: u64,
     keeping: Keeping,
@@ -78,16 +116,23 @@ pub(crate) fn start(
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
     clock: Clock,
-    last: Last,
+    found: Found,
     settings: &QueueSettings,
 ) -> Result<(), OpenError> {
     let group_bytes = settings.group_bytes;
     let keeping = Keeping { ttl: settings.once_ttl, limit: settings.once_limit };
-    let mut writer = Writer { shared, clock, last, dead_limit: settings.dead_limit, keeping };
+    let Found { path, messages, last } = found;
+    let dead_limit = settings.dead_limit;
+    let mut writer =
+        Writer { shared, clock, path, messages, broken: None, wait: FIRST_WAIT, last, dead_limit, keeping };
     let run = move || {
         let _watch = Watch(Arc::clone(&writer.shared));
-        while let Some(group) = next_group(&jobs, group_bytes) {
-            writer.commit(group);
+        loop {
+            match writer.next_group(&jobs, group_bytes) {
+                Next::Group(group) => writer.commit(group),
+                Next::Mend => drop(writer.mend()),
+                Next::End => return,
+            }
         }
     };
     let started = std::thread::Builder::new().name("queue-writer".to_owned()).spawn(run);
@@ -107,16 +152,24 @@ impl Drop for Watch {
     }
 }
 
-/// Waits for work, then takes all that waits, up to the limits.
-fn next_group(jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Option<Vec<Job>> {
-    let mut group = vec![jobs.recv().ok()?];
+/// What the thread does next.
+enum Next {
+    Group(Vec<Job>),
+    /// Nobody wants anything; see to the file.
+    Mend,
+    End,
+}
+
+/// Takes all that waits with the first, up to the limits.
+fn group(first: Job, jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Vec<Job> {
+    let mut group = vec![first];
     let mut bytes = group.iter().map(|job| job.work.bytes()).sum::<usize>();
     while group.len() < GROUP_JOBS && bytes < group_bytes {
         let Ok(job) = jobs.try_recv() else { break };
         bytes += job.work.bytes();
         group.push(job);
     }
-    Some(group)
+    group
 }
 
 impl Work {
@@ -142,30 +195,99 @@ impl Work {
 }
 
 impl Writer {
+    /// Waits for work; while the file is broken, no longer than until the next try to mend it.
+    fn next_group(&self, jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Next {
+        let first = match &self.broken {
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(broken) => jobs.recv_timeout(broken.try_at.saturating_duration_since(Instant::now())),
+        };
+        match first {
+            Ok(first) => Next::Group(group(first, jobs, group_bytes)),
+            Err(RecvTimeoutError::Timeout) => Next::Mend,
+            Err(RecvTimeoutError::Disconnected) => Next::End,
+        }
+    }
+
+    /// Opens a broken file anew, once it is time; says why it is still broken.
+    fn mend(&mut self) -> Result<(), String> {
+        let Some(broken) = &self.broken else { return Ok(()) };
+        if Instant::now() < broken.try_at {
+            return Err(broken.cause.clone());
+        }
+        // One lock on the file for all handles of it: the old one goes first.
+        self.shared.replace(None);
+        match self.open_anew() {
+            Ok(opened) => {
+                self.adopt(opened);
+                Ok(())
+            }
+            Err(cause) => {
+                self.broken = Some(Broken { cause: cause.clone(), try_at: Instant::now() + self.longer() });
+                Err(cause)
+            }
+        }
+    }
+
+    fn open_anew(&self) -> Result<Opened, String> {
+        if !self.path.exists() {
+            // Opening would make an empty one in its place.
+            return Err(format!("{} is gone; put it back", self.path.display()));
+        }
+        file::open(&self.path).map_err(|error| error.to_string())
+    }
+
+    /// What is in the file counts, whatever the failed commit was answered.
+    fn adopt(&mut self, opened: Opened) {
+        self.last = self.last.or_later(Last::of(&opened));
+        let backlog = &self.shared.backlog;
+        backlog.fetch_add(opened.messages.saturating_sub(self.messages), Ordering::SeqCst);
+        backlog.fetch_sub(self.messages.saturating_sub(opened.messages), Ordering::SeqCst);
+        self.messages = opened.messages;
+        self.shared.replace(Some(opened.database));
+        self.broken = None;
+        self.shared.mended();
+        self.shared.arrived.notify_waiters();
+    }
+
+    /// The wait before the next try, each time twice as long until a commit succeeds.
+    fn longer(&mut self) -> Duration {
+        let wait = self.wait;
+        self.wait = (wait * 2).min(LONGEST_WAIT);
+        wait
+    }
+
     fn commit(&mut self, group: Vec<Job>) {
+        if let Err(cause) = self.mend() {
+            let fault = Fault::NotDone(cause);
+            return refuse(group, &fault);
+        }
         metrics::histogram!("sawpit_queue_group_logs").record(group.len() as f64);
         let before = self.last;
         match self.try_commit(&group) {
             Ok((answers, change)) => {
+                self.wait = FIRST_WAIT;
                 self.publish(&change);
-                for (mut job, answer) in group.into_iter().zip(answers) {
-                    job.work.done(&answer);
+                for (Job { mut work, reply }, answer) in group.into_iter().zip(answers) {
+                    work.done(&answer);
+                    drop(work);
                     // Who no longer waits has its message all the same.
-                    let _ = job.reply.send(Ok(answer));
+                    let _ = reply.send(Ok(answer));
                 }
             }
             Err(fault) => {
                 self.last = before;
                 let (Fault::NotDone(cause) | Fault::Unknown(cause)) = &fault;
                 self.shared.fail(cause);
-                group.into_iter().for_each(|job| drop(job.reply.send(Err(fault.clone()))));
+                self.broken = Some(Broken { cause: cause.clone(), try_at: Instant::now() + self.longer() });
+                refuse(group, &fault);
             }
         }
     }
 
     fn try_commit(&mut self, group: &[Job]) -> Result<(Vec<Answer>, Change), Fault> {
         let not_done = |error: redb::Error| Fault::NotDone(error.to_string());
-        let begun = self.shared.database.begin_write();
+        let database = self.shared.database().map_err(not_done)?;
+        let begun = database.begin_write();
         let transaction = begun.map_err(|error| not_done(error.into()))?;
         let mut change = Change::default();
         let applied: Result<Vec<_>, _> =
@@ -273,7 +395,8 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self, change: &Change) {
+    fn publish(&mut self, change: &Change) {
+        self.messages = (self.messages + change.appended).saturating_sub(change.removed);
         let backlog = &self.shared.backlog;
         backlog.fetch_add(change.replayed, Ordering::SeqCst);
         backlog.fetch_sub(change.removed, Ordering::SeqCst);
@@ -281,6 +404,14 @@ impl Writer {
         if change.appended > 0 {
             self.shared.arrived.notify_waiters();
         }
+    }
+}
+
+/// Room that was taken is given back before anybody hears of it.
+fn refuse(group: Vec<Job>, fault: &Fault) {
+    for Job { work, reply } in group {
+        drop(work);
+        let _ = reply.send(Err(fault.clone()));
     }
 }
 
