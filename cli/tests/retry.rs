@@ -1,4 +1,4 @@
-//! Devices that repeat what was not answered, while what they post to is killed.
+//! Devices that repeat what was not answered, while what they post to is killed and stopped.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 #[path = "support/mod.rs"]
@@ -6,13 +6,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use sawpit_testkit::TempFolder;
+use sawpit_testkit::{Signal, TempFolder};
 use support::{Api, SOON, free_address, sawpit};
 
 /// Nothing is lost although every request is repeated until it is answered, and nothing is doubled: there are as many
 /// rows as logs were answered.
 #[tokio::test]
-async fn repeated_posts_to_a_killed_process_are_stored_once() {
+async fn repeated_posts_to_a_process_that_ends_are_stored_once() {
     let (data, plugins, address) = (TempFolder::new("data"), TempFolder::new("plugins"), free_address());
     let (listen, data, plugins) =
         (address.to_string(), data.path().to_str().unwrap(), plugins.path().to_str().unwrap());
@@ -24,9 +24,12 @@ async fn repeated_posts_to_a_killed_process_are_stored_once() {
     let mut process = up();
     let url = format!("http://{address}");
     let load = sawpit(&["load", "--url", &url, "--seconds", "6", "--batch", "5", "--retry", "--verify"]);
-    for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(1_200)).await;
-        process.kill();
+    for round in 0..4 {
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        match round % 2 {
+            0 => process.kill(),
+            _ => assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output()),
+        }
         process = up();
     }
     let status = load.wait(SOON + SOON).unwrap();

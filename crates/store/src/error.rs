@@ -22,6 +22,14 @@ pub enum OpenError {
         /// What the driver or the server says.
         cause: String,
     },
+    /// The database's file is foreign or damaged. Nothing was changed in it.
+    #[error("cannot use the store {url}: {cause}; nothing was overwritten: restore the file or move it away")]
+    File {
+        /// The URL.
+        url: String,
+        /// What the library says.
+        cause: String,
+    },
     /// The server is older than what the SQL is written for.
     #[error("PostgreSQL {version} is too old: install version 15 or newer")]
     TooOld {

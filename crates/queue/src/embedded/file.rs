@@ -7,6 +7,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, Tab
 use sawpit_model::{Entry, Log, MessageId};
 use serde::Deserialize;
 
+use super::careful::Careful;
 use super::once;
 use crate::OpenError;
 
@@ -75,25 +76,28 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
     }
-    let database = match create(path) {
-        Ok(database) => database,
+    let (database, file) = match create(path) {
+        Ok(opened) => opened,
         Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path: name }),
         Err(error) => return Err(unusable(error.to_string())),
     };
     prepare(&database).map_err(|error| unusable(error.to_string()))?;
     let (messages, last_id, last_dead) = state(&database).map_err(|error| unusable(error.to_string()))?;
     let last_once = once::youngest(&database).map_err(|error| unusable(error.to_string()))?;
+    file.release().map_err(|error| unusable(error.to_string()))?;
     Ok(Opened { database, messages, last_id, last_dead, last_once })
 }
 
-fn create(path: &Path) -> Result<Database, DatabaseError> {
+/// Nothing is written before [`Careful::release`].
+fn create(path: &Path) -> Result<(Database, Careful), DatabaseError> {
     let deadline = Instant::now() + CLOSE_WAIT;
     loop {
-        match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
+        let file = Careful::open(path)?;
+        match Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(file.clone()) {
             Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
                 std::thread::sleep(CLOSE_LOOK);
             }
-            opened => return opened,
+            opened => return Ok((opened?, file)),
         }
     }
 }

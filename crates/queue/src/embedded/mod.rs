@@ -10,6 +10,7 @@
 //! Who reads is in this process; a message that was in somebody's hands when the process died is found again
 //! because it is still in the file. It counts as delivered before, since nobody can say.
 
+mod careful;
 mod consumer;
 mod file;
 mod once;

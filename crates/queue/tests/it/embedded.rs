@@ -86,18 +86,22 @@ async fn ids_grow_over_restarts_although_the_clock_steps_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_or_broken_file_is_left_as_it_is() {
     let foreign = vec![b"not a queue".to_vec(), b"x".to_vec(), vec![b'y'; 100_000], vec![0; 8192]];
-    let whole = {
+    let (unclean, whole) = {
         let world = World::embedded();
+        let path = std::path::Path::new(&world.settings.url).join("queue.redb");
         let queue = world.open().await;
         queue.producer().append_batch(entries(200)).await.unwrap();
+        // As a kill would leave it: to be repaired at the next opening.
+        let unclean = std::fs::read(&path).unwrap();
         drop(queue);
         tokio::time::sleep(Duration::from_millis(500)).await;
-        std::fs::read(std::path::Path::new(&world.settings.url).join("queue.redb")).unwrap()
+        (unclean, std::fs::read(&path).unwrap())
     };
     let mut noise = whole.clone();
     noise[64..4096].fill(0xa5);
-    let cut = whole[..whole.len() / 3].to_vec();
-    for (number, bytes) in foreign.into_iter().chain([noise, cut]).enumerate() {
+    let cut = [whole[..whole.len() / 3].to_vec(), unclean[..unclean.len() / 3].to_vec()];
+    let short = [unclean[..4096].to_vec(), unclean[..unclean.len() / 10].to_vec()];
+    for (number, bytes) in foreign.into_iter().chain([noise]).chain(cut).chain(short).enumerate() {
         let world = World::embedded();
         let path = std::path::Path::new(&world.settings.url).join("queue.redb");
         std::fs::create_dir_all(&world.settings.url).unwrap();

@@ -104,7 +104,10 @@ fn pool(settings: &StoreSettings, connections: u32) -> SqlitePoolOptions {
 /// sqlx takes no lock on SQLite; the transaction around all migrations is one, also against other processes.
 async fn migrate(options: &SqliteConnectOptions, settings: &StoreSettings) -> Result<(), OpenError> {
     let mut conn = connect(options, settings).await.map_err(|e| unreachable_file(settings, &e))?;
-    let failed = |e: &dyn std::fmt::Display| OpenError::Migration { cause: e.to_string() };
+    let failed = |e: &dyn std::fmt::Display| match e.to_string() {
+        cause if is_of_file(&cause) => OpenError::File { url: settings.url.clone(), cause },
+        cause => OpenError::Migration { cause },
+    };
     let mut tx = conn.begin_with(BEGIN).await.map_err(|e| failed(&e))?;
     MIGRATIONS.run_direct(None, &mut *tx, false).await.map_err(|e| failed(&e))?;
     tx.commit().await.map_err(|e| failed(&e))?;
@@ -126,5 +129,11 @@ async fn connect(options: &SqliteConnectOptions, settings: &StoreSettings) -> sq
 }
 
 fn unreachable_file(settings: &StoreSettings, cause: &sqlx::Error) -> OpenError {
-    OpenError::Unreachable { url: settings.url.clone(), cause: cause.to_string() }
+    let (url, cause) = (settings.url.clone(), cause.to_string());
+    if is_of_file(&cause) { OpenError::File { url, cause } } else { OpenError::Unreachable { url, cause } }
+}
+
+/// Whether it is SQLITE_CORRUPT or SQLITE_NOTADB, in SQLite's own fixed words: the error of a migration hides the code.
+fn is_of_file(cause: &str) -> bool {
+    cause.contains("database disk image is malformed") || cause.contains("file is not a database")
 }
