@@ -1,4 +1,5 @@
-//! Devices that post, through nginx and past it, one by one and in batches, and remember what they were answered.
+//! Devices that post, through nginx and past it, one by one and in batches, and remember what they were answered. Every
+//! second request has an `Idempotency-Key`, and is sent again, through another door each time, until it is answered.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +24,10 @@ const SINGLES: usize = 4;
 const SINGLE_PAUSE: Duration = Duration::from_millis(60);
 /// Wait of the one at each door that posts batches.
 const BATCH_PAUSE: Duration = Duration::from_millis(250);
+/// How often a request with a key is sent again when nobody knows what became of it.
+const REPEATS: usize = 8;
+/// Wait before it is.
+const REPEAT_PAUSE: Duration = Duration::from_millis(400);
 /// Largest batch.
 const BATCH: usize = 40;
 
@@ -48,6 +53,10 @@ pub struct Answers {
     pub dropped: u64,
     /// Numbers of logs of which it was said that they were not queued.
     pub refused: HashSet<u64>,
+    /// Requests that were sent again, and then answered.
+    pub repeated: u64,
+    /// Of these, those that had been taken before.
+    pub replayed: u64,
     /// Logs by the kind of error.
     pub errors: BTreeMap<String, u64>,
 }
@@ -60,6 +69,9 @@ pub struct Load {
 
 struct Shared {
     client: Client,
+    doors: Vec<String>,
+    seed: u64,
+    next_request: AtomicU64,
     ended: AtomicBool,
     next_number: AtomicU64,
     answers: Mutex<Answers>,
@@ -73,17 +85,20 @@ impl Load {
     pub fn start(doors: &[String], seed: u64) -> Result<Self> {
         let shared = Arc::new(Shared {
             client: Client::builder().timeout(PATIENCE).build()?,
+            doors: doors.to_vec(),
+            seed,
+            next_request: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             next_number: AtomicU64::new(0),
             answers: Mutex::new(Answers::default()),
         });
         let mut devices = JoinSet::new();
         let mut random = Rng::with_seed(seed);
-        for door in doors {
+        for door in 0..doors.len() {
             for _ in 0..SINGLES {
-                devices.spawn(post_singles(Arc::clone(&shared), door.clone(), random.fork()));
+                devices.spawn(post_singles(Arc::clone(&shared), door, random.fork()));
             }
-            devices.spawn(post_batches(Arc::clone(&shared), door.clone(), random.fork()));
+            devices.spawn(post_batches(Arc::clone(&shared), door, random.fork()));
         }
         Ok(Self { devices, shared })
     }
@@ -105,37 +120,73 @@ impl Shared {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn post(&self, door: &str, path: &str, body: String) -> Answer {
-        let request = self.client.post(format!("{door}{path}")).header("content-type", "application/json");
+    async fn post(&self, door: usize, path: &str, body: String) -> Answer {
+        let number = self.next_request.fetch_add(1, Ordering::Relaxed);
+        if number.is_multiple_of(2) {
+            return self.post_once(door, path, body, None).await.0;
+        }
+        let key = format!("\"chaos-{}-{number}\"", self.seed);
+        let mut answer = self.post_once(door, path, body.clone(), Some(&key)).await.0;
+        for repeat in 1..=REPEATS {
+            if !matches!(answer, Answer::Unknown(_)) {
+                break;
+            }
+            tokio::time::sleep(REPEAT_PAUSE).await;
+            let (again, replayed) = self.post_once(door + repeat, path, body.clone(), Some(&key)).await;
+            if let Answer::Taken(_) = again {
+                let mut answers = self.answers();
+                answers.repeated += 1;
+                answers.replayed += u64::from(replayed);
+            }
+            answer = match again {
+                // Of this post; of those before nobody knows.
+                Answer::Refused(kind) => Answer::Unknown(format!("{kind} after one that is unknown")),
+                again => again,
+            };
+        }
+        answer
+    }
+
+    /// What it is answered, and whether that is the answer of an earlier post.
+    async fn post_once(&self, door: usize, path: &str, body: String, key: Option<&str>) -> (Answer, bool) {
+        let door = self.doors.get(door % self.doors.len().max(1)).map_or("", String::as_str);
+        let mut request =
+            self.client.post(format!("{door}{path}")).header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
         let answer = match request.body(body).send().await {
             Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Answer::Refused("not reached".to_owned()),
-            Err(error) if error.is_timeout() => return Answer::Unknown("no answer in time".to_owned()),
-            Err(_) => return Answer::Unknown("connection lost".to_owned()),
+            Err(error) if error.is_connect() => return (Answer::Refused("not reached".to_owned()), false),
+            Err(error) if error.is_timeout() => {
+                return (Answer::Unknown("no answer in time".to_owned()), false);
+            }
+            Err(_) => return (Answer::Unknown("connection lost".to_owned()), false),
         };
-        let status = answer.status();
-        match answer.bytes().await {
+        let (status, replayed) = (answer.status(), answer.headers().contains_key("idempotency-replayed"));
+        let answer = match answer.bytes().await {
             Ok(body) => Answer::of(status, &serde_json::from_slice(&body).unwrap_or(Value::Null)),
             Err(_) => Answer::Unknown("answer lost".to_owned()),
-        }
+        };
+        (answer, replayed)
     }
 }
 
-async fn post_singles(shared: Arc<Shared>, door: String, mut random: Rng) {
+async fn post_singles(shared: Arc<Shared>, door: usize, mut random: Rng) {
     while !shared.ended.load(Ordering::Relaxed) {
         let draft = shared.draft(&mut random);
-        let answer = shared.post(&door, "/api/log", draft.body.clone()).await;
+        let answer = shared.post(door, "/api/log", draft.body.clone()).await;
         shared.answers().note(std::slice::from_ref(&draft), &answer);
         tokio::time::sleep(SINGLE_PAUSE.mul_f64(2.0 * random.f64())).await;
     }
 }
 
-async fn post_batches(shared: Arc<Shared>, door: String, mut random: Rng) {
+async fn post_batches(shared: Arc<Shared>, door: usize, mut random: Rng) {
     while !shared.ended.load(Ordering::Relaxed) {
         let drafts: Vec<_> = (0..random.usize(2..=BATCH)).map(|_| shared.draft(&mut random)).collect();
         let members: Vec<_> = drafts.iter().map(|draft| &*draft.body).collect();
         let answer =
-            shared.post(&door, "/api/logs/batch", format!(r#"{{"logs":[{}]}}"#, members.join(","))).await;
+            shared.post(door, "/api/logs/batch", format!(r#"{{"logs":[{}]}}"#, members.join(","))).await;
         shared.answers().note(&drafts, &answer);
         tokio::time::sleep(BATCH_PAUSE.mul_f64(2.0 * random.f64())).await;
     }

@@ -42,6 +42,8 @@ impl fmt::Display for Report {
         line(f, "posted", answers.posted)?;
         line(f, "answered queued", answers.queued.len() as u64)?;
         line(f, "answered dropped", answers.dropped)?;
+        line(f, "requests answered when repeated", answers.repeated)?;
+        line(f, "  as the first was, not heard", answers.replayed)?;
         lines(f, "errors", &answers.errors)?;
         lines(f, "faults", &done.faults)?;
         lines(f, "ended by themselves", &done.restarted)?;
