@@ -1,8 +1,9 @@
 //! Appending once what may be sent twice: a device that got no answer sends its request again, with the same key.
 //!
 //! The record of the first append is written in the very transaction that appends, in both backends, so there is never
-//! one without the other, and of two that come at once one finds the other's record. All of it concerns one stream:
-//! with several, each keeps the records of its own appends (on Redis Cluster: in its own slot).
+//! one without the other, and of two that come at once one finds the other's record. All of it concerns one stream (on
+//! Redis Cluster: one slot). Where there are several, the key alone must choose which: by the logs, which plugins may
+//! judge otherwise the second time, a repeat could go to another, where there is no record.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
