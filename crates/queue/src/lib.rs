@@ -21,4 +21,4 @@ pub use dead::DeadLetter;
 pub use delivery::{Corrupt, DeadReason, Delivery, Reclaimed};
 pub use error::{AppendError, OpenError, QueueError, ReadError};
 pub use queue::{Consumer, Producer, Queue, Settler, Silent};
-pub use settings::{Clock, QueueSettings};
+pub use settings::{Clock, MOST_PARTITIONS, QueueSettings};
