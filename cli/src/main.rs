@@ -10,6 +10,7 @@ mod parts;
 mod plugin;
 mod provenance;
 mod settings;
+mod token;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,9 @@ fn main() -> ExitCode {
     if let Some((dead::NAME, flags)) = flags.subcommand() {
         return dead::run(flags).into();
     }
+    if let Some((token::NAME, flags)) = flags.subcommand() {
+        return token::run(flags).into();
+    }
     let chosen =
         flags.subcommand().and_then(|(name, flags)| Some((ENTRIES.iter().find(|e| e.name == name)?, flags)));
     match chosen {
@@ -91,6 +95,7 @@ fn command() -> Command {
         .subcommands(subcommands)
         .subcommand(plugin::command())
         .subcommand(dead::command())
+        .subcommand(token::command())
 }
 
 /// clap's own words; help and version are not mistakes.

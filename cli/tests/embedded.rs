@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use sawpit_testkit::{Process, Signal, TempFolder};
-use support::{Api, SOON, another_build, deploy, example_plugins, free_address, run, sawpit};
+use support::{Api, SOON, another_build, deploy, example_plugins, followed, free_address, run, sawpit};
 
 fn up(address: SocketAddr, data: &Path, plugins: &Path) -> Process {
     let (address_text, data, plugins) =
@@ -35,6 +35,23 @@ async fn the_curl_line_of_the_first_minute_works_and_the_log_reads_back_enriched
     assert!(row["log_data"]["severity_number"].is_u64(), "not enriched: {row}");
     assert!(!row["message"].as_str().unwrap().contains('@'), "not redacted: {row}");
     assert_eq!(row["chain"].as_str().unwrap(), api.chain().await);
+}
+
+#[tokio::test]
+async fn new_rows_are_followed_and_a_follower_does_not_hold_up_the_end() {
+    let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
+    let process = up(address, data.path(), plugins.path());
+    let api = Api::new(format!("http://{address}"));
+    let (mut tail, mut other) = (api.tail("watched").await, api.tail("nobody").await);
+    let row = followed(&api, &mut tail, "watched").await;
+    assert!(row["log_data"]["severity_number"].is_u64(), "not as it is stored: {row}");
+    let stored = api.wait_row("watched", |stored| stored["message_id"] == row["message_id"]).await;
+    assert_eq!(row, stored);
+    let started = Instant::now();
+    assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
+    assert!(started.elapsed() < Duration::from_secs(8), "it waited for the followers");
+    let rest = other.chunk().await;
+    assert!(matches!(rest, Ok(None)), "{rest:?}");
 }
 
 #[tokio::test]
@@ -217,7 +234,7 @@ fn every_wrong_setting_is_named_at_once() {
 }
 
 #[test]
-fn the_limits_of_plugins_are_settings_that_are_checked() {
+fn limits_are_settings_that_are_checked() {
     let wrong = [
         ("plugin-start-timeout", "0s"),
         ("plugin-isolate-timeout", "2h"),
@@ -232,6 +249,17 @@ fn the_limits_of_plugins_are_settings_that_are_checked() {
         ("plugin-log-lines", "-1"),
         ("plugin-settle", "2h"),
         ("dead-limit", "0"),
+        ("retention", "23h"),
+        ("token-refresh", "2h"),
+        ("idempotency-key-bytes", "0B"),
+        ("idempotency-note-bytes", "2GiB"),
+        ("idempotency-ttl", "0s"),
+        ("idempotency-keys", "0"),
+        ("retry-after-max", "0s"),
+        ("header-timeout", "0s"),
+        ("idle-timeout", "0s"),
+        ("answer-timeout", "0s"),
+        ("drain-grace", "31s"),
     ];
     let flags: Vec<String> = wrong.iter().map(|(name, value)| format!("--{name}={value}")).collect();
     let args: Vec<&str> = std::iter::once("up").chain(flags.iter().map(String::as_str)).collect();

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sawpit_testkit::{Nginx, Postgres, Process, Redis, Signal, TempFolder, workspace_root};
-use support::{Api, SOON, another_build, deploy, example_plugins, free_address, run, sawpit};
+use support::{Api, SOON, another_build, deploy, example_plugins, followed, free_address, run, sawpit};
 
 /// Logs posted one by one, then in batches: together at least 20,000.
 const SINGLE_LOGS: usize = 6_000;
@@ -118,6 +118,11 @@ async fn every_answered_log_is_stored_once_and_touched_by_each_plugin() {
     assert!(queued > 20_000, "only {queued} were queued");
     let api = Api::new(topology.nginx.url());
     assert_stored(&topology, queued, &api.chain().await);
+    assert_statistics(&topology, &api).await;
+    let mut tail = api.tail("watched").await;
+    let row = followed(&api, &mut tail, "watched").await;
+    assert!(row["log_data"]["severity_number"].is_u64(), "not as it is stored: {row}");
+    drop(tail);
     replace_a_plugin_under_load(&topology, &api).await;
     stop_in_order(topology);
 }
@@ -138,6 +143,21 @@ fn assert_stored(topology: &Topology, queued: usize, chain: &str) {
     assert_eq!(topology.redis.command(&["XLEN", "logs:dead"]), ":0");
     let chains = topology.sql("select name from chains where id in (select distinct chain_id from logs)");
     assert_eq!(chains, chain, "chains of the rows");
+}
+
+/// What is counted with the commits is what is there, whichever worker committed it.
+async fn assert_statistics(topology: &Topology, api: &Api) {
+    let (_, stats) = api.get("/api/stats").await;
+    assert_eq!(stats["total"].to_string(), topology.sql("select count(*) from logs"));
+    for (level, code) in [("DEBUG", 0), ("INFO", 1), ("WARNING", 2), ("ERROR", 3), ("CRITICAL", 4)] {
+        let there = topology.sql(&format!("select count(*) from logs where log_level = {code}"));
+        assert_eq!(stats["per_level"][level].to_string(), there, "{level}");
+    }
+    let (device, count) = (&stats["top_devices"][0][0], &stats["top_devices"][0][1]);
+    let (_, page) = api.get(&format!("/api/logs/{}?limit=1", device.as_str().unwrap())).await;
+    assert_eq!((&page["total"], page["total_relation"].as_str()), (count, Some("eq")));
+    let (_, all) = api.get("/api/logs?limit=1").await;
+    assert_eq!(all["total"], stats["total"]);
 }
 
 async fn replace_a_plugin_under_load(topology: &Topology, api: &Api) {

@@ -5,9 +5,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sawpit_queue::Queue;
+
+use crate::come_back::ComeBack;
+
+/// How often the queue is asked how much has left it.
+const FLOW_POLL: Duration = Duration::from_secs(1);
 
 /// What the backlog says to a request that wants to append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,11 @@ impl Backlog {
         }
     }
 
+    /// How many messages wait, by the estimate.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.estimate.load(Ordering::Relaxed)
+    }
+
     /// Counts messages that this host appended.
     pub(crate) fn appended(&self, messages: usize) {
         self.estimate.fetch_add(messages as u64, Ordering::Relaxed);
@@ -53,9 +63,10 @@ impl Backlog {
 
     /// Polls the queue until the host is gone. A queue that cannot answer leaves the last estimate: its appends fail
     /// by themselves, and with the true cause.
-    pub(crate) fn watch(self: &Arc<Self>, queue: Queue, every: Duration) {
+    pub(crate) fn watch(self: &Arc<Self>, queue: Queue, every: Duration, come_back: Arc<ComeBack>) {
         let backlog = Arc::downgrade(self);
         tokio::spawn(async move {
+            let mut flow_due = Instant::now();
             while backlog.strong_count() > 0 {
                 let answer = queue.backlog().await;
                 let Some(backlog) = backlog.upgrade() else { break };
@@ -64,6 +75,12 @@ impl Backlog {
                     Err(error) => tracing::debug!(%error, "backlog unknown"),
                 }
                 drop(backlog);
+                if flow_due <= Instant::now() {
+                    flow_due = Instant::now() + FLOW_POLL;
+                    if let Ok(Some(left)) = queue.left().await {
+                        come_back.saw(Instant::now(), left);
+                    }
+                }
                 tokio::time::sleep(every).await;
             }
         });

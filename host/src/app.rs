@@ -5,11 +5,14 @@ use std::sync::Arc;
 use sawpit_model::Log;
 use sawpit_plugins::{Chain, Ingested, Registry, Stage};
 use sawpit_queue::{Cache, Producer, Queue};
-use sawpit_service::{Clock, Door};
+use sawpit_service::{Clock, Door, Shutdown};
 use sawpit_store::Store;
+use tokio::sync::Semaphore;
 
 use crate::admission::{Admitted, Backlog, InFlight};
 use crate::body::Whole;
+use crate::come_back::ComeBack;
+use crate::flight::Flights;
 use crate::gather::{Done, Gather, GatherError, GatherLimits};
 use crate::host::{HostError, HostParts};
 use crate::observe::RequestIds;
@@ -34,6 +37,11 @@ pub(crate) struct Shared {
     queue: Queue,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) request_ids: RequestIds,
+    pub(crate) flights: Flights,
+    /// Places for clients that follow new logs.
+    pub(crate) tails: Arc<Semaphore>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) come_back: Arc<ComeBack>,
     gather: Gather,
     door: Door,
 }
@@ -43,7 +51,8 @@ impl Shared {
         let settings = parts.settings;
         let door = Door::new(settings.plugin_threads, door_room(settings.plugin_threads))?;
         let backlog = Backlog::new(settings.backlog_limit);
-        backlog.watch(parts.queue.clone(), settings.backlog_poll);
+        let come_back = Arc::new(ComeBack::new(&settings));
+        backlog.watch(parts.queue.clone(), settings.backlog_poll, Arc::clone(&come_back));
         Ok(Arc::new(Self {
             producer: parts.queue.producer(),
             queue: parts.queue,
@@ -53,8 +62,12 @@ impl Shared {
             registry: parts.registry,
             request_ids: RequestIds::new(parts.clock.now()),
             clock: parts.clock,
+            flights: Flights::default(),
+            tails: Arc::new(Semaphore::new(settings.tail_clients)),
+            shutdown: parts.shutdown,
             in_flight: InFlight::new(settings.in_flight_bytes),
             settings,
+            come_back,
             backlog,
             door,
         }))
@@ -86,7 +99,11 @@ impl Shared {
 
     /// A 503 with `Retry-After`.
     pub(crate) fn come_back(&self, kind: Kind, detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-        Problem::new(kind, detail).retry_after(self.settings.retry_after_secs())
+        let seconds = match kind {
+            Kind::BacklogFull => self.come_back.seconds_at(self.backlog.waiting()),
+            _ => self.come_back.seconds(),
+        };
+        Problem::new(kind, detail).retry_after(seconds)
     }
 
     /// Runs the ingest stages of the chain over the logs of one request.

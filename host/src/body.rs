@@ -1,19 +1,28 @@
 //! Reads a request's body within its limits: type, length, time, and bytes held over all requests.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
 
-use crate::admission::{Held, InFlight};
+use crate::admission::Held;
+use crate::app::Shared;
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
 
 /// A whole body. Its bytes count as in flight for as long as this lives.
 pub(crate) struct Whole {
     pub(crate) bytes: Bytes,
-    _held: Held,
+    held: Held,
+}
+
+impl Whole {
+    /// Lets the bytes go once they are parsed. What they were parsed into counts in their place.
+    pub(crate) fn parsed(self) -> Held {
+        self.held
+    }
 }
 
 /// Refuses what does not say that it is JSON, before a byte of it is read.
@@ -35,15 +44,15 @@ pub(crate) fn check_headers(headers: &HeaderMap, settings: &HostSettings) -> Res
 }
 
 /// Reads the body whole.
-pub(crate) async fn read(
-    headers: &HeaderMap,
-    body: Body,
-    in_flight: &std::sync::Arc<InFlight>,
-    settings: &HostSettings,
-) -> Result<Whole, Problem> {
-    check_headers(headers, settings)?;
-    match tokio::time::timeout(settings.body_timeout, collect(body, in_flight.hold(), settings)).await {
-        Ok(result) => result,
+pub(crate) async fn read(app: &Shared, headers: &HeaderMap, mut body: Body) -> Result<Whole, Problem> {
+    let settings = &app.settings;
+    let deadline = Instant::now() + settings.body_timeout;
+    match timeout_at(deadline, collect(&mut body, app.in_flight.hold(), app)).await {
+        Ok(Ok(whole)) => Ok(whole),
+        Ok(Err(problem)) => {
+            pass_by(headers, &mut body, settings, deadline).await;
+            Err(problem)
+        }
         Err(_) => Err(Problem::new(
             Kind::BodyTimeout,
             format!(
@@ -54,19 +63,43 @@ pub(crate) async fn read(
     }
 }
 
-async fn collect(mut body: Body, mut held: Held, settings: &HostSettings) -> Result<Whole, Problem> {
-    let first = next(&mut body, &mut held, 0, settings).await?.unwrap_or_default();
-    let Some(second) = next(&mut body, &mut held, first.len(), settings).await? else {
+/// Lets a body that is refused go by unread.
+pub(crate) async fn discard(app: &Shared, headers: &HeaderMap, mut body: Body) {
+    let deadline = Instant::now() + app.settings.body_timeout;
+    pass_by(headers, &mut body, &app.settings, deadline).await;
+}
+
+/// Takes what is still being sent, up to the limit of a body, and holds none of it: a client whose connection closes
+/// while it sends may never read why. One that expects to be told to go on has sent nothing.
+async fn pass_by(headers: &HeaderMap, body: &mut Body, settings: &HostSettings, deadline: Instant) {
+    if headers.contains_key(EXPECT) {
+        return;
+    }
+    let mut left = settings.limits.body_bytes;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let Some(less) = left.checked_sub(bytes) else { return };
+            left = less;
+        }
+    };
+    // Who is slower than that is cut off.
+    let _ = timeout_at(deadline, rest).await;
+}
+
+async fn collect(body: &mut Body, mut held: Held, app: &Shared) -> Result<Whole, Problem> {
+    let first = next(body, &mut held, 0, app).await?.unwrap_or_default();
+    let Some(second) = next(body, &mut held, first.len(), app).await? else {
         // The usual case, a body of one frame, is not copied.
-        return Ok(Whole { bytes: first, _held: held });
+        return Ok(Whole { bytes: first, held });
     };
     let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&second);
-    while let Some(more) = next(&mut body, &mut held, whole.len(), settings).await? {
+    while let Some(more) = next(body, &mut held, whole.len(), app).await? {
         whole.extend_from_slice(&more);
     }
-    Ok(Whole { bytes: whole.freeze(), _held: held })
+    Ok(Whole { bytes: whole.freeze(), held })
 }
 
 /// The next bytes; `None` at the end. Trailers are skipped.
@@ -74,7 +107,7 @@ async fn next(
     body: &mut Body,
     held: &mut Held,
     so_far: usize,
-    settings: &HostSettings,
+    app: &Shared,
 ) -> Result<Option<Bytes>, Problem> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -85,10 +118,10 @@ async fn next(
             )
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if so_far + data.len() > settings.limits.body_bytes {
-            return Err(too_large(settings));
+        if so_far + data.len() > app.settings.limits.body_bytes {
+            return Err(too_large(&app.settings));
         }
-        held.grow(data.len()).map_err(|_| at_limit(settings))?;
+        held.grow(data.len()).map_err(|_| at_limit(app))?;
         return Ok(Some(data));
     }
     Ok(None)
@@ -105,16 +138,15 @@ fn too_large(settings: &HostSettings) -> Problem {
     )
 }
 
-fn at_limit(settings: &HostSettings) -> Problem {
+fn at_limit(app: &Shared) -> Problem {
     metrics::counter!("sawpit_http_refused_total", "limit" => "in_flight_bytes").increment(1);
-    Problem::new(
+    app.come_back(
         Kind::Busy,
         format!(
             "The host holds {} bytes of bodies, its limit; nothing was taken, send it again.",
-            settings.in_flight_bytes
+            app.settings.in_flight_bytes
         ),
     )
-    .retry_after(settings.retry_after_secs())
 }
 
 /// `application/json`, with no parameter but `charset=utf-8` (RFC 8259 defines none; many clients send it).

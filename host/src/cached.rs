@@ -38,6 +38,7 @@ impl Source {
 }
 
 /// A JSON object's text without its closing brace, so that `source` can be added without printing it again.
+#[derive(Clone)]
 pub(crate) struct OpenObject(Bytes);
 
 impl OpenObject {
@@ -78,6 +79,11 @@ pub(crate) fn bypassed(headers: &HeaderMap) -> bool {
         .any(|value| value.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-cache")))
 }
 
+/// Counts how a question was answered: `hit`, `miss`, or `bypass` where the client wanted the database.
+pub(crate) fn count(query: &'static str, outcome: &'static str) {
+    metrics::counter!("sawpit_query_cache_total", "query" => query, "outcome" => outcome).increment(1);
+}
+
 /// What the cache knows of a key.
 pub(crate) enum Looked {
     /// The answer.
@@ -104,9 +110,8 @@ pub(crate) async fn look(
     let (generation, value) = (found.next().flatten(), found.next().flatten());
     let Some(generation) = generation else {
         let fresh = Bytes::from(fresh);
-        // Outlives every answer that is filled under it.
-        cache.set(generation_key, fresh.clone(), ttl * 2).await;
-        return Looked::Miss(fresh);
+        // Outlives every answer that is filled under it. Of several that find none, all take the first one's.
+        return Looked::Miss(cache.get_or_set(generation_key, fresh, ttl * 2).await);
     };
     match value.and_then(|value| valid(&value, &generation)) {
         Some(answer) => Looked::Hit(answer),

@@ -3,12 +3,13 @@
 use axum::Router;
 use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue};
-use sawpit_service::Clock;
 use sawpit_service::door::DoorOpenError;
+use sawpit_service::{Clock, Shutdown};
 use sawpit_store::Store;
 
+use crate::access::{Access, Guard};
 use crate::app::Shared;
-use crate::routes;
+use crate::routes::{self, Routers};
 use crate::settings::HostSettings;
 
 /// What the host works with; all of it is opened by the caller.
@@ -23,10 +24,21 @@ pub struct HostParts {
     pub registry: Registry,
     /// Stamps `received_at`.
     pub clock: Clock,
-    /// `/health/live`, `/health/ready` and `/metrics`, as the service crate makes them; empty for none.
-    pub ops: Router,
+    /// Ends the answers that have no end of their own, so that a drain need not wait for them.
+    pub shutdown: Shutdown,
+    /// What the service crate makes.
+    pub ops: Ops,
     /// Limits and times.
     pub settings: HostSettings,
+}
+
+/// The pages that every process has.
+#[derive(Clone, Default)]
+pub struct Ops {
+    /// `/health/live` and `/health/ready`.
+    pub health: Router,
+    /// `/metrics`.
+    pub metrics: Router,
 }
 
 /// Why there is no router.
@@ -42,13 +54,18 @@ pub enum HostError {
 pub struct Host;
 
 impl Host {
-    /// The router of all routes. Must be called within a tokio runtime: it starts the task that watches the backlog,
-    /// which ends when the router is dropped.
+    /// The routers of all routes. Must be called within a tokio runtime: it starts the tasks that watch the backlog and
+    /// read the tokens, which end when the routers are dropped.
     ///
     /// # Errors
     /// When the plugin threads cannot be started.
-    pub fn router(parts: HostParts) -> Result<Router, HostError> {
+    pub fn routers(parts: HostParts) -> Result<Routers, HostError> {
         let ops = parts.ops.clone();
-        Ok(routes::routes(Shared::new(parts)?, ops))
+        let (access, admin) = (parts.settings.access, parts.settings.admin);
+        // One book for both listeners, which is read when either asks for tokens.
+        let strictest = if admin == Some(Access::Tokens) { Access::Tokens } else { access };
+        let guard =
+            Guard::new(strictest, parts.store.clone(), parts.clock.clone(), parts.settings.token_refresh);
+        Ok(routes::routes(&Shared::new(parts)?, ops, &guard.with(access)))
     }
 }

@@ -4,16 +4,20 @@
 //! (`gather`), and the queue's confirmation. Back-pressure comes first (`admission`): what cannot be queued is
 //! refused before a plugin runs. Every error is a `problem`.
 
+pub mod access;
 mod admission;
 mod app;
 mod body;
 mod cached;
 mod chain_page;
+mod come_back;
+mod flight;
 mod gather;
 mod host;
 mod ingest;
 mod observe;
 mod openapi;
+mod pace;
 mod plugins_page;
 mod problem;
 mod query;
@@ -21,8 +25,11 @@ mod routes;
 mod serve;
 mod settings;
 mod stats;
+mod tail;
 
-pub use host::{Host, HostError, HostParts};
+pub use access::Access;
+pub use host::{Host, HostError, HostParts, Ops};
 pub use plugins_page::plugin_routes;
+pub use routes::Routers;
 pub use serve::{Drained, serve};
 pub use settings::{HostSettings, ServeSettings};

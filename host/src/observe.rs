@@ -85,11 +85,12 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
         Err(_) => Problem::new(
             Kind::RequestTimeout,
             format!(
-                "No answer within {} s. Logs that were posted may have been queued.",
+                "No answer within {} s. What was posted may have been stored: send it again with the same \
+                 Idempotency-Key; without one it may be stored twice.",
                 limit.as_secs_f32()
             ),
         )
-        .retry_after(app.settings.retry_after_secs())
+        .retry_after(app.come_back.seconds())
         .into_response(),
     }
 }

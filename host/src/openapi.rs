@@ -18,7 +18,7 @@ use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use crate::cached::Source;
 use crate::problem::{FieldProblem, ProblemBody, Rejected};
-use crate::{chain_page, ingest, plugins_page, query, stats};
+use crate::{chain_page, ingest, plugins_page, query, stats, tail};
 
 /// One log, as posted.
 #[derive(Serialize, ToSchema)]
@@ -78,12 +78,24 @@ pub(crate) struct StatsAnswer {
     /// The ten devices with most logs, each a pair of device and count, most first.
     #[schema(value_type = Vec<Vec<serde_json::Value>>)]
     top_devices: Vec<(String, u64)>,
-    /// Logs received in the last 60 seconds.
+    /// Logs received in the 60 seconds that end with the present one.
     last_minute: u64,
     /// The same per second.
     last_minute_rate: f64,
+    /// Logs received in each of the last 180 minutes, oldest first; the last one is not over yet.
+    per_minute: Vec<MinuteCount>,
     /// Where the answer came from.
     source: Source,
+}
+
+/// The logs of a minute.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MinuteCount {
+    /// When it began.
+    #[schema(format = DateTime)]
+    minute: String,
+    /// Logs received in it.
+    count: u64,
 }
 
 /// The plugins of this host.
@@ -117,17 +129,38 @@ pub(crate) struct ChainPlugin {
     percent: Option<u8>,
 }
 
+/// What a repeated `POST` is known by.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IdempotencyKey {
+    /// Names the request, so that it can be sent again after a time-out, also to another host: a repeat with the same
+    /// key, path and body is answered as the first was, and its logs are stored once. A string in quotes, of 1 to 255
+    /// bytes. Answers other than 202 are not remembered.
+    #[param(
+        rename = "Idempotency-Key",
+        required = false,
+        example = "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""
+    )]
+    idempotency_key: String,
+}
+
 /// The errors of `POST`.
 pub(crate) struct IngestErrors;
 
 impl IntoResponses for IngestErrors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         problems(&[
-            ("400", "The body is not valid JSON, or broke off"),
+            ("400", "The body is not valid JSON, or broke off, or the Idempotency-Key is not valid"),
             ("408", "The body took too long to arrive"),
+            ("401", "There is no valid token"),
+            ("403", "The token does not cover this, or not this device"),
             ("413", "The body is too large"),
             ("415", "The body is not declared as JSON"),
-            ("422", "A rule is broken, or a filter refused"),
+            (
+                "422",
+                "A rule is broken, a filter refused, or the Idempotency-Key was used for another request",
+            ),
+            ("429", "The token was used too often; see Retry-After"),
             ("500", "The host failed"),
             (
                 "503",
@@ -144,6 +177,9 @@ impl IntoResponses for QueryErrors {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         problems(&[
             ("400", "A parameter or the path is not valid"),
+            ("401", "There is no valid token"),
+            ("403", "The token does not cover this"),
+            ("429", "The token was used too often; see Retry-After"),
             ("500", "The host failed"),
             ("503", "The database did not answer; see Retry-After"),
         ])
@@ -177,6 +213,8 @@ fn metrics_page() {}
         ingest::single::post_log,
         ingest::batch::post_batch,
         query::get_logs,
+        query::get_all_logs,
+        tail::get_tail,
         stats::get_stats,
         plugins_page::get_plugins,
         plugins_page::get_differences,

@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What kind of error, which decides `type`, `title` and `status`.
@@ -18,10 +18,15 @@ pub(crate) enum Kind {
     MalformedJson,
     BadQuery,
     BadPath,
+    BadIdempotencyKey,
+    IdempotencyKeyReused,
     UnknownRoute,
     UnknownChain,
     UnknownPlugin,
     WrongMethod,
+    Unauthorized,
+    Forbidden,
+    RateLimited,
     BodyTimeout,
     BodyTooLarge,
     WrongContentType,
@@ -48,6 +53,14 @@ impl Kind {
             Self::MalformedJson => ("malformed-json", "The body is not valid JSON", S::BAD_REQUEST),
             Self::BadQuery => ("bad-query", "A query parameter is not valid", S::BAD_REQUEST),
             Self::BadPath => ("bad-path", "The path is not valid", S::BAD_REQUEST),
+            Self::BadIdempotencyKey => {
+                ("bad-idempotency-key", "The Idempotency-Key is not valid", S::BAD_REQUEST)
+            }
+            Self::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                "The Idempotency-Key was used for another request",
+                S::UNPROCESSABLE_ENTITY,
+            ),
             Self::BodyUnreadable => ("body-unreadable", "The body did not arrive whole", S::BAD_REQUEST),
             Self::UnknownRoute => ("unknown-route", "There is nothing at this path", S::NOT_FOUND),
             Self::UnknownChain => ("unknown-chain", "There is no such chain", S::NOT_FOUND),
@@ -55,6 +68,9 @@ impl Kind {
             Self::WrongMethod => {
                 ("wrong-method", "The path does not take this method", S::METHOD_NOT_ALLOWED)
             }
+            Self::Unauthorized => ("unauthorized", "A valid token is needed", S::UNAUTHORIZED),
+            Self::Forbidden => ("forbidden", "The token does not cover this", S::FORBIDDEN),
+            Self::RateLimited => ("rate-limited", "The token was used too often", S::TOO_MANY_REQUESTS),
             Self::BodyTimeout => ("body-timeout", "The body took too long to arrive", S::REQUEST_TIMEOUT),
             Self::BodyTooLarge => ("body-too-large", "The body is too large", S::PAYLOAD_TOO_LARGE),
             Self::WrongContentType => {
@@ -85,7 +101,7 @@ impl Kind {
 }
 
 /// A field that breaks a rule.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FieldProblem {
     /// The field's path in the body, or the parameter's name.
     #[schema(example = "device_id")]
@@ -102,7 +118,7 @@ impl FieldProblem {
 }
 
 /// A log of a batch that was not taken.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Rejected {
     /// Its place in the batch, from 0.
     pub index: usize,
@@ -111,10 +127,10 @@ pub struct Rejected {
     /// Why.
     pub reason: String,
     /// The rules it breaks, when there is no plugin.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
     /// True when the plugin failed, so that the same log may pass later.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry: bool,
 }
 
@@ -229,6 +245,10 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if code == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sawpit\""));
         }
         response
     }

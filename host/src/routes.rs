@@ -1,48 +1,83 @@
 //! All routes on one screen.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use crate::access::{Guard, guard};
 use crate::app::App;
+use crate::host::Ops;
 use crate::ingest::{batch, single};
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
-use crate::{chain_page, openapi, plugins_page, query, stats};
+use crate::{chain_page, openapi, plugins_page, query, stats, tail};
 
 pub(crate) const LOG: &str = "/api/log";
 pub(crate) const BATCH: &str = "/api/logs/batch";
+pub(crate) const LOGS: &str = "/api/logs";
 pub(crate) const DEVICE: &str = "/api/logs/{device_id}";
+pub(crate) const TAIL: &str = "/api/tail";
 pub(crate) const STATS: &str = "/api/stats";
 pub(crate) const PLUGINS: &str = "/api/plugins";
 pub(crate) const DIFFERENCES: &str = "/api/plugins/{file}/differences";
 pub(crate) const CHAIN: &str = "/api/chains/{id}";
 pub(crate) const OPENAPI: &str = "/openapi.json";
-const OPS: [&str; 3] = ["/health/live", "/health/ready", "/metrics"];
+pub(crate) const LIVE: &str = "/health/live";
+pub(crate) const READY: &str = "/health/ready";
+pub(crate) const METRICS: &str = "/metrics";
 
-pub(crate) fn routes(app: App, ops: Router) -> Router {
-    Router::new()
+/// The routes of each listener.
+pub struct Routers {
+    /// What devices and their owners use, and what operators use unless that is apart.
+    pub api: Router,
+    /// What operators use, where it is apart.
+    pub admin: Option<Router>,
+}
+
+pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
+    let api = Router::new()
         .route(LOG, post(single::post_log))
         // A device may be called "batch", and can then be read as any other.
         .route(BATCH, post(batch::post_batch).get(query::get_logs_of_batch))
+        .route(LOGS, get(query::get_all_logs))
         .route(DEVICE, get(query::get_logs))
+        .route(TAIL, get(tail::get_tail))
         .route(STATS, get(stats::get_stats))
         .route(CHAIN, get(chain_page::get_chain))
         .route(OPENAPI, get(openapi::get_openapi))
-        .with_state(app.clone())
-        .merge(plugins_page::plugin_routes(app.registry.clone()))
-        .merge(ops)
+        .with_state(Arc::clone(app))
+        .merge(ops.health.clone());
+    let plugins = plugins_page::plugin_routes(app.registry.clone());
+    match app.settings.admin {
+        None => {
+            Routers { api: finish(api.merge(plugins).merge(ops.metrics), app, guard.clone()), admin: None }
+        }
+        Some(access) => {
+            let admin = plugins.merge(ops.metrics).merge(ops.health);
+            let admin = finish(admin, app, guard.with(access));
+            Routers { api: finish(api, app, guard.clone()), admin: Some(admin) }
+        }
+    }
+}
+
+/// What is around every route. What is added last is outermost.
+fn finish(router: Router, app: &App, of_listener: Guard) -> Router {
+    router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(app, observe))
+        .layer(from_fn_with_state(of_listener, guard))
+        .layer(from_fn_with_state(Arc::clone(app), observe))
 }
 
 /// The pattern as a label that lives for ever.
 pub(crate) fn pattern(matched: &str) -> &'static str {
-    let known = [LOG, BATCH, DEVICE, STATS, PLUGINS, DIFFERENCES, CHAIN, OPENAPI];
-    known.into_iter().chain(OPS).find(|pattern| *pattern == matched).unwrap_or("other")
+    let api = [LOG, BATCH, LOGS, DEVICE, TAIL, STATS, CHAIN, OPENAPI];
+    let admin = [PLUGINS, DIFFERENCES, METRICS, LIVE, READY];
+    api.into_iter().chain(admin).find(|pattern| *pattern == matched).unwrap_or("other")
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

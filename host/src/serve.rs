@@ -1,5 +1,10 @@
 //! Connections: accepted within a limit, cut when they dawdle, drained at the end.
 //!
+//! A drain must not fail a request of a proxy that keeps connections: closing one at the moment when the proxy sends into
+//! it resets it, and a POST cannot be sent again. So the listener closes first, which the proxy notices by a refused
+//! connection and goes elsewhere; what arrives over open connections meanwhile is answered, and the answer closes the
+//! connection; only after a while are the idle ones closed.
+//!
 //! `axum::serve` has no time-outs, so the loop is our own, over hyper-util's connection builder: HTTP/1.1 and HTTP/2
 //! with prior knowledge on one port.
 
@@ -11,7 +16,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Version};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -23,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+use crate::pace::{Pace, PaceLimits, Paced, guard};
 use crate::settings::ServeSettings;
 
 /// How the serving ended.
@@ -37,8 +44,8 @@ pub enum Drained {
     },
 }
 
-/// Serves until `shutdown` resolves, then stops accepting, answers what is in flight (idle connections are closed
-/// at once) and returns, at the latest after [`ServeSettings::drain_timeout`].
+/// Serves until `shutdown` resolves, then stops accepting, answers what is in flight and what still comes over open
+/// connections for [`ServeSettings::drain_grace`], and returns, at the latest after [`ServeSettings::drain_timeout`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -59,17 +66,38 @@ pub async fn serve(
             }
         }
     }
-    drop(listener);
-    drain(graceful, connections, settings.drain_timeout).await
+    server.draining.store(true, Ordering::Relaxed);
+    for stream in those_waiting(listener) {
+        let permit = Arc::clone(&server.slots).try_acquire_owned().ok();
+        connections.spawn(server.connection(stream, permit, graceful.watcher()));
+    }
+    drain(graceful, connections, &settings).await
 }
 
-async fn drain(graceful: GracefulShutdown, mut connections: JoinSet<()>, deadline: Duration) -> Drained {
+/// Closes the listener, but for the connections that are made already: closing would reset them.
+fn those_waiting(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accept = || {
+        let (stream, _) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        TcpStream::from_std(stream).ok()
+    };
+    std::iter::from_fn(accept).collect()
+}
+
+async fn drain(
+    graceful: GracefulShutdown,
+    mut connections: JoinSet<()>,
+    settings: &ServeSettings,
+) -> Drained {
     tracing::info!(connections = connections.len(), "draining");
     let all = async {
+        let closed = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(settings.drain_grace, closed).await;
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     };
-    match tokio::time::timeout(deadline, all).await {
+    match tokio::time::timeout(settings.drain_timeout, all).await {
         Ok(()) => Drained::Clean,
         // Dropping the set cuts them.
         Err(_) => Drained::Cut { connections: connections.len() },
@@ -80,24 +108,31 @@ struct Server {
     router: Router,
     builder: Builder<TokioExecutor>,
     slots: Arc<Semaphore>,
-    header_timeout: Duration,
+    limits: PaceLimits,
+    draining: Arc<AtomicBool>,
 }
 
 impl Server {
     fn new(router: Router, settings: &ServeSettings) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.header_timeout);
+        // The guard of the connection keeps the time.
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(settings.http2_streams)
-            .keep_alive_interval(settings.header_timeout)
+            .keep_alive_interval(settings.idle_timeout)
             .keep_alive_timeout(settings.header_timeout);
         Self {
             router,
             builder,
             slots: Arc::new(Semaphore::new(settings.connections)),
-            header_timeout: settings.header_timeout,
+            draining: Arc::new(AtomicBool::new(false)),
+            limits: PaceLimits {
+                head: settings.header_timeout,
+                idle: settings.idle_timeout,
+                answer: settings.answer_timeout,
+            },
         }
     }
 
@@ -123,38 +158,45 @@ impl Server {
         permit: Option<OwnedSemaphorePermit>,
         watcher: Watcher,
     ) -> impl Future<Output = ()> + use<> {
-        let (router, builder, limit) = (self.router.clone(), self.builder.clone(), self.header_timeout);
-        let spoke = Arc::new(AtomicBool::new(false));
+        let (router, builder, limits) = (self.router.clone(), self.builder.clone(), self.limits);
+        let draining = Arc::clone(&self.draining);
         async move {
             let _slot = permit;
             // Answers are written whole, so there is nothing to wait for.
             let _ = stream.set_nodelay(true);
-            let service = marking(router, Arc::clone(&spoke));
+            let pace = Pace::new();
+            let stream = Paced::new(stream, Arc::clone(&pace));
+            let service = watched(router, Arc::clone(&pace), draining);
             let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            let connection = watcher.watch(connection);
-            tokio::pin!(connection);
-            let end = tokio::select! {
-                end = &mut connection => end,
-                // hyper's own time-out starts only once it knows which version of HTTP is spoken.
-                () = tokio::time::sleep(limit) => {
-                    if !spoke.load(Ordering::Relaxed) { return }
-                    connection.await
+            match guard(watcher.watch(connection), &pace, &limits).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(error, "connection ended early"),
+                Err(slow) => {
+                    metrics::counter!("sawpit_http_cut_total", "limit" => slow.name()).increment(1);
+                    tracing::debug!(limit = slow.name(), "connection cut: the client is too slow");
                 }
-            };
-            if let Err(error) = end {
-                tracing::debug!(error, "connection ended early");
             }
         }
     }
 }
 
-/// The routes, noting that a whole request head arrived.
-fn marking(
+/// The routes, noting when a request's head is there and when its answer is taken.
+fn watched(
     router: Router,
-    spoke: Arc<AtomicBool>,
+    pace: Arc<Pace>,
+    draining: Arc<AtomicBool>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
-        spoke.store(true, Ordering::Relaxed);
-        router.clone().oneshot(request.map(Body::new))
+        let http2 = request.version() == Version::HTTP_2;
+        let (active, draining) = (pace.request(http2), Arc::clone(&draining));
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let mut answer = answer.await?.map(|body| active.answering(body));
+            // HTTP/2 has a frame for that, which the shutdown sends.
+            if !http2 && draining.load(Ordering::Relaxed) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        }
     })
 }

@@ -4,12 +4,21 @@ use std::time::Duration;
 
 use sawpit_model::Limits;
 
+use crate::access::Access;
+
 /// How the routes behave. [`Default`] is DESIGN's values; nothing is read from the environment here.
 #[derive(Clone, Debug)]
 pub struct HostSettings {
+    /// Whether the listener of the API asks for tokens.
+    pub access: Access,
+    /// Whether that of operators does, where it is apart; none where both are one.
+    pub admin: Option<Access>,
+    /// How often the tokens are read again: so long one that was revoked may still be used.
+    pub token_refresh: Duration,
     /// Limits on what a device may post.
     pub limits: Limits,
-    /// Most bytes of request bodies held at once, over all requests; beyond it 503.
+    /// Most bytes of request bodies held at once, over all requests; beyond it 503. The memory they take is a multiple: a
+    /// body is parsed into logs, and these are written as commands (measured with a silent Redis: about nine times).
     pub in_flight_bytes: usize,
     /// Longest time a body may take to arrive, beyond it 408.
     pub body_timeout: Duration,
@@ -18,10 +27,18 @@ pub struct HostSettings {
     pub request_timeout: Duration,
     /// Messages waiting in the queue at which ingest answers 503.
     pub backlog_limit: u64,
+    /// Longest `Idempotency-Key`, in bytes without its quotes; beyond it 400.
+    pub idempotency_key_bytes: usize,
+    /// Longest answer that is remembered whole, in bytes; of a longer one the ids are, and not the reasons of what was
+    /// rejected and dropped.
+    pub idempotency_note_bytes: usize,
     /// How often the queue is asked for its backlog.
     pub backlog_poll: Duration,
-    /// What `Retry-After` says on a 503; whole seconds, at least 1.
+    /// What `Retry-After` says on a 503 at least, and up to twice as much, so that not all come back at once; whole
+    /// seconds, at least 1. While the backlog is full, it is the time that the workers need to make room.
     pub retry_after: Duration,
+    /// The most that `Retry-After` says.
+    pub retry_after_max: Duration,
     /// Threads that run plugins and parse large batches; 0 for one per core.
     pub plugin_threads: usize,
     /// Most logs of several requests put into one plugin call (a larger batch is one call of its own).
@@ -32,6 +49,10 @@ pub struct HostSettings {
     pub query_limit_default: u32,
     /// Largest `limit` of a query.
     pub query_limit_max: u32,
+    /// Most rows counted for `total`, where it must be counted.
+    pub query_count_limit: u64,
+    /// Most clients that follow new logs at once, beyond it 503.
+    pub tail_clients: usize,
     /// How long an answer to a query is cached.
     pub cache_ttl: Duration,
     /// How long the statistics are cached.
@@ -43,18 +64,26 @@ pub struct HostSettings {
 impl Default for HostSettings {
     fn default() -> Self {
         Self {
+            access: Access::Open,
+            admin: None,
+            token_refresh: Duration::from_secs(2),
             limits: Limits::default(),
             in_flight_bytes: 256 * 1024 * 1024,
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(25),
             backlog_limit: 100_000,
+            idempotency_key_bytes: 255,
+            idempotency_note_bytes: 16 * 1024,
             backlog_poll: Duration::from_millis(100),
             retry_after: Duration::from_secs(2),
+            retry_after_max: Duration::from_secs(60),
             plugin_threads: 0,
             gather_logs: 256,
             gather_waiting_logs: 65_536,
             query_limit_default: 100,
             query_limit_max: 1_000,
+            query_count_limit: sawpit_store::COUNT_LIMIT,
+            tail_clients: 100,
             cache_ttl: Duration::from_secs(300),
             stats_ttl: Duration::from_secs(60),
             cache_value_bytes: 1024 * 1024,
@@ -62,24 +91,25 @@ impl Default for HostSettings {
     }
 }
 
-impl HostSettings {
-    /// What `Retry-After` says.
-    pub(crate) fn retry_after_secs(&self) -> u64 {
-        self.retry_after.as_secs().max(1)
-    }
-}
-
 /// How connections are treated.
 #[derive(Clone, Debug)]
 pub struct ServeSettings {
-    /// Longest time a connection may take to send a request's head, which on a kept-alive connection includes the
-    /// time it idles. A proxy must close its idle connections sooner (nginx: `keepalive_timeout` of the upstream,
-    /// 60 s unless set), or it will now and then send a request into a connection that is being closed.
+    /// Longest time from the first byte of a request's head to its last; for the first head of a connection, from the
+    /// connection's start.
     pub header_timeout: Duration,
+    /// Longest time a kept-alive connection may idle between two requests. A proxy must close its idle connections sooner
+    /// (nginx: `keepalive_timeout` of the upstream, 60 s unless set), or it will now and then send a request into a
+    /// connection that is being closed.
+    pub idle_timeout: Duration,
+    /// Longest time a client may take nothing of an answer that is ready for it.
+    pub answer_timeout: Duration,
     /// Most connections open at once; further ones wait in the listener's backlog.
     pub connections: usize,
     /// Most requests at once on one HTTP/2 connection.
     pub http2_streams: u32,
+    /// How long idle connections are kept after the shutdown began, for requests that are on their way to them; each
+    /// answer then closes its connection.
+    pub drain_grace: Duration,
     /// How long in-flight requests may take after the shutdown began.
     pub drain_timeout: Duration,
 }
@@ -87,9 +117,12 @@ pub struct ServeSettings {
 impl Default for ServeSettings {
     fn default() -> Self {
         Self {
-            header_timeout: Duration::from_secs(75),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            answer_timeout: Duration::from_secs(30),
             connections: 10_000,
             http2_streams: 256,
+            drain_grace: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
         }
     }

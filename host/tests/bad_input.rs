@@ -219,9 +219,7 @@ async fn a_batch_has_1_to_1000_logs() {
 #[tokio::test]
 async fn an_unknown_route_is_404() {
     let host = host().await;
-    for path in
-        ["/", "/api", "/api/logs", "/api/logs/", "/api/log/", "/API/LOG", "/api/logs/a/b", "/favicon.ico"]
-    {
+    for path in ["/", "/api", "/api/logs/", "/api/log/", "/API/LOG", "/api/logs/a/b", "/favicon.ico"] {
         host.get(path).await.problem(404, "unknown-route");
     }
     host.log(with_data("{}")).await.ok(202);

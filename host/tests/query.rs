@@ -73,6 +73,9 @@ async fn a_bad_parameter_is_named_with_its_rule() {
         ("until=2026-13-01T00:00:00Z", "until", "RFC 3339"),
         ("since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "until", "after since"),
         ("cursor=1", "cursor", "next_cursor"),
+        ("format=xml", "format", "ndjson"),
+        ("format=csv&limit=0", "limit", "from 1 on"),
+        ("format=json&limit=1001", "limit", "1 to 1000"),
         ("level=INFO", "level", "not a parameter"),
     ] {
         host.get(&format!("/api/logs/d?{query}")).await.problem(400, "bad-query").field(field, rule);
@@ -149,6 +152,95 @@ async fn an_answer_over_the_limit_is_not_cached() {
     host.store_rows("e", 1..=5, Level::Info).await;
     assert_eq!(source(&host, "/api/logs/e").await, "database");
     assert_eq!(source(&host, "/api/logs/e").await, "database");
+}
+
+#[tokio::test]
+async fn who_asks_at_once_finds_one_answer_and_keeps_it() {
+    let host = host().await;
+    host.store_rows("d", 1..=100, Level::Info).await;
+    let answers = futures_util::future::join_all((0..50).map(|_| host.get("/api/logs/d"))).await;
+    assert!(answers.iter().all(|answer| answer.json["count"] == 100), "{answers:?}");
+    // Were there as many generations as questions, only the last one's answer would be valid.
+    assert_eq!(source(&host, "/api/logs/d").await, "cache");
+}
+
+#[tokio::test]
+async fn logs_of_all_devices_are_one_stream() {
+    let host = host().await;
+    host.store_rows("a", 1..=3, Level::Info).await;
+    host.store_rows("b", 2..=4, Level::Error).await;
+    let page = host.get("/api/logs?limit=4").await.ok(200).json;
+    assert_eq!(page.get("device_id"), None);
+    assert_eq!((page["total"].as_u64(), page["total_relation"].as_str()), (Some(6), Some("eq")));
+    let seen = |page: &Value| -> Vec<String> {
+        let rows = page["data"].as_array().unwrap().iter();
+        rows.map(|row| {
+            format!("{}{}", row["device_id"].as_str().unwrap(), &row["message"].as_str().unwrap()[8..])
+        })
+        .collect()
+    };
+    assert_eq!(seen(&page), ["b4", "b3", "a3", "b2"]);
+    let next = format!("/api/logs?limit=4&cursor={}", page["next_cursor"].as_str().unwrap());
+    let next = host.get(&next).await.ok(200).json;
+    assert_eq!((seen(&next), next["next_cursor"].is_null()), (vec!["a2".to_owned(), "a1".to_owned()], true));
+    assert_eq!(host.get("/api/logs?log_level=error").await.ok(200).json["count"], 3);
+    host.get("/api/logs?log_level=no&limit=0").await.problem(400, "bad-query").field("limit", "1 to");
+    assert_eq!(source(&host, "/api/logs").await, "database");
+}
+
+#[tokio::test]
+async fn a_total_that_must_be_counted_is_counted_up_to_the_limit() {
+    let host = host_with(HostSettings { query_count_limit: 3, ..HostSettings::default() }).await;
+    host.store_rows("d", 1..=5, Level::Info).await;
+    for (query, total, relation) in [
+        ("", 5, "eq"),
+        ("?log_level=INFO", 5, "eq"),
+        ("?since=1970-01-01T00:00:03Z", 3, "eq"),
+        ("?since=1970-01-01T00:00:02Z", 3, "gte"),
+    ] {
+        let page = host.get(&format!("/api/logs/d{query}")).await.ok(200).json;
+        let found = (page["total"].as_u64(), page["total_relation"].as_str());
+        assert_eq!(found, (Some(total), Some(relation)), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_streams_all_rows_of_a_query() {
+    let host = host().await;
+    host.store_rows("d", 1..=2_345, Level::Info).await;
+    host.store_rows("other", 5_000..=5_001, Level::Error).await;
+    let export = host.get("/api/logs/d?format=ndjson").await.ok(200);
+    assert_eq!(export.headers["content-type"], "application/x-ndjson");
+    assert!(export.headers["content-disposition"].to_str().unwrap().contains("logs.ndjson"));
+    let rows: Vec<Value> = export.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), 2_345);
+    let page = host.get("/api/logs/d?limit=1").await.ok(200).json;
+    assert_eq!((&rows[0], rows[2_344]["message"].as_str()), (&page["data"][0], Some("message 1")));
+    for (path, lines) in [
+        ("/api/logs?format=ndjson", 2_347),
+        ("/api/logs?format=ndjson&log_level=ERROR", 2),
+        ("/api/logs/d?format=ndjson&limit=1500", 1_500),
+        ("/api/logs/d?format=ndjson&limit=1000", 1_000),
+        ("/api/logs/d?format=ndjson&until=1970-01-01T00:20:00Z", 1_199),
+        ("/api/logs/nobody?format=ndjson", 0),
+    ] {
+        assert_eq!(host.get(path).await.ok(200).text.lines().count(), lines, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_as_csv_can_be_read_back() {
+    let host = host().await;
+    host.store_rows("a,\"b\"\nc", 1..=2, Level::Info).await;
+    let export = host.get("/api/logs?format=csv").await.ok(200);
+    assert_eq!(export.headers["content-type"], "text/csv; charset=utf-8; header=present");
+    let mut reader = csv::Reader::from_reader(export.text.as_bytes());
+    let names: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    assert_eq!(names[0], "message_id");
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!((rows.len(), &rows[1][3], &rows[1][5]), (2, "a,\"b\"\nc", "message 1"));
+    assert_eq!((&rows[1][6], &rows[1][7]), ("{}", "1970-01-01T00:00:01.000000Z"));
+    assert_eq!(host.get("/api/logs/nobody?format=csv").await.ok(200).text.lines().count(), 1);
 }
 
 #[tokio::test]

@@ -22,7 +22,10 @@ struct Served {
     end: JoinHandle<Drained>,
 }
 
-/// `/slow` answers after 300 ms, `/stuck` never, `/` at once.
+/// More than all buffers between server and client hold.
+const BIG: usize = 64 << 20;
+
+/// `/slow` answers after 300 ms, `/stuck` never, `/` at once, `/big` a lot.
 async fn start(settings: ServeSettings) -> Served {
     let router = Router::new()
         .route("/", get(|| async { "quick" }))
@@ -33,6 +36,7 @@ async fn start(settings: ServeSettings) -> Served {
                 "slow"
             }),
         )
+        .route("/big", get(|| async { "x".repeat(BIG) }))
         .route("/stuck", get(std::future::pending::<&'static str>));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -78,6 +82,39 @@ async fn draining_answers_what_is_in_flight_and_closes_idle_connections() {
     drop(silent);
 }
 
+/// A proxy sends into a connection that it keeps before it knows that this server stops.
+#[tokio::test]
+async fn what_comes_over_open_connections_during_the_grace_is_answered_and_closes_them() {
+    let grace = Duration::from_secs(5);
+    let served = start(ServeSettings { drain_grace: grace, ..ServeSettings::default() }).await;
+    let mut kept = connect(&served, &request("/")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = Instant::now();
+    served.stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(TcpStream::connect(served.address).await.is_err(), "the port is closed at once");
+    kept.write_all(request("/").as_bytes()).await.unwrap();
+    let both = rest(&mut kept).await;
+    assert_eq!(both.matches("quick").count(), 2, "{both}");
+    assert_eq!(both.matches("connection: close").count(), 1, "{both}");
+    assert_eq!(served.end.await.unwrap(), Drained::Clean);
+    assert!(began.elapsed() < grace, "nobody is waited for any more");
+}
+
+/// Connections that the kernel made and nobody accepted yet are served, not reset.
+#[tokio::test]
+async fn those_that_wait_to_be_accepted_are_served() {
+    let served = start(ServeSettings { connections: 1, ..ServeSettings::default() }).await;
+    let mut slow = connect(&served, &request("/slow")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut waiting = connect(&served, &request("/")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    served.stop.send(()).unwrap();
+    assert!(rest(&mut waiting).await.ends_with("quick"));
+    assert!(rest(&mut slow).await.ends_with("slow"));
+    assert_eq!(served.end.await.unwrap(), Drained::Clean);
+}
+
 #[tokio::test]
 async fn draining_ends_at_its_deadline() {
     let served =
@@ -118,10 +155,97 @@ async fn a_client_within_the_header_time_is_answered() {
 
 #[tokio::test]
 async fn a_request_may_take_longer_than_its_head() {
-    let served =
-        start(ServeSettings { header_timeout: Duration::from_millis(100), ..ServeSettings::default() }).await;
+    let limit = Duration::from_millis(100);
+    let settings = ServeSettings { header_timeout: limit, idle_timeout: limit, ..ServeSettings::default() };
+    let served = start(settings).await;
     let mut stream = connect(&served, &request("/slow")).await;
     assert!(rest(&mut stream).await.contains("slow"));
+}
+
+/// A kept connection may idle longer than a head may take, and a head on it may not.
+#[tokio::test]
+async fn a_kept_connection_may_idle_and_must_not_dawdle() {
+    let (head, idle) = (Duration::from_millis(150), Duration::from_millis(900));
+    let served =
+        start(ServeSettings { header_timeout: head, idle_timeout: idle, ..ServeSettings::default() }).await;
+    let mut kept = connect(&served, &request("/")).await;
+    tokio::time::sleep(head * 3).await;
+    kept.write_all(request("/").as_bytes()).await.unwrap();
+    let asked = Instant::now();
+    let both = rest(&mut kept).await;
+    assert_eq!(both.matches("quick").count(), 2, "{both}");
+    assert!(asked.elapsed() >= idle - Duration::from_millis(50), "closed after {:?}", asked.elapsed());
+
+    let mut dawdles = connect(&served, &request("/")).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = Instant::now();
+    dawdles.write_all(b"GET / HT").await.unwrap();
+    assert_eq!(rest(&mut dawdles).await.matches("quick").count(), 1);
+    assert!(began.elapsed() < idle, "cut after {:?}", began.elapsed());
+}
+
+/// Whether the one connection that the server takes is free.
+async fn is_free(served: &Served) -> bool {
+    let mut other = connect(served, &request("/")).await;
+    let mut byte = [0; 1];
+    tokio::time::timeout(Duration::from_millis(300), other.read(&mut byte))
+        .await
+        .is_ok_and(|read| read.is_ok())
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut() {
+    let limit = Duration::from_millis(700);
+    let settings = ServeSettings { answer_timeout: limit, connections: 1, ..ServeSettings::default() };
+    let served = start(settings).await;
+    let stuck = connect(&served, &request("/big")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!is_free(&served).await, "the answer does not fit into the buffers");
+    tokio::time::sleep(limit * 2).await;
+    assert!(is_free(&served).await, "it holds the connection still");
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
+    let limit = Duration::from_millis(700);
+    let served = start(ServeSettings { answer_timeout: limit, ..ServeSettings::default() }).await;
+    let mut slow = connect(&served, "GET /big HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    let (mut chunk, mut bytes, began) = (vec![0; BIG / 8], 0, Instant::now());
+    loop {
+        let mut filled = 0;
+        while filled < chunk.len() {
+            match slow.read(&mut chunk[filled..]).await.unwrap() {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        bytes += filled;
+        if filled < chunk.len() {
+            break;
+        }
+        tokio::time::sleep(limit / 4).await;
+    }
+    assert!(bytes > BIG, "only {bytes} bytes came");
+    assert!(began.elapsed() > limit, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_http2_client_that_takes_nothing_or_asks_nothing_is_cut() {
+    let limit = Duration::from_millis(500);
+    let settings = ServeSettings { answer_timeout: limit, idle_timeout: limit, ..ServeSettings::default() };
+    let served = start(settings).await;
+    for path in ["/big", "/"] {
+        let stream = TokioIo::new(TcpStream::connect(served.address).await.unwrap());
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = Request::get(format!("http://{}{path}", served.address)).body(Body::empty()).unwrap();
+        // The body is not read, so that the window of the stream fills.
+        let answer = client.send_request(request).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), connection).await.expect("cut").unwrap().ok();
+        drop(answer);
+    }
 }
 
 #[tokio::test]

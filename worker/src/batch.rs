@@ -53,7 +53,7 @@ async fn settle_group(
     let batch = Batch { ids: settled, rows, committed_at: shared.parts.clock.now() };
     match tries.commit(&batch, group.len()).await {
         Decision::Ack => {
-            stored.publish(shared, batch.committed_at).await;
+            stored.publish(shared, &batch).await;
             report::dropped(&dropped);
             finish(shared, group, failed).await;
         }

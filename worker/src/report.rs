@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use bytes::Bytes;
 use sawpit_model::{MessageId, Timestamp};
-use sawpit_store::Row;
+use sawpit_store::{Batch, Row, StoredRow};
 
 use crate::work::Shared;
 
@@ -31,13 +32,15 @@ impl Stored {
         Self { devices, rows: rows.len(), oldest: rows.iter().map(|row| row.log.received_at).min() }
     }
 
-    /// Counts the batch and marks its devices' cached answers as stale. A host compares the mark with the
-    /// one under which it cached, so any other value will do; a cache that is away is no error.
-    pub(crate) async fn publish(self, shared: &Shared, committed_at: Timestamp) {
+    /// Counts the batch, marks its devices' cached answers as stale, and tells its rows to whoever follows. A host
+    /// compares the mark with the one under which it cached, so any other value will do; a cache that is away is no
+    /// error.
+    pub(crate) async fn publish(self, shared: &Shared, stored: &Batch) {
         batch("committed");
         metrics::counter!("sawpit_worker_rows_total").increment(self.rows as u64);
         if let Some(oldest) = self.oldest {
-            metrics::histogram!("sawpit_worker_lag_seconds").record(seconds_between(oldest, committed_at));
+            metrics::histogram!("sawpit_worker_lag_seconds")
+                .record(seconds_between(oldest, stored.committed_at));
         }
         if let Some(cache) = &shared.parts.cache {
             let mark =
@@ -45,8 +48,21 @@ impl Stored {
             cache
                 .set_many(self.devices.into_iter().map(mark).collect(), shared.parts.settings.cache_ttl)
                 .await;
+            cache.feed().publish(|| lines(&stored.rows)).await;
         }
     }
+}
+
+/// A row's JSON a line, as `GET /api/tail` hands it on.
+fn lines(rows: &[Row]) -> Bytes {
+    let mut text = Vec::new();
+    for row in rows {
+        // Writing into memory fails for no row that was stored.
+        if serde_json::to_writer(&mut text, &StoredRow::from(row)).is_ok() {
+            text.push(b'\n');
+        }
+    }
+    text.into()
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {

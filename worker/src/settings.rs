@@ -28,6 +28,8 @@ pub struct WorkerSettings {
     pub reclaim_every: Duration,
     /// How often the store makes partitions ahead and trims its ledger.
     pub maintain_every: Duration,
+    /// How long logs are kept, a day at least; none for ever.
+    pub retention: Option<Duration>,
     /// How often the backlog is measured.
     pub backlog_every: Duration,
     /// How long a mark that a device's cached answers are stale lives: at least as long as those answers.
@@ -48,6 +50,7 @@ impl WorkerSettings {
             max_tries: 10,
             reclaim_every: Duration::from_secs(30),
             maintain_every: Duration::from_secs(3_600),
+            retention: None,
             backlog_every: Duration::from_secs(5),
             cache_ttl: Duration::from_secs(300),
         }

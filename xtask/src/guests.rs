@@ -17,6 +17,9 @@ A NAME.toml that is already in plugins.d/ is kept.";
 /// The crates in plugins/ that are plugins.
 const GUESTS: [&str; 3] = ["enrich", "filter", "transform"];
 
+/// The plugin of tests, whose crate is in crates/testkit/; it is not offered.
+const TEST_GUEST: &str = "scramble";
+
 pub fn run(args: &[String]) -> Outcome<()> {
     let toolchain = match args {
         [] => Toolchain::find()?,
@@ -36,8 +39,11 @@ fn build(toolchain: Toolchain) -> Outcome<()> {
     let mut command = toolchain.cargo_build()?;
     command.args(["--profile", "guest"]).args(GUESTS.map(|name| format!("--package={name}")));
     command.arg("--target-dir").arg(toolchain.target_dir()).current_dir(paths::root());
+    command.arg(format!("--package={TEST_GUEST}"));
     cmd::run(&mut command)?;
     let built = toolchain.target_dir().join(TARGET).join("guest");
+    let wasm = format!("{TEST_GUEST}.wasm");
+    copy(&built.join(&wasm), &paths::built_plugins().join("test").join(&wasm))?;
     for name in GUESTS {
         let wasm = format!("{name}.wasm");
         copy(&built.join(&wasm), &paths::built_plugins().join(&wasm))?;

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 /// Of our crates, those that each may depend on. Dev-dependencies may add those of [`FOR_TESTS`].
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("sawpit-model", &[]),
     ("sawpit-queue", &["sawpit-model"]),
     ("sawpit-store", &["sawpit-model"]),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("filter", &["sawpit-plugin"]),
     ("enrich", &["sawpit-plugin"]),
     ("transform", &["sawpit-plugin"]),
+    ("scramble", &["sawpit-plugin"]),
     ("xtask", &[]),
 ];
 

@@ -11,7 +11,7 @@ use crate::{app, authors, guests, packages, paths};
 pub const HELP: &str = "\
 test [-- ARGS]  install what the tests need, build the plugins, run every test
 
-Needs redis-server, nginx and PostgreSQL 15 or newer, clang with lld, Node.js with npm, and Python, installed with
+Needs redis-server, nginx, PostgreSQL 15 or newer, promtool, clang with lld, Node.js with npm, and Python, installed with
 apt-get when missing; componentize-qjs and componentize-py go into target/author-tools/. ARGS go to `cargo test`,
 such as `-- -p sawpit-queue`.";
 
@@ -45,6 +45,9 @@ pub fn tools(args: &[String]) -> Outcome<()> {
         return Err(format!("unknown arguments {args:?}; tools takes none"));
     }
     install_servers()?;
+    if !cmd::exists("promtool") {
+        packages::install(&["prometheus"], "the tests check the alert rules with promtool")?;
+    }
     authors::install()
 }
 

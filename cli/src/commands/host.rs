@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use sawpit_host::{Drained, Host, HostParts, HostSettings, ServeSettings};
+use sawpit_host::{Access, Drained, Host, HostParts, HostSettings, Ops, Routers, ServeSettings};
 use sawpit_service::{Exit, Process, boot, ops};
 use tokio::net::TcpListener;
 
 use crate::parts::{self, Parts};
 use crate::settings;
+use crate::settings::access::{Door, Doors};
 use crate::settings::host_command::HostCommand;
 
 pub fn run(flags: &ArgMatches) -> Exit {
@@ -21,29 +22,70 @@ pub fn run(flags: &ArgMatches) -> Exit {
 
 async fn serve(command: HostCommand, process: Process) -> Result<Exit> {
     let parts = parts::open(command.parts, &process.clock, &process.health).await?;
-    let router = router(&parts, &process, command.host)?;
-    let listener = bind(command.listen).await?;
-    tracing::info!(address = %command.listen, "serving");
-    answer(listener, router, command.serve, &process).await;
+    let routers = routers(&parts, &process, command.host)?;
+    let listeners = Listeners::bind(command.doors).await?;
+    answer(listeners, routers, command.serve, &process).await;
     Ok(Exit::Done)
 }
 
 /// The whole HTTP side over `parts`.
-pub fn router(parts: &Parts, process: &Process, settings: HostSettings) -> Result<axum::Router> {
+pub fn routers(parts: &Parts, process: &Process, settings: HostSettings) -> Result<Routers> {
     let Parts { queue, store, cache, registry } = parts.clone();
-    let ops = ops::router(process.health.clone(), process.metrics.clone());
-    let clock = process.clock.clone();
-    Ok(Host::router(HostParts { queue, store, cache, registry, clock, ops, settings })?)
+    let ops = Ops {
+        health: ops::health_router(process.health.clone()),
+        metrics: ops::metrics_router(process.metrics.clone()),
+    };
+    let (clock, shutdown) = (process.clock.clone(), process.shutdown.clone());
+    Ok(Host::routers(HostParts { queue, store, cache, registry, clock, shutdown, ops, settings })?)
 }
 
-/// Binds the address.
-pub async fn bind(address: std::net::SocketAddr) -> Result<TcpListener> {
+/// Bound, so that nothing is started when an address is taken.
+pub struct Listeners {
+    api: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    pub async fn bind(doors: Doors) -> Result<Self> {
+        let api = bind(doors.api).await?;
+        let admin = match doors.admin {
+            Some(door) => Some(bind(door).await?),
+            None => None,
+        };
+        Ok(Self { api, admin })
+    }
+}
+
+/// Binds the address, and says who is let in there.
+pub async fn bind(door: Door) -> Result<TcpListener> {
+    let Door { address, access } = door;
     let hint = "is another process there? choose another with --listen";
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({hint})"))
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({hint})"))?;
+    match access {
+        Access::Tokens => {
+            tracing::info!(%address, "serving who has a token; `sawpit token create` makes one")
+        }
+        Access::Open if address.ip().is_loopback() => tracing::info!(%address, "serving"),
+        Access::Open => {
+            tracing::warn!(%address, "serving everybody who can connect, without tokens (--insecure)")
+        }
+    }
+    Ok(listener)
 }
 
 /// Serves until the shutdown, then drains.
-pub async fn answer(listener: TcpListener, router: axum::Router, settings: ServeSettings, process: &Process) {
+pub async fn answer(listeners: Listeners, routers: Routers, settings: ServeSettings, process: &Process) {
+    let api = drained(listeners.api, routers.api, settings.clone(), process);
+    let admin = async {
+        if let (Some(listener), Some(router)) = (listeners.admin, routers.admin) {
+            drained(listener, router, settings, process).await;
+        }
+    };
+    tokio::join!(api, admin);
+}
+
+async fn drained(listener: TcpListener, router: axum::Router, settings: ServeSettings, process: &Process) {
     let shutdown = process.shutdown.clone();
     let drained =
         sawpit_host::serve(listener, router, settings, async move { shutdown.requested().await }).await;

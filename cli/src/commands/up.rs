@@ -1,14 +1,15 @@
 //! `sawpit up`: host and worker in one process.
 
 use std::io::Write;
-use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
+use sawpit_host::Access;
 use sawpit_service::{Exit, Process, boot};
 
-use super::host::{answer, bind, router};
+use super::host::{Listeners, answer, routers};
 use super::worker::worker_parts;
+use crate::settings::access::Door;
 use crate::settings::up::Up;
 use crate::{dead, parts, settings};
 
@@ -26,30 +27,34 @@ async fn serve(up: Up, process: Process) -> Result<Exit> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the plugin folder {}", folder.display()))?;
     let parts = parts::open(up.parts, &process.clock, &process.health).await?;
-    let router = router(&parts, &process, up.host)?;
-    let listener = bind(up.listen).await?;
+    let routers = routers(&parts, &process, up.host)?;
+    let listeners = Listeners::bind(up.doors).await?;
     let worker =
         tokio::spawn(sawpit_worker::run(worker_parts(&parts, &process, up.worker), process.shutdown.clone()));
     let queue = parts.queue.clone();
     tokio::spawn(async move { dead::serve::serve(queue, &up.data).await });
-    greet(up.listen);
+    greet(up.doors.api);
     let worker = async {
         let ended = worker.await;
         // Without its worker the process would only fill the queue: it ends, and whoever runs it sees why.
         process.shutdown.trigger();
         ended
     };
-    let (ended, ()) = tokio::join!(worker, answer(listener, router, up.serve, &process));
+    let (ended, ()) = tokio::join!(worker, answer(listeners, routers, up.serve, &process));
     ended.context("the worker panicked")?.context("the worker failed")?;
     Ok(Exit::Done)
 }
 
 /// The address, and one line to try.
-fn greet(address: SocketAddr) {
+fn greet(Door { address, access }: Door) {
+    let token = match access {
+        Access::Open => "",
+        Access::Tokens => " -H \"authorization: Bearer $TOKEN\"",
+    };
     let body = r#"{"device_id":"sensor-7","log_level":"warning","message":"door open, call ops@example.com","log_data":{"temperature":71.5}}"#;
     let text = format!(
-        "sawpit serves http://{address}\n\nPost a log:\n\n  curl -sS http://{address}/api/log -H 'content-type: application/json' -d '{body}'\n\n\
-         and read it back:\n\n  curl -sS http://{address}/api/logs/sensor-7\n"
+        "sawpit serves http://{address}\n\nPost a log:\n\n  curl -sS http://{address}/api/log{token} -H 'content-type: application/json' -d '{body}'\n\n\
+         and read it back:\n\n  curl -sS http://{address}/api/logs/sensor-7{token}\n"
     );
     // Nothing can be done when the terminal is gone.
     let _ = writeln!(std::io::stdout(), "{text}");

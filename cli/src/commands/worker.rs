@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::ArgMatches;
+use sawpit_host::access::{Guard, guarded};
 use sawpit_service::{Exit, Process, boot, ops};
 use sawpit_worker::{WorkerParts, WorkerSettings};
 
@@ -21,11 +22,13 @@ pub fn run(flags: &ArgMatches) -> Exit {
 
 async fn work(command: WorkerCommand, process: Process) -> Result<Exit> {
     let parts = parts::open(command.parts, &process.clock, &process.health).await?;
-    if let Some(address) = command.listen {
+    if let Some(door) = command.door {
         let router = ops::router(process.health.clone(), process.metrics.clone())
             .merge(sawpit_host::plugin_routes(parts.registry.clone()));
-        tokio::spawn(ops::serve(bind(address).await?, router, process.shutdown.clone()));
-        tracing::info!(%address, "serving health, metrics and the state of the plugins");
+        let guard =
+            Guard::new(door.access, parts.store.clone(), process.clock.clone(), command.token_refresh);
+        let router = guarded(router, guard);
+        tokio::spawn(ops::serve(bind(door).await?, router, process.shutdown.clone()));
     }
     sawpit_worker::run(worker_parts(&parts, &process, command.worker), process.shutdown).await?;
     Ok(Exit::Done)

@@ -28,6 +28,8 @@ use source::Body;
 pub struct LoadSettings {
     /// Base address of the host or of the proxy, as in `http://127.0.0.1:8000`.
     pub url: String,
+    /// Sent with each request.
+    pub token: Option<String>,
     /// How many devices are simulated.
     pub devices: u32,
     /// Logs per second in all; `None` is as fast as the answers come.
@@ -40,12 +42,23 @@ pub struct LoadSettings {
     pub batch: usize,
     /// Requests in flight at once.
     pub connections: usize,
+    /// What is done when no answer comes.
+    pub unanswered: Unanswered,
     /// Seed of the simulated devices: the same seed posts the same logs.
     pub seed: u64,
     /// Whether the stored rows are compared with the answers.
     pub verify: Verify,
     /// When the run started, for the query that verifies.
     pub started_at: Timestamp,
+}
+
+/// What is done about a request that got no answer: its logs may or may not have been taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// It counts as failed.
+    Fail,
+    /// It is posted again, as each request then has an `Idempotency-Key`.
+    Repeat,
 }
 
 /// Whether a run ends with a look at what was stored.

@@ -1,5 +1,7 @@
 //! Posting one body until it is answered.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -7,13 +9,15 @@ use reqwest::{Client, StatusCode, Url, header};
 use sawpit_model::MessageId;
 use serde::Deserialize;
 
-use super::LoadSettings;
 use super::source::{Body, Shape};
+use super::{LoadSettings, Unanswered};
 
-/// How often a body that was refused for the moment (429, 503) is posted again.
+/// How often a body that was refused for the moment (429, 503) or not answered is posted again.
 const MAX_TRIES: u32 = 30;
 /// Longest wait between two tries, whatever `Retry-After` asks for.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Wait before what was not answered is posted again.
+const UNANSWERED_WAIT: Duration = Duration::from_millis(500);
 /// A request without an answer in this time has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,6 +40,8 @@ pub struct Answers {
     pub logs: Vec<Answer>,
     /// Answers 429 and 503 before the last one.
     pub put_off: u32,
+    /// Posts before the last one that were not answered.
+    pub unanswered: u32,
 }
 
 /// Posts over kept-alive connections.
@@ -43,6 +49,20 @@ pub struct Answers {
 pub struct Poster {
     client: Client,
     base: Url,
+    keys: Option<Arc<Keys>>,
+}
+
+/// Makes a key for each request, different from those of other runs.
+struct Keys {
+    run: String,
+    next: AtomicU64,
+}
+
+impl Keys {
+    /// As the header wants it: in quotes.
+    fn next(&self) -> String {
+        format!("\"{}-{:x}\"", self.run, self.next.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 #[derive(Deserialize)]
@@ -62,14 +82,31 @@ struct Index {
     index: usize,
 }
 
+/// The header that names the token, if there is one.
+fn authorization(settings: &LoadSettings) -> Result<header::HeaderMap> {
+    let mut headers = header::HeaderMap::new();
+    if let Some(token) = &settings.token {
+        let value = header::HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value.context("--token has characters that no token has")?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
 impl Poster {
     /// # Errors
     /// The address is not a URL.
     pub fn new(settings: &LoadSettings) -> Result<Self> {
         let base = Url::parse(&settings.url).with_context(|| format!("--url {}", settings.url))?;
-        let client =
-            Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections).build()?;
-        Ok(Self { client, base })
+        let client = Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections);
+        let client = client.default_headers(authorization(settings)?).build()?;
+        let run = format!("load-{:x}-{:x}", settings.started_at.as_micros(), std::process::id());
+        let keys = match settings.unanswered {
+            Unanswered::Fail => None,
+            Unanswered::Repeat => Some(Arc::new(Keys { run, next: AtomicU64::new(0) })),
+        };
+        Ok(Self { client, base, keys })
     }
 
     /// The HTTP client, for the queries of `--verify`.
@@ -90,28 +127,41 @@ impl Poster {
         Ok(url)
     }
 
-    /// Posts; comes back later when told so.
+    /// Posts; comes back later when told so, and when not answered if repeats are wanted.
     pub async fn post(&self, body: &Body) -> Answers {
-        let mut put_off = 0;
+        let key = self.keys.as_ref().map(|keys| keys.next());
+        let (mut put_off, mut unanswered) = (0, 0);
+        let fail = |why: String| vec![Answer::Failed(why); body.device_ids.len()];
         loop {
-            match self.post_once(body).await {
-                Ok(Posted::Answered(logs)) => return Answers { logs, put_off },
-                Ok(Posted::ComeBack(wait)) if put_off < MAX_TRIES => {
+            let may_repeat = put_off + unanswered < MAX_TRIES;
+            let logs = match self.post_once(body, key.as_deref()).await {
+                Ok(Posted::Answered(logs)) => logs,
+                Ok(Posted::ComeBack(wait)) if may_repeat => {
                     put_off += 1;
                     tokio::time::sleep(wait.min(MAX_WAIT)).await;
+                    continue;
                 }
-                Ok(Posted::ComeBack(_)) => return fail(body, put_off, "still refused after the last try"),
-                Err(error) => return fail(body, put_off, &format!("{error:#}")),
-            }
+                Ok(Posted::ComeBack(_)) => fail("still refused after the last try".to_owned()),
+                Err(_) if may_repeat && key.is_some() => {
+                    unanswered += 1;
+                    tokio::time::sleep(UNANSWERED_WAIT).await;
+                    continue;
+                }
+                Err(error) => fail(format!("{error:#}")),
+            };
+            return Answers { logs, put_off, unanswered };
         }
     }
 
-    async fn post_once(&self, body: &Body) -> Result<Posted> {
+    async fn post_once(&self, body: &Body, key: Option<&str>) -> Result<Posted> {
         let path: &[&str] = match body.shape {
             Shape::Single => &["api", "log"],
             Shape::Batch => &["api", "logs", "batch"],
         };
-        let request = self.client.post(self.address(path)?);
+        let mut request = self.client.post(self.address(path)?);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
         let response =
             request.header(header::CONTENT_TYPE, "application/json").body(body.json.clone()).send().await?;
         let status = response.status();
@@ -137,10 +187,6 @@ impl Posted {
     fn all(body: &Body, answer: &Answer) -> Self {
         Self::Answered(vec![answer.clone(); body.device_ids.len()])
     }
-}
-
-fn fail(body: &Body, put_off: u32, why: &str) -> Answers {
-    Answers { logs: vec![Answer::Failed(why.to_owned()); body.device_ids.len()], put_off }
 }
 
 fn retry_after(headers: &header::HeaderMap) -> Duration {

@@ -29,6 +29,7 @@ pub struct Report {
     rejected: AtomicU64,
     failed: AtomicU64,
     put_off: AtomicU64,
+    unanswered: AtomicU64,
     behind_lock: Mutex<Collected>,
     verify: Verify,
     bar: ProgressBar,
@@ -61,6 +62,7 @@ impl Report {
             rejected: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             put_off: AtomicU64::new(0),
+            unanswered: AtomicU64::new(0),
             behind_lock: Mutex::new(Collected { latency, answered: HashMap::new(), first_failure: None }),
             verify: settings.verify,
             bar,
@@ -71,6 +73,7 @@ impl Report {
     pub fn record(&self, body: &Body, latency: Duration, answers: Answers) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.put_off.fetch_add(u64::from(answers.put_off), Ordering::Relaxed);
+        self.unanswered.fetch_add(u64::from(answers.unanswered), Ordering::Relaxed);
         let mut collected = self.lock();
         let micros = latency.as_micros().try_into().unwrap_or(u64::MAX);
         // The histogram grows as it must; only one that is too large for the memory refuses a value.
@@ -129,7 +132,11 @@ impl Report {
                 count(&self.failed),
                 self.rate(elapsed)
             ),
-            format!("put off by 429 or 503 and repeated: {} times", count(&self.put_off)),
+            format!(
+                "put off by 429 or 503 and repeated: {} times; not answered and repeated: {} times",
+                count(&self.put_off),
+                count(&self.unanswered)
+            ),
             format!(
                 "latency ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
                 millis(0.5),

@@ -1,9 +1,13 @@
 //! What a device may post and how queries are answered.
 
+use std::time::Duration;
+
 use sawpit_host::HostSettings;
 use sawpit_model::Limits;
 use sawpit_service::settings::Resolver;
 use sawpit_service::{ByteSize, SettingSpec};
+
+use super::access::Doors;
 
 /// The largest limit on bytes that makes sense: what is in one request is held in memory.
 const GIB: ByteSize = ByteSize(1 << 30);
@@ -21,14 +25,36 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("body-timeout", "TIME", "Longest time a body may take to arrive").default("10s"),
     SettingSpec::new("request-timeout", "TIME", "Longest time from a request's head to its answer")
         .default("25s"),
+    SettingSpec::new("idempotency-key-bytes", "SIZE", "Longest Idempotency-Key").default("255B"),
+    SettingSpec::new(
+        "idempotency-note-bytes",
+        "SIZE",
+        "Longest answer that is remembered whole; of a longer one the reasons are not",
+    )
+    .default("16KiB"),
     SettingSpec::new("backlog-poll", "TIME", "How often the queue is asked for its length").default("100ms"),
-    SettingSpec::new("retry-after", "TIME", "What Retry-After says on a 503").default("2s"),
+    SettingSpec::new("retry-after", "TIME", "What Retry-After says on a 503, up to twice as much")
+        .default("2s"),
+    SettingSpec::new(
+        "retry-after-max",
+        "TIME",
+        "The most that Retry-After says; on a full backlog it is measured",
+    )
+    .default("60s"),
     SettingSpec::new("plugin-threads", "N", "Threads that run plugins; one per core unless given"),
     SettingSpec::new("gather-logs", "N", "Most logs of several requests in one plugin call").default("256"),
     SettingSpec::new("gather-waiting-logs", "N", "Most logs waiting for a plugin call; beyond it 503")
         .default("65536"),
     SettingSpec::new("query-limit-default", "N", "Rows of a query that names no limit").default("100"),
     SettingSpec::new("query-limit-max", "N", "Most rows of a query").default("1000"),
+    SettingSpec::new("tail-clients", "N", "Most clients that follow new logs (GET /api/tail) at once")
+        .default("100"),
+    SettingSpec::new(
+        "query-count-limit",
+        "N",
+        "Most rows counted for the total of a query, where no totals are kept",
+    )
+    .default("100000"),
     SettingSpec::new("cache-ttl", "TIME", "How long a query's answer is cached").default("300s"),
     SettingSpec::new("stats-ttl", "TIME", "How long statistics are cached").default("60s"),
     SettingSpec::new("cache-value-bytes", "SIZE", "Largest answer that is cached").default("1MiB"),
@@ -77,15 +103,27 @@ pub fn resolve(
     resolver: &mut Resolver,
     limits: Option<Limits>,
     backlog_limit: Option<u64>,
+    doors: Option<Doors>,
 ) -> Option<HostSettings> {
     let in_flight_bytes =
         resolver.get_in("in-flight-bytes", ByteSize(1)..=ByteSize(1 << 40)).map(ByteSize::as_usize);
+    let idempotency_key_bytes =
+        resolver.get_in("idempotency-key-bytes", ByteSize(1)..=ByteSize(4096)).map(ByteSize::as_usize);
+    let idempotency_note_bytes =
+        resolver.get_in("idempotency-note-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
     let (body_timeout, request_timeout) = (resolver.get("body-timeout"), resolver.get("request-timeout"));
     let (backlog_poll, retry_after) = (resolver.get("backlog-poll"), resolver.get("retry-after"));
+    let retry_after_max = resolver.get_if(
+        "retry-after-max",
+        |most| (Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60)).contains(most),
+        "must be 1s to 24h",
+    );
     let plugin_threads = resolver.optional("plugin-threads");
     let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
     let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
     let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
+    let tail_clients = resolver.get_in("tail-clients", 0..=100_000);
+    let query_count_limit = resolver.get_in("query-count-limit", 0..=u64::MAX);
     let query_limit_default = resolver.get_in("query-limit-default", 1..=100_000);
     let (cache_ttl, stats_ttl) = (resolver.get("cache-ttl"), resolver.get("stats-ttl"));
     let cache_value_bytes = resolver.get_in("cache-value-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
@@ -107,19 +145,28 @@ pub fn resolve(
         let rule = "in-flight-bytes must hold at least one body of body-bytes";
         resolver.check(in_flight >= limits.body_bytes, &["in-flight-bytes", "body-bytes"], rule);
     }
+    let doors = doors?;
     Some(HostSettings {
+        token_refresh: doors.refresh,
+        access: doors.api.access,
+        admin: doors.admin.map(|door| door.access),
         limits: limits?,
         in_flight_bytes: in_flight_bytes?,
         body_timeout: body_timeout?,
         request_timeout: request_timeout?,
+        idempotency_key_bytes: idempotency_key_bytes?,
+        idempotency_note_bytes: idempotency_note_bytes?,
         backlog_limit: backlog_limit?,
         backlog_poll: backlog_poll?,
         retry_after: retry_after?,
+        retry_after_max: retry_after_max?,
         plugin_threads: plugin_threads?.unwrap_or_else(super::plugins::cores),
         gather_logs: gather_logs?,
         gather_waiting_logs: gather_waiting_logs?,
         query_limit_default: query_limit_default?,
         query_limit_max: query_limit_max?,
+        tail_clients: tail_clients?,
+        query_count_limit: query_count_limit?,
         cache_ttl: cache_ttl?,
         stats_ttl: stats_ttl?,
         cache_value_bytes: cache_value_bytes?,

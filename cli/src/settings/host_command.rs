@@ -1,6 +1,5 @@
 //! `sawpit host`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
@@ -8,11 +7,13 @@ use sawpit_host::{HostSettings, ServeSettings};
 use sawpit_service::settings::{Resolver, SettingsErrors};
 use sawpit_service::{ProcessSettings, SettingSpec};
 
+use super::access::{self, Doors};
 use super::{host, plugins, queue, serve, store};
 use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
     SettingSpec::new("listen", "ADDRESS", "Address to serve").default("127.0.0.1:8000"),
+    access::ADMIN,
     SettingSpec::new("plugins", "DIR", "Folder of plugins, watched").default("./plugins.d"),
     SettingSpec::new("plugin-cache", "DIR", "Folder of compiled plugins, which only this user may write"),
 ];
@@ -20,7 +21,7 @@ const SPECS: &[SettingSpec] = &[
 /// Everything that `host` needs.
 pub struct HostCommand {
     pub process: ProcessSettings,
-    pub listen: SocketAddr,
+    pub doors: Doors,
     pub parts: PartSettings,
     pub host: HostSettings,
     pub serve: ServeSettings,
@@ -28,7 +29,8 @@ pub struct HostCommand {
 
 pub fn specs() -> Vec<SettingSpec> {
     let urls = [queue::QUEUE, queue::CACHE, store::STORE];
-    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS].concat();
+    let parts =
+        [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, access::SPECS].concat();
     [super::process_specs(), SPECS.to_vec(), urls.to_vec(), parts].concat()
 }
 
@@ -37,13 +39,13 @@ pub fn specs() -> Vec<SettingSpec> {
 pub fn resolve(flags: &ArgMatches) -> Result<HostCommand, SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
         let process = super::process(resolver);
-        let listen = resolver.get("listen");
+        let doors = access::doors(resolver);
         let limits = host::limits(resolver);
         let parts = parts(resolver, limits);
         let backlog_limit = parts.as_ref().map(|parts| parts.queue.backlog_limit);
-        let host = host::resolve(resolver, limits, backlog_limit);
+        let host = host::resolve(resolver, limits, backlog_limit, doors);
         let serve = serve::resolve(resolver);
-        Some(HostCommand { process: process?, listen: listen?, parts: parts?, host: host?, serve: serve? })
+        Some(HostCommand { process: process?, doors: doors?, parts: parts?, host: host?, serve: serve? })
     })
 }
 

@@ -3,11 +3,13 @@
 //! Each file has `SPECS`, the table of one part, and `resolve`, which reads it. A resolve function asks for
 //! every value before it uses `?`, so that one mistake does not hide the next.
 
+pub mod access;
 pub mod dead;
 pub mod health;
 pub mod host_command;
 pub mod load;
 pub mod plugin_command;
+pub mod token;
 pub mod up;
 pub mod worker_command;
 

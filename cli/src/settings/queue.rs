@@ -45,6 +45,13 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("queue-connections", "N", "Connections to each Redis that share the appends")
         .default("4"),
     SettingSpec::new("append-timeout", "TIME", "Longest wait for an append").default("2s"),
+    SettingSpec::new("idempotency-ttl", "TIME", "How long an Idempotency-Key is remembered").default("24h"),
+    SettingSpec::new(
+        "idempotency-keys",
+        "N",
+        "Most Idempotency-Keys that the embedded queue remembers; Redis's memory limits its own",
+    )
+    .default("1000000"),
     SettingSpec::new("batch", "N", "Messages that a worker reads at once").default("100"),
     SettingSpec::new("block", "TIME", "Longest wait of a worker for a message").default("5s"),
     SettingSpec::new("reclaim-idle", "TIME", "Time after which a batch of a silent worker goes to another")
@@ -59,6 +66,12 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSett
     let min_replicas = resolver.get_in("min-replicas", 0..=16);
     let connections = resolver.get_in("queue-connections", 1..=256);
     let append_timeout = resolver.get("append-timeout");
+    let once_ttl = resolver.get_if(
+        "idempotency-ttl",
+        |ttl| (Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60)).contains(ttl),
+        "must be 1s to 366d",
+    );
+    let once_limit = resolver.get_in("idempotency-keys", 1..=u64::MAX);
     let batch = resolver.get_in("batch", 1..=10_000);
     let (block, reclaim_idle) = (resolver.get::<Duration>("block"), resolver.get::<Duration>("reclaim-idle"));
     if let (Some(block), Some(idle)) = (block, reclaim_idle) {
@@ -76,6 +89,8 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSett
         backlog_limit: backlog_limit?,
         dead_limit: dead_limit?,
         append_timeout: append_timeout?,
+        once_ttl: once_ttl?,
+        once_limit: once_limit?,
         ..QueueSettings::default()
     })
 }
@@ -87,4 +102,40 @@ fn partitions(resolver: &mut Resolver, url: Option<&str>) -> Option<u16> {
     }
     let cluster = url.is_some_and(|url| url.starts_with("redis+cluster:"));
     Some(given?.unwrap_or(if cluster { CLUSTER_PARTITIONS } else { 1 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+    use sawpit_service::settings::{SettingsErrors, args};
+
+    use super::*;
+
+    fn resolved(url: &str, given: &[(&str, &str)]) -> Result<QueueSettings, SettingsErrors> {
+        let flags = Command::new("test").args(args(SPECS)).get_matches_from(["test"]);
+        let env =
+            |name: &str| given.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let mut resolver = Resolver::new(SPECS, &[], &flags, env);
+        let settings = resolve(&mut resolver, Some(url.to_owned()));
+        resolver.finish(settings)
+    }
+
+    #[test]
+    fn partitions_are_1_to_1024_and_a_cluster_has_some_unless_told() {
+        let of = |url: &str, given: &[(&str, &str)]| resolved(url, given).ok().and_then(|one| one.partitions);
+        assert_eq!(of("redis://h", &[]), Some(1));
+        assert_eq!(of("redis+cluster://h", &[]), Some(16));
+        for (given, taken) in [("0", None), ("1", Some(1)), ("1024", Some(1024)), ("1025", None), ("x", None)]
+        {
+            assert_eq!(of("redis+cluster://h", &[("SAWPIT_PARTITIONS", given)]), taken, "{given}");
+        }
+    }
+
+    #[test]
+    fn replicas_to_wait_for_are_0_to_16() {
+        for (given, taken) in [("0", Some(0)), ("16", Some(16)), ("17", None)] {
+            let found = resolved("redis://h", &[("SAWPIT_MIN_REPLICAS", given)]).ok();
+            assert_eq!(found.map(|one| one.min_replicas), taken, "{given}");
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! `sawpit up`: all parts, with a folder for what host and worker are given by URL.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use sawpit_host::{HostSettings, ServeSettings};
@@ -9,11 +8,13 @@ use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{ProcessSettings, SettingSpec};
 use sawpit_worker::WorkerSettings;
 
+use super::access::{self, Doors};
 use super::{host, plugins, queue, serve, store, worker};
 use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
     SettingSpec::new("listen", "ADDRESS", "Address to serve").default("127.0.0.1:8000"),
+    access::ADMIN,
     SettingSpec::new("data", "DIR", "Folder of the queue, the database and the compiled plugins")
         .default("./sawpit-data"),
     SettingSpec::new("plugins", "DIR", "Folder of plugins, watched").default("./plugins.d"),
@@ -22,7 +23,7 @@ const SPECS: &[SettingSpec] = &[
 /// Everything that `up` needs.
 pub struct Up {
     pub process: ProcessSettings,
-    pub listen: SocketAddr,
+    pub doors: Doors,
     /// The data folder.
     pub data: PathBuf,
     pub parts: PartSettings,
@@ -33,8 +34,14 @@ pub struct Up {
 
 pub fn specs() -> Vec<SettingSpec> {
     let parts =
-        [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, worker::SPECS].concat();
+        [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, worker::SPECS, access::SPECS]
+            .concat();
     [super::process_specs(), SPECS.to_vec(), parts].concat()
+}
+
+/// URL of the database in the data folder.
+pub fn database(data: &Path) -> String {
+    format!("sqlite:{}", data.join("sawpit.db").display())
 }
 
 /// # Errors
@@ -42,15 +49,14 @@ pub fn specs() -> Vec<SettingSpec> {
 pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
         let process = super::process(resolver);
-        let listen = resolver.get("listen");
+        let doors = access::doors(resolver);
         let data = resolver.get::<PathBuf>("data");
         let inside = |name: &str| data.as_ref().map(|data| data.join(name));
         let queue = queue::resolve(resolver, inside("queue").map(|path| path.display().to_string()));
-        let database = inside("sawpit.db").map(|path| format!("sqlite:{}", path.display()));
-        let store = store::resolve(resolver, database);
+        let store = store::resolve(resolver, data.as_deref().map(database));
         let limits = host::limits(resolver);
         let plugins = plugins::resolve(resolver, limits, inside("compiled"));
-        let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit));
+        let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit), doors);
         let serve = serve::resolve(resolver);
         let worker = worker::resolve(
             resolver,
@@ -62,7 +68,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         let data = data?;
         Some(Up {
             process: process?,
-            listen: listen?,
+            doors: doors?,
             data,
             parts,
             host: host?,

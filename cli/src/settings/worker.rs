@@ -19,7 +19,11 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("retry-max", "TIME", "Longest wait between two tries").default("5s"),
     SettingSpec::new("max-tries", "N", "Deliveries after which a message is buried").default("10"),
     SettingSpec::new("maintain-every", "TIME", "How often partitions are made ahead").default("1h"),
+    SettingSpec::new("retention", "TIME", "How long logs are kept, as in 30d; for ever unless given"),
 ];
+
+/// Days are dropped whole, and the statistics show the last hours.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `drain_timeout` is the process's: the worker's part of the drain gets as long. `reclaim_idle` is the queue's: twice
 /// in that time a worker looks for messages of silent ones.
@@ -34,6 +38,10 @@ pub fn resolve(
     let (retry_base, retry_max) = (resolver.get("retry-base"), resolver.get("retry-max"));
     let max_tries = resolver.get_in("max-tries", 1..=1_000);
     let maintain_every = resolver.get("maintain-every");
+    let retention = resolver.optional::<Duration>("retention");
+    if let Some(Some(retention)) = retention {
+        resolver.check(retention >= SHORTEST_RETENTION, &["retention"], "must be a day (1d) at least");
+    }
     if let (Some(base), Some(most)) = (retry_base, retry_max) {
         resolver.check(base <= most, &["retry-base", "retry-max"], "the first wait is over the longest");
     }
@@ -45,6 +53,7 @@ pub fn resolve(
         retry_max: retry_max?,
         max_tries: max_tries?,
         maintain_every: maintain_every?,
+        retention: retention?,
         reclaim_every: reclaim_idle? / 2,
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))
     })

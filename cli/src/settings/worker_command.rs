@@ -1,12 +1,14 @@
 //! `sawpit worker`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{ProcessSettings, SettingSpec};
 use sawpit_worker::WorkerSettings;
 
+use super::access::{self, Door};
 use super::{host, host_command, plugins, queue, store, worker};
 use crate::parts::PartSettings;
 
@@ -20,7 +22,9 @@ const SPECS: &[SettingSpec] = &[
 /// Everything that `worker` needs.
 pub struct WorkerCommand {
     pub process: ProcessSettings,
-    pub listen: Option<SocketAddr>,
+    pub door: Option<Door>,
+    /// How often tokens are read.
+    pub token_refresh: Duration,
     pub parts: PartSettings,
     pub worker: WorkerSettings,
 }
@@ -28,7 +32,7 @@ pub struct WorkerCommand {
 pub fn specs() -> Vec<SettingSpec> {
     let urls = [queue::QUEUE, queue::CACHE, store::STORE];
     // The limits on logs hold for what plugins make of them, too.
-    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS].concat();
+    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS, access::SPECS].concat();
     [super::process_specs(), SPECS.to_vec(), urls.to_vec(), host::limit_specs(), parts].concat()
 }
 
@@ -37,12 +41,21 @@ pub fn specs() -> Vec<SettingSpec> {
 pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
         let process = super::process(resolver);
-        let listen = resolver.optional("listen");
+        let rule = access::Rule::resolve(resolver);
+        let listen = resolver.optional::<SocketAddr>("listen");
         let limits = host::limits(resolver);
         let parts = host_command::parts(resolver, limits);
         let drain_timeout = resolver.get("drain-timeout");
         let worker =
             worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| parts.queue.reclaim_idle));
-        Some(WorkerCommand { process: process?, listen: listen?, parts: parts?, worker: worker? })
+        let (rule, listen) = (rule?, listen?);
+        let door = listen.map(|address| rule.door(address));
+        Some(WorkerCommand {
+            process: process?,
+            door,
+            token_refresh: rule.refresh,
+            parts: parts?,
+            worker: worker?,
+        })
     })
 }

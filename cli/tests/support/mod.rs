@@ -85,6 +85,14 @@ impl Api {
         }
     }
 
+    /// Follows the new rows of a device; the answer's text comes piece by piece.
+    pub async fn tail(&self, device_id: &str) -> reqwest::Response {
+        let request = self.client.get(format!("{}/api/tail?device_id={device_id}", self.base));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer
+    }
+
     /// Waits until the message is stored, and says in how many rows; it must be `expected` of them.
     pub async fn wait_rows(&self, device_id: &str, message_id: &Value, expected: usize) {
         self.wait_row(device_id, |row| names(row, message_id)).await;
@@ -127,4 +135,22 @@ pub fn deploy(path: &Path, bytes: &[u8]) {
     let next = path.with_extension("next");
     fs::write(&next, bytes).unwrap();
     fs::rename(next, path).unwrap();
+}
+
+/// Posts logs of a device, whose number is their message, until a tail shows one; that one's row.
+pub async fn followed(api: &Api, tail: &mut reqwest::Response, device_id: &str) -> Value {
+    let deadline = Instant::now() + SOON;
+    let mut text = String::new();
+    for number in 0.. {
+        assert!(Instant::now() < deadline, "nothing of {device_id} was shown: {text}");
+        let log = format!(r#"{{"device_id":"{device_id}","log_level":"ERROR","message":"number {number}"}}"#);
+        assert_eq!(api.post("/api/log", log).await.0, StatusCode::ACCEPTED);
+        if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(100), tail.chunk()).await {
+            text.push_str(&String::from_utf8_lossy(&chunk.unwrap().unwrap()));
+        }
+        if let Some(line) = text.lines().find_map(|line| line.strip_prefix("data: ")) {
+            return serde_json::from_str(line).unwrap();
+        }
+    }
+    unreachable!("numbers do not end")
 }

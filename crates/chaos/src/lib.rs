@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 pub use account::Account;
+pub use proxy::{Proxy, Weather};
 pub use report::Report;
 
 use faults::Done;

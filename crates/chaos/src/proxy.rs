@@ -35,6 +35,7 @@ pub struct Proxy {
     weather: watch::Sender<Weather>,
     /// Rises with each cut.
     cuts: watch::Sender<u64>,
+    server: watch::Sender<SocketAddr>,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -63,16 +64,20 @@ impl Proxy {
         let (weather, weather_seen) = watch::channel(Weather::Fair);
         let (cuts, cuts_seen) = watch::channel(0);
         let sky = Sky { weather: weather_seen, cuts: cuts_seen };
+        let (server, server_seen) = watch::channel(server);
         let listener = tokio::spawn(async move {
             // An accept fails when the client is gone already, or for lack of descriptors, which passes.
             loop {
                 match listener.accept().await {
-                    Ok((client, _)) => drop(tokio::spawn(carry(client, server, sky.clone()))),
+                    Ok((client, _)) => {
+                        let server = *server_seen.borrow();
+                        drop(tokio::spawn(carry(client, server, sky.clone())));
+                    }
                     Err(_) => sleep(Duration::from_millis(10)).await,
                 }
             }
         });
-        Ok(Self { address, weather, cuts, listener })
+        Ok(Self { address, weather, cuts, server, listener })
     }
 
     /// Where it listens.
@@ -84,6 +89,11 @@ impl Proxy {
     /// Changes the weather, also for connections that are open.
     pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
+    }
+
+    /// Leads new connections to another server, as an address that moves does; cut the old ones.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
     /// Closes all connections; new ones are taken.

@@ -12,6 +12,7 @@ use moka::Expiry;
 use redis::{FromRedisValue, Pipeline, RedisError};
 
 use crate::OpenError;
+use crate::feed::Feed;
 use crate::redis::{Call, Manner, Node, Servers, shown};
 
 /// At most one warning in this time while the cache is away.
@@ -38,11 +39,12 @@ pub struct Cache(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Redis(Arc<Remote>),
-    Memory(moka::future::Cache<String, Kept>),
+    Redis(Arc<Remote>, Feed),
+    Memory(moka::future::Cache<String, Kept>, Feed),
 }
 
-struct Remote {
+/// The cache's servers, and how long they are waited for.
+pub(crate) struct Remote {
     servers: Servers,
     timeout: Duration,
     opened: Instant,
@@ -85,7 +87,7 @@ impl Cache {
     /// The URL names no cache.
     pub async fn open(url: &str, settings: CacheSettings) -> Result<Self, OpenError> {
         if url == "memory:" {
-            return Ok(Self(Kind::Memory(memory(settings.capacity_bytes))));
+            return Ok(Self(Kind::Memory(memory(settings.capacity_bytes), Feed::here())));
         }
         let bad = |why: String| OpenError::Url { url: shown(url), why };
         if !url.starts_with("redis:") && !url.starts_with("redis+cluster:") {
@@ -94,9 +96,17 @@ impl Cache {
         }
         let manner = Manner { connections: 1, time_out: settings.timeout, retries: 0 };
         let servers = Servers::new(url, manner).map_err(|error| bad(error.to_string()))?;
-        let remote =
-            Remote { servers, timeout: settings.timeout, opened: Instant::now(), warn_at: AtomicI64::new(0) };
-        Ok(Self(Kind::Redis(Arc::new(remote))))
+        let (opened, warn_at) = (Instant::now(), AtomicI64::new(0));
+        let remote = Arc::new(Remote { servers, timeout: settings.timeout, opened, warn_at });
+        Ok(Self(Kind::Redis(Arc::clone(&remote), Feed::over(remote))))
+    }
+
+    /// What is new, told over the cache's server: it needs no more promises than a cache.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        match &self.0 {
+            Kind::Redis(_, feed) | Kind::Memory(_, feed) => feed,
+        }
     }
 
     /// The value of a key that is there and not too old.
@@ -110,7 +120,7 @@ impl Cache {
             return Vec::new();
         }
         match &self.0 {
-            Kind::Redis(remote) => {
+            Kind::Redis(remote, _) => {
                 let by_server = remote.by_server(keys.iter().copied()).into_iter();
                 let found = join_all(by_server.map(|(node, keys)| remote.get(node, keys)));
                 let mut values = vec![None; keys.len()];
@@ -121,12 +131,31 @@ impl Cache {
                 }
                 values
             }
-            Kind::Memory(memory) => {
+            Kind::Memory(memory, _) => {
                 let mut found = Vec::with_capacity(keys.len());
                 for key in keys {
                     found.push(memory.get(*key).await.map(|kept| kept.value));
                 }
                 found
+            }
+        }
+    }
+
+    /// The value of a key, which is `value` where it has none yet: of several who ask at once, one sets it. What it
+    /// lives stays as it was set.
+    pub async fn get_or_set(&self, key: &str, value: Bytes, ttl: Duration) -> Bytes {
+        match &self.0 {
+            Kind::Redis(remote, _) => {
+                let mut pipeline = Pipeline::with_capacity(2);
+                let set = pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl));
+                set.arg("NX").ignore().cmd("GET").arg(key);
+                let Some(node) = remote.master(key) else { return value };
+                let found: Option<(Option<Vec<u8>>,)> = remote.ask(&node, &pipeline).await;
+                found.and_then(|(found,)| found).map_or(value, Bytes::from)
+            }
+            Kind::Memory(memory, _) => {
+                let kept = Kept { value, ttl };
+                memory.entry_by_ref(key).or_insert(kept).await.into_value().value
             }
         }
     }
@@ -139,20 +168,19 @@ impl Cache {
     /// Keeps several values for `ttl`, in one round trip.
     pub async fn set_many(&self, values: Vec<(String, Bytes)>, ttl: Duration) {
         match &self.0 {
-            Kind::Redis(remote) => {
-                let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+            Kind::Redis(remote, _) => {
                 let keys = values.iter().map(|(key, _)| key.as_str());
                 let by_server = remote.by_server(keys).into_iter().map(|(node, keys)| {
                     let mut pipeline = Pipeline::with_capacity(keys.len());
                     for (at, key) in keys {
                         let value = values.get(at).map(|(_, value)| value.as_ref()).unwrap_or_default();
-                        pipeline.cmd("SET").arg(key).arg(value).arg("PX").arg(millis).ignore();
+                        pipeline.cmd("SET").arg(key).arg(value).arg("PX").arg(millis(ttl)).ignore();
                     }
                     remote.set(node, pipeline)
                 });
                 join_all(by_server).await;
             }
-            Kind::Memory(memory) => {
+            Kind::Memory(memory, _) => {
                 for (key, value) in values {
                     memory.insert(key, Kept { value, ttl }).await;
                 }
@@ -164,10 +192,15 @@ impl Cache {
 impl std::fmt::Debug for Cache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Kind::Redis(_) => "Cache(redis)",
-            Kind::Memory(_) => "Cache(memory)",
+            Kind::Redis(..) => "Cache(redis)",
+            Kind::Memory(..) => "Cache(memory)",
         })
     }
+}
+
+/// A time to live, as Redis takes it.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 fn memory(capacity_bytes: u64) -> moka::future::Cache<String, Kept> {
@@ -181,16 +214,19 @@ fn memory(capacity_bytes: u64) -> moka::future::Cache<String, Kept> {
 }
 
 impl Remote {
+    /// The server of a key, or of a channel: in a cluster, who publishes learns of listeners at the same server only.
+    pub(crate) fn master(&self, key: &str) -> Option<Arc<Node>> {
+        self.servers.master(key).inspect_err(|error| self.failed(&error.to_string())).ok()
+    }
+
     /// The keys of each server, each with its place. Those that no server has at the moment are left out.
     fn by_server<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Vec<(Arc<Node>, Places<'a>)> {
         let mut servers: Vec<(Arc<Node>, Places<'a>)> = Vec::new();
         for (at, key) in keys.enumerate() {
-            match self.servers.master(key) {
-                Err(error) => self.failed(&error.to_string()),
-                Ok(node) => match servers.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &node)) {
-                    Some((_, keys)) => keys.push((at, key)),
-                    None => servers.push((node, vec![(at, key)])),
-                },
+            let Some(node) = self.master(key) else { continue };
+            match servers.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &node)) {
+                Some((_, keys)) => keys.push((at, key)),
+                None => servers.push((node, vec![(at, key)])),
             }
         }
         servers
@@ -211,7 +247,7 @@ impl Remote {
     }
 
     /// The answer, or `None` when there is none in time.
-    async fn ask<T: FromRedisValue>(&self, node: &Node, commands: &Pipeline) -> Option<T> {
+    pub(crate) async fn ask<T: FromRedisValue>(&self, node: &Node, commands: &Pipeline) -> Option<T> {
         let asked: Result<Result<T, RedisError>, _> =
             tokio::time::timeout(self.timeout, node.call(Call::Pipeline(commands))).await;
         let cause = match asked {

@@ -1,4 +1,5 @@
-//! What lies between host and worker: a queue that loses nothing it said it took, and the cache.
+//! What lies between host and worker: a queue that loses nothing it said it took, and the cache
+//! with the feed of new rows, which may lose anything.
 //!
 //! The key decision: one contract, two backends, chosen by URL. Redis streams carry many processes; an
 //! embedded file carries `sawpit up` with nothing installed. [`Queue`] hides which one it is, and one contract
@@ -12,6 +13,8 @@ mod dead;
 mod delivery;
 mod embedded;
 mod error;
+mod feed;
+mod once;
 mod queue;
 mod redis;
 mod settings;
@@ -20,5 +23,7 @@ pub use cache::{Cache, CacheSettings};
 pub use dead::DeadLetter;
 pub use delivery::{Corrupt, DeadReason, Delivery, Reclaimed};
 pub use error::{AppendError, OpenError, QueueError, ReadError};
+pub use feed::{Feed, Heard, Listener};
+pub use once::{Kept, Known, Once, OnceKey};
 pub use queue::{Consumer, Producer, Queue, Settler, Silent};
 pub use settings::{Clock, MOST_PARTITIONS, QueueSettings};

@@ -8,8 +8,8 @@ use sawpit_model::{Entry, MessageId};
 use crate::embedded::{self, Embedded};
 use crate::redis::{self, Redis};
 use crate::{
-    AppendError, Clock, DeadLetter, DeadReason, Delivery, OpenError, QueueError, QueueSettings, ReadError,
-    Reclaimed,
+    AppendError, Clock, DeadLetter, DeadReason, Delivery, Known, Once, OnceKey, OpenError, QueueError,
+    QueueSettings, ReadError, Reclaimed,
 };
 
 /// A queue; a handle that is cheap to clone.
@@ -86,6 +86,18 @@ impl Queue {
         match &self.0 {
             Backend::Redis(redis) => redis.backlog().await,
             Backend::Embedded(file) => Ok(file.backlog()),
+        }
+    }
+
+    /// How many messages were ever settled, counted from any time on: the difference of two answers is how many left in
+    /// between. None where the queue does not know (Redis before 7.0).
+    ///
+    /// # Errors
+    /// The queue is away, or was never used.
+    pub async fn left(&self) -> Result<Option<u64>, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.left().await,
+            Backend::Embedded(file) => Ok(Some(file.left())),
         }
     }
 
@@ -187,7 +199,7 @@ impl Producer {
             Backend::Redis(redis) => redis.append(entry).await,
             Backend::Embedded(file) => file.append_batch(&[entry]).await.and_then(|ids| first(&ids)),
         };
-        note(started, 1, appended.as_ref().err());
+        measure(started, 1, outcome(appended.as_ref().err()));
         appended
     }
 
@@ -204,8 +216,53 @@ impl Producer {
             Backend::Redis(redis) => redis.append_batch(&entries).await,
             Backend::Embedded(file) => file.append_batch(&entries).await,
         };
-        note(started, entries.len(), appended.as_ref().err());
+        measure(started, entries.len(), outcome(appended.as_ref().err()));
         appended
+    }
+
+    /// Appends all of them, in order, or none, unless that was done before under this key, by whichever producer: then
+    /// nothing is appended, and what is known of the key is answered. `note` is kept with the key, for whoever comes
+    /// again. The entries may be none; the note is kept all the same.
+    ///
+    /// The key is remembered in the same step, for [`QueueSettings::once_ttl`] at most: after an error that leaves it
+    /// unknown, calling again with the same key cannot append twice.
+    ///
+    /// # Errors
+    /// They were not confirmed; the variant says whether they may have been appended.
+    pub async fn append_once(
+        &self,
+        once: &OnceKey,
+        note: Vec<u8>,
+        entries: Vec<Entry>,
+    ) -> Result<Once, AppendError> {
+        let started = Instant::now();
+        let appended = match &self.0 {
+            Backend::Redis(redis) => redis.append_once(once, &note, &entries).await,
+            Backend::Embedded(file) => file.append_once(once, note, &entries).await,
+        };
+        let appended = match appended {
+            // There need be no room for what is there already.
+            Err(AppendError::Full { limit }) => match self.recall(once).await {
+                Ok(Some(known)) => Ok(Once::Known(known)),
+                _ => Err(AppendError::Full { limit }),
+            },
+            appended => appended,
+        };
+        let known = matches!(appended, Ok(Once::Known(_)));
+        measure(started, entries.len(), if known { "known" } else { outcome(appended.as_ref().err()) });
+        appended
+    }
+
+    /// What is known of a key. A first append may be under way that is not known yet: only
+    /// [`Producer::append_once`] decides.
+    ///
+    /// # Errors
+    /// The queue is away.
+    pub async fn recall(&self, once: &OnceKey) -> Result<Option<Known>, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.recall(once).await,
+            Backend::Embedded(file) => file.recall(once).await,
+        }
     }
 }
 
@@ -213,13 +270,16 @@ fn first(ids: &[MessageId]) -> Result<MessageId, AppendError> {
     ids.first().copied().ok_or_else(|| AppendError::Unknown { cause: "the queue gave no id".to_owned() })
 }
 
-fn note(started: Instant, messages: usize, error: Option<&AppendError>) {
-    let outcome = match error {
+fn outcome(error: Option<&AppendError>) -> &'static str {
+    match error {
         None => "queued",
         Some(AppendError::Full { .. }) => "full",
         Some(AppendError::Refused { .. }) => "refused",
         Some(AppendError::Unknown { .. }) => "unknown",
-    };
+    }
+}
+
+fn measure(started: Instant, messages: usize, outcome: &'static str) {
     metrics::counter!("sawpit_queue_append_total", "outcome" => outcome).increment(messages as u64);
     metrics::histogram!("sawpit_queue_append_seconds").record(started.elapsed().as_secs_f64());
 }

@@ -46,6 +46,11 @@ pub struct QueueSettings {
     pub dead_limit: u64,
     /// Longest wait for the answer to an append; also for a connection.
     pub append_timeout: Duration,
+    /// How long an append that is to happen once is remembered.
+    pub once_ttl: Duration,
+    /// Most such appends that the embedded queue remembers; beyond it the oldest are forgotten. Redis's memory is its
+    /// own limit: it evicts them like its cache.
+    pub once_limit: u64,
     /// Most bytes in one transaction of the embedded queue; appends beyond it go into the next.
     pub group_bytes: usize,
 }
@@ -67,6 +72,8 @@ impl fmt::Debug for QueueSettings {
             backlog_limit,
             dead_limit,
             append_timeout,
+            once_ttl,
+            once_limit,
             group_bytes,
         } = self;
         f.debug_struct("QueueSettings")
@@ -83,6 +90,8 @@ impl fmt::Debug for QueueSettings {
             .field("backlog_limit", backlog_limit)
             .field("dead_limit", dead_limit)
             .field("append_timeout", append_timeout)
+            .field("once_ttl", once_ttl)
+            .field("once_limit", once_limit)
             .field("group_bytes", group_bytes)
             .finish()
     }
@@ -104,6 +113,8 @@ impl Default for QueueSettings {
             backlog_limit: 100_000,
             dead_limit: 100_000,
             append_timeout: Duration::from_secs(2),
+            once_ttl: Duration::from_secs(24 * 60 * 60),
+            once_limit: 1_000_000,
             group_bytes: 16 * 1024 * 1024,
         }
     }

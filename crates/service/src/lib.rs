@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod boot;
+pub mod catalog;
 pub mod clock;
 pub mod door;
 pub mod health;

@@ -14,19 +14,19 @@ use crate::{Health, Metrics, Shutdown};
 /// The content type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-#[derive(Clone)]
-struct Ops {
-    health: Health,
-    metrics: Metrics,
-}
-
 /// The three routes, to be served alone or merged into a larger router.
 pub fn router<S: Clone + Send + Sync + 'static>(health: Health, metrics: Metrics) -> Router<S> {
-    Router::new()
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(render))
-        .with_state(Ops { health, metrics })
+    health_router(health).merge(metrics_router(metrics))
+}
+
+/// Those of the health.
+pub fn health_router<S: Clone + Send + Sync + 'static>(health: Health) -> Router<S> {
+    Router::new().route("/health/live", get(live)).route("/health/ready", get(ready)).with_state(health)
+}
+
+/// That of the metrics.
+pub fn metrics_router<S: Clone + Send + Sync + 'static>(metrics: Metrics) -> Router<S> {
+    Router::new().route("/metrics", get(render)).with_state(metrics)
 }
 
 /// Serves `router` until `shutdown` is requested and the requests in flight are answered.
@@ -38,18 +38,18 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) ->
     axum::serve(listener, router).with_graceful_shutdown(draining).into_future().await
 }
 
-async fn live(State(ops): State<Ops>) -> Response {
-    Json(ops.health.live()).into_response()
+async fn live(State(health): State<Health>) -> Response {
+    Json(health.live()).into_response()
 }
 
-async fn ready(State(ops): State<Ops>) -> Response {
-    let ready = ops.health.ready().await;
+async fn ready(State(health): State<Health>) -> Response {
+    let ready = health.ready().await;
     let status = if ready.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(ready)).into_response()
 }
 
-async fn render(State(ops): State<Ops>) -> Response {
-    ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], ops.metrics.render()).into_response()
+async fn render(State(metrics): State<Metrics>) -> Response {
+    ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
 }
 
 #[cfg(test)]

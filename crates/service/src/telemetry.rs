@@ -167,6 +167,7 @@ fn install_recorder() -> Result<Metrics, String> {
     let recorder = builder().map_err(|error| error.to_string())?.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
+    crate::catalog::describe();
     Ok(Metrics(handle))
 }
 

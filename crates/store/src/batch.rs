@@ -29,6 +29,19 @@ pub struct Row {
     pub chain: String,
 }
 
+impl Row {
+    /// All sources, each once; empty when there is only one.
+    pub(crate) fn several_sources(&self) -> Vec<MessageId> {
+        let mut sources = Vec::new();
+        for id in &self.sources {
+            if !sources.contains(id) {
+                sources.push(*id);
+            }
+        }
+        if sources.len() == 1 { Vec::new() } else { sources }
+    }
+}
+
 /// The right of one worker to commit, until another fences it. See [`crate::Store::lease`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -90,18 +103,7 @@ impl RowKey {
             return Err(refused("a row names no message that it was made from"));
         };
         let part = i32::try_from(row.part).map_err(|_| refused(format!("part {} is too large", row.part)))?;
-        let mut sources = Vec::new();
-        if row.sources.len() > 1 {
-            for id in &row.sources {
-                if !sources.contains(id) {
-                    sources.push(*id);
-                }
-            }
-        }
-        if sources.len() == 1 {
-            sources.clear();
-        }
-        Ok(Self { ms: signed(first.ms)?, seq: signed(first.seq)?, part, sources })
+        Ok(Self { ms: signed(first.ms)?, seq: signed(first.seq)?, part, sources: row.several_sources() })
     }
 }
 

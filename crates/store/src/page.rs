@@ -1,4 +1,4 @@
-//! Asking for the logs of one device.
+//! Asking for logs, of one device or of all.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,17 @@ use std::str::FromStr;
 use sawpit_model::{Level, MessageId, RawObject, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::batch::Row;
 use crate::provenance::PluginFilter;
 
-/// Which logs of a device are wanted. The store takes `limit` as it is given: the host bounds it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceQuery {
-    /// The device.
-    pub device_id: String,
+/// Rows counted for [`Page::total`] at most, unless the query says otherwise.
+pub const COUNT_LIMIT: u64 = 100_000;
+
+/// Which logs are wanted. The store takes the limits as they are given: the host bounds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Only this device's.
+    pub device_id: Option<String>,
     /// Only these levels; empty for all.
     pub levels: Vec<Level>,
     /// Only logs received at this time or later.
@@ -25,14 +29,36 @@ pub struct DeviceQuery {
     pub cursor: Option<Cursor>,
     /// Most rows in the page.
     pub limit: u32,
+    /// Most rows counted for the total, where it must be counted; none are where this is 0.
+    pub count_limit: u64,
 }
 
-impl DeviceQuery {
-    /// The levels as a set of bits, bit n for the level of code n.
-    pub(crate) fn level_bits(&self) -> i32 {
-        let all = [Level::ALL.as_slice(), self.levels.as_slice()];
-        let [all, some] = all.map(|levels| levels.iter().fold(0, |bits, level| bits | 1 << level.code()));
-        if self.levels.is_empty() { all } else { some }
+/// All logs, 100 at a time.
+impl Default for LogQuery {
+    fn default() -> Self {
+        Self {
+            device_id: None,
+            levels: Vec::new(),
+            since: None,
+            until: None,
+            plugin: None,
+            cursor: None,
+            limit: 100,
+            count_limit: COUNT_LIMIT,
+        }
+    }
+}
+
+impl LogQuery {
+    /// The codes of the wanted levels, each once.
+    pub(crate) fn level_codes(&self) -> Vec<u8> {
+        let wanted = |level: &Level| self.levels.is_empty() || self.levels.contains(level);
+        Level::ALL.into_iter().filter(wanted).map(Level::code).collect()
+    }
+
+    /// Whether the totals know the answer: they are kept by device and level.
+    pub(crate) fn is_in_totals(&self) -> bool {
+        self.since.is_none() && self.until.is_none() && self.plugin.is_none()
     }
 
     pub(crate) fn first(&self) -> Timestamp {
@@ -45,7 +71,12 @@ impl DeviceQuery {
         Timestamp::from_micros(end)
     }
 
-    /// Rows come before this, in the index's order.
+    /// The last microsecond that may be in the page.
+    pub(crate) fn page_last(&self) -> Timestamp {
+        self.cursor.map_or_else(|| self.last(), |cursor| cursor.received_at.min(self.last()))
+    }
+
+    /// Rows come before this, in the order of the answer.
     pub(crate) fn bound(&self) -> Cursor {
         self.cursor.unwrap_or(Cursor {
             received_at: Timestamp::from_micros(i64::MAX),
@@ -59,9 +90,44 @@ impl DeviceQuery {
     pub(crate) fn fetched(&self) -> i64 {
         i64::from(self.limit) + 1
     }
+
+    /// One row more than is counted tells that there are more.
+    pub(crate) fn counted(&self) -> i64 {
+        i64::try_from(self.count_limit).unwrap_or(i64::MAX).saturating_add(1)
+    }
 }
 
-/// Where a page ended. Opaque text outside; inside, the place in the order of `logs_by_device`, so that rows
+/// How many logs match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// So many.
+    Exact(u64),
+    /// More than so many: [`LogQuery::count_limit`] of them were counted.
+    AtLeast(u64),
+}
+
+impl Total {
+    /// Of a count that went one beyond the limit.
+    pub(crate) fn counted(count: i64, limit: u64) -> Self {
+        let count = u64::try_from(count).unwrap_or(0);
+        if count > limit { Self::AtLeast(limit) } else { Self::Exact(count) }
+    }
+
+    /// Of totals that are kept.
+    pub(crate) fn known(count: i64) -> Self {
+        Self::Exact(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn value(self) -> u64 {
+        match self {
+            Self::Exact(count) | Self::AtLeast(count) => count,
+        }
+    }
+}
+
+/// Where a page ended. Opaque text outside; inside, the place in the order of the answer, so that rows
 /// stored meanwhile neither shift the next page nor double in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
@@ -99,25 +165,34 @@ impl FromStr for Cursor {
     }
 }
 
-/// One page of a device's logs.
+/// One page of logs, and how many there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// How many logs the filters match, on all pages.
-    pub total: u64,
+    pub total: Total,
     /// Newest first.
     pub rows: Vec<StoredRow>,
     /// Asks for the next page; `None` on the last.
     pub next_cursor: Option<Cursor>,
 }
 
-impl Page {
+/// One page of logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Newest first.
+    pub rows: Vec<StoredRow>,
+    /// Asks for the next page; `None` on the last.
+    pub next_cursor: Option<Cursor>,
+}
+
+impl Rows {
     /// Makes a page of up to `limit` rows from up to `limit + 1`.
-    pub(crate) fn new(total: i64, mut rows: Vec<StoredRow>, limit: u32) -> Self {
+    pub(crate) fn new(mut rows: Vec<StoredRow>, limit: u32) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| more).map(StoredRow::cursor);
-        Self { total: u64::try_from(total).unwrap_or(0), rows, next_cursor }
+        Self { rows, next_cursor }
     }
 }
 
@@ -150,6 +225,24 @@ pub struct StoredRow {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_first(part: &u32) -> bool {
     *part == 0
+}
+
+/// As it is read back, but for the spacing of `log_data`.
+impl From<&Row> for StoredRow {
+    fn from(row: &Row) -> Self {
+        let log = row.log.clone();
+        Self {
+            message_id: row.sources.first().copied().unwrap_or_default(),
+            sources: row.several_sources(),
+            part: row.part,
+            device_id: log.device_id,
+            log_level: log.log_level,
+            message: log.message,
+            log_data: log.log_data,
+            received_at: log.received_at,
+            chain: row.chain.clone(),
+        }
+    }
 }
 
 impl StoredRow {

@@ -6,12 +6,14 @@ use sawpit_model::{MessageId, Timestamp};
 
 use crate::batch::{Batch, Lease};
 use crate::error::{CommitError, OpenError, StoreError};
-use crate::page::{DeviceQuery, Page};
+use crate::page::{LogQuery, Page, Rows};
 use crate::postgres::Pg;
 use crate::provenance::ChainMember;
+use crate::retention::Forgotten;
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
+use crate::token::{Revoked, Token};
 
 /// A database of logs. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -117,12 +119,25 @@ impl Store {
         on!(self, backend => backend.commit(lease, batch).await)
     }
 
-    /// One page of a device's logs, newest first; and how many there are on all pages.
+    /// One page of logs, newest first; and how many there are on all pages.
+    ///
+    /// Costs the same at any number of logs, with two exceptions: counting for the total stops at
+    /// [`LogQuery::count_limit`], and where the filter on plugins finds few logs, many are looked at.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
-        on!(self, backend => backend.query(query).await)
+    pub async fn query(&self, query: &LogQuery) -> Result<Page, StoreError> {
+        let total = on!(self, backend => backend.total(query).await)?;
+        let Rows { rows, next_cursor } = self.rows(query).await?;
+        Ok(Page { total, rows, next_cursor })
+    }
+
+    /// The same without the total.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn rows(&self, query: &LogQuery) -> Result<Rows, StoreError> {
+        on!(self, backend => backend.rows(query).await)
     }
 
     /// Notes what a chain was made of, for [`Store::explain_chain`]. Noting it again changes nothing.
@@ -141,7 +156,8 @@ impl Store {
         on!(self, backend => backend.chain_members(id).await)
     }
 
-    /// Counts over all logs; a scan of them.
+    /// Counts over all logs, exact at one moment. They are kept with each commit, so the cost depends on the number
+    /// of devices and not of logs.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -163,8 +179,8 @@ impl Store {
         Ok(ids.iter().map(|id| (*id, counts.get(id).copied().unwrap_or(0))).collect())
     }
 
-    /// Makes the partitions that are missing from yesterday to three days ahead, and trims the ledger to
-    /// [`StoreSettings::ledger_keep`]. Call it every hour or so, from a process that reclaims: what was left
+    /// Makes the partitions that are missing from yesterday to three days ahead, forgets the seconds that the
+    /// statistics no longer show, and trims the ledger to [`StoreSettings::ledger_keep`]. Call it every hour or so, from a process that reclaims: what was left
     /// behind when the system stopped must have been reclaimed before its ledger rows go, which is why
     /// [`Store::open`] does not trim.
     ///
@@ -172,7 +188,45 @@ impl Store {
     /// When the database does not answer; the next call does what was missed.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         self.make_partitions(now).await?;
+        on!(self, backend => backend.trim_rollups(now).await)?;
         on!(self, backend => backend.trim_ledger(now).await)
+    }
+
+    /// Deletes logs that were received before this time, and takes them out of the totals. PostgreSQL drops the days
+    /// that are over by then, whole: what is of the same day stays until that is over, too. SQLite deletes rows, and
+    /// so does PostgreSQL with those that came too late for their day.
+    ///
+    /// `before` must be a day ago at least: the statistics show the last hours.
+    ///
+    /// # Errors
+    /// When the database does not answer, or long reads are in the way: what was deleted is, the rest goes at the next
+    /// call.
+    pub async fn forget(&self, before: Timestamp) -> Result<Forgotten, StoreError> {
+        on!(self, backend => backend.forget(before).await)
+    }
+
+    /// Keeps a token, whose id must be new.
+    ///
+    /// # Errors
+    /// When the database does not answer or knows the id.
+    pub async fn add_token(&self, token: &Token) -> Result<(), StoreError> {
+        on!(self, backend => backend.add_token(token).await)
+    }
+
+    /// All tokens, oldest first, also those that have expired.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        on!(self, backend => backend.tokens().await)
+    }
+
+    /// Deletes a token.
+    ///
+    /// # Errors
+    /// When the database does not answer: it may be deleted or not.
+    pub async fn revoke_token(&self, id: &str) -> Result<Revoked, StoreError> {
+        on!(self, backend => backend.revoke_token(id).await)
     }
 
     /// Closes all connections, once those in use are given back. For an orderly end; afterwards every call

@@ -13,7 +13,7 @@ mod suite;
 use std::time::{Duration, Instant};
 
 use sawpit_model::RawObject;
-use sawpit_store::{Batch, CommitError, OpenError, Outcome, Store, StoreError, StoreSettings};
+use sawpit_store::{Batch, CommitError, OpenError, Outcome, Row, Store, StoreError, StoreSettings};
 use sawpit_testkit::Postgres;
 use suite::kit::*;
 use tokio::task::JoinHandle;
@@ -24,6 +24,9 @@ fn contract() {
     let server = Postgres::with(&[("fsync", "off")]);
     suite::contract(|name| server.create_database(name));
     suite::run("refused by the server", || refused_by_the_server(server.create_database("refused")));
+    suite::run("totals of older databases", || totals_of_older_databases(&server));
+    suite::run("folding", || folding(&server));
+    suite::run("days are forgotten whole", || days_are_forgotten_whole(&server));
     suite::run("partitions", || partitions(&server));
     suite::run("rows in the default partition move", || rows_in_the_default_partition_move(&server));
     suite::run("partitions under load", || partitions_under_load(&server));
@@ -72,6 +75,87 @@ fn random_text(len: usize) -> String {
     (0..len).map(|_| next()).collect()
 }
 
+/// Rows from before there were totals: they are counted when the database is opened.
+async fn totals_of_older_databases(server: &Postgres) {
+    let url = server.create_database("older");
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2)])).await.unwrap();
+    store.close().await;
+    for undo in [
+        "DROP TABLE rollup_pending, level_totals, device_totals, second_totals, tokens",
+        "DROP INDEX logs_by_device, logs_by_level",
+        "CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part)",
+        "DELETE FROM _sqlx_migrations WHERE version >= 3",
+    ] {
+        server.query("older", undo);
+    }
+    let store = open(&url).await;
+    assert_eq!(messages(&store, "d").await.len(), 3);
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!((stats.total, stats.top_devices), (3, vec![("d".to_owned(), 3)]));
+    store.commit(&lease, &batch_of("d", &[id(1, 0)])).await.unwrap();
+    assert_eq!(store.stats(now()).await.unwrap().total, 4);
+}
+
+/// What is pending stays bounded while commits come, without anybody's call.
+async fn folding(server: &Postgres) {
+    let store = open(&server.create_database("folding")).await;
+    let lease = store.lease("w").await.unwrap();
+    for n in 0..64 {
+        store.commit(&lease, &batch_of("d", &[id(n, 0)])).await.unwrap();
+    }
+    let until = Instant::now() + Duration::from_secs(20);
+    while server.query("folding", "SELECT count(*) FROM rollup_pending") != "0" {
+        assert!(Instant::now() < until, "nothing was folded");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.query("folding", "SELECT n FROM device_totals WHERE device_id = 'd'"), "64");
+    let dropped = Batch { ids: vec![id(100, 0)], rows: vec![], committed_at: now() };
+    store.commit(&lease, &dropped).await.unwrap();
+    assert_eq!(server.query("folding", "SELECT count(*) FROM rollup_pending"), "0");
+    assert_eq!(store.stats(now()).await.unwrap().total, 64);
+}
+
+/// Of several workers that forget at once each day is dropped by one, while others commit; one that is in use is
+/// put off.
+async fn days_are_forgotten_whole(server: &Postgres) {
+    let store = open(&server.create_database("days")).await;
+    store.maintain(at(4 * DAY)).await.unwrap();
+    let lease = store.lease("w").await.unwrap();
+    let row_of = |day: i64, n: i64| row(id((day * 100 + n) as u64, 0), log("d", "m", at(day * DAY + n)));
+    let rows: Vec<Row> =
+        (0..4).flat_map(|day| (0..10).map(move |n| (day, n))).map(|(day, n)| row_of(day, n)).collect();
+    store.commit(&lease, &batch(rows)).await.unwrap();
+
+    let reading = sqlx::PgPool::connect(&server.url("days")).await.unwrap();
+    let mut reader = reading.begin().await.unwrap();
+    sqlx::query("SELECT count(*) FROM logs").execute(&mut *reader).await.unwrap();
+    assert!(store.forget(at(2 * DAY)).await.is_err(), "a table in use was dropped");
+    assert_eq!(messages(&store, "d").await.len(), 40);
+    reader.rollback().await.unwrap();
+
+    let stores: Vec<_> = (0..3).map(|_| store.clone()).collect();
+    let forgetting: Vec<_> = stores
+        .into_iter()
+        .map(|store| tokio::spawn(async move { store.forget(at(2 * DAY)).await }))
+        .collect();
+    for n in 10..30 {
+        commit_patiently(&store, &lease, &batch(vec![row_of(3, n)])).await;
+    }
+    let (mut days, mut rows) = (0, 0);
+    for task in forgetting {
+        let forgotten = task.await.unwrap().unwrap();
+        (days, rows) = (days + forgotten.days, rows + forgotten.rows);
+    }
+    // Those of the day before the first and of the two that are over, of which one has no rows.
+    assert_eq!((days, rows), (3, 20));
+    assert_eq!(messages(&store, "d").await.len(), 40);
+    assert_eq!(store.stats(at(4 * DAY)).await.unwrap().total, 40);
+    let left = "SELECT count(*) FROM pg_class WHERE relname ~ '^logs_2026' AND relkind = 'r'";
+    assert_eq!(server.query("days", left), "6");
+}
+
 async fn partitions(server: &Postgres) {
     let url = server.create_database("partitions");
     let store = open(&url).await;
@@ -97,7 +181,7 @@ async fn partitions(server: &Postgres) {
     let expected = "logs_20261122 1, logs_20261123 1, logs_20261127 1, logs_default 2";
     assert_eq!(server.query("partitions", counts), expected);
     let index = "SELECT count(*) FROM pg_indexes WHERE tablename = 'logs_20261127'";
-    assert_eq!(server.query("partitions", index), "2");
+    assert_eq!(server.query("partitions", index), "3");
 }
 
 async fn rows_in_the_default_partition_move(server: &Postgres) {

@@ -59,3 +59,28 @@ async fn what_is_committed_is_in_the_files() {
     assert_eq!(messages(&copy, "d").await.len(), 2);
     assert_eq!(copy.committed(&[id(0, 1)]).await.unwrap().len(), 1);
 }
+
+/// A file that was written before there were totals: they are counted when it is opened.
+#[tokio::test]
+async fn totals_of_older_files_are_counted_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = file(&folder, "old.db");
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2)])).await.unwrap();
+    store.close().await;
+    let undo =
+        "DROP TABLE level_totals; DROP TABLE device_totals; DROP TABLE second_totals; DROP TABLE tokens;
+                DROP INDEX logs_by_device; DROP INDEX logs_by_level;
+                CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part);
+                DELETE FROM _sqlx_migrations WHERE version >= 3;";
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    sqlx::raw_sql(undo).execute(&pool).await.unwrap();
+    pool.close().await;
+    let store = open(&url).await;
+    assert_eq!(messages(&store, "d").await.len(), 3);
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!((stats.total, stats.top_devices), (3, vec![("d".to_owned(), 3)]));
+    store.commit(&lease, &batch_of("d", &[id(1, 0)])).await.unwrap();
+    assert_eq!(store.stats(now()).await.unwrap().total, 4);
+}

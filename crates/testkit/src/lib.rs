@@ -29,7 +29,7 @@ mod tree;
 
 pub use guest::{ANSWER, ENDLESS, Guest, TRAP, answer, on_letter, put};
 pub use nginx::{Nginx, nginx_conf};
-pub use plugins::{GUESTS, plugins_dir, workspace_root};
+pub use plugins::{GUESTS, plugins_dir, scramble, workspace_root};
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use process::{Launch, Process};

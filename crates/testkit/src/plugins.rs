@@ -18,6 +18,16 @@ pub fn plugins_dir() -> PathBuf {
     folder
 }
 
+/// The transformer that does to each log what the log asks for (crates/testkit/scramble), compiled.
+///
+/// # Panics
+/// When it is missing.
+pub fn scramble() -> PathBuf {
+    let file = plugins_dir().join("test/scramble.wasm");
+    assert!(file.is_file(), "{} is missing: run `cargo xtask plugins`", file.display());
+    file
+}
+
 /// The root of this workspace's source.
 pub fn workspace_root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

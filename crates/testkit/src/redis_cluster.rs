@@ -257,7 +257,11 @@ mod tests {
         let cluster = RedisCluster::start();
         let before = cluster.master_of("k");
         assert_eq!(cluster.command(before, &["SET", "k", "value"]), "+OK");
-        assert_eq!(cluster.command(before, &["WAIT", "1", "5000"]), ":0", "another connection wrote nothing");
+        let replica = cluster.replicas_of(before)[0];
+        let until = Instant::now() + START_LIMIT;
+        while cluster.command(replica, &["DBSIZE"]) != ":1" {
+            assert!(Instant::now() < until, "the replica does not follow");
+        }
         cluster.kill(before);
         cluster.wait_agreed();
         let after = cluster.master_of("k");

@@ -66,7 +66,7 @@ fn what_is_depended_on_and_mounted_exists() {
 fn ports_and_hosts_are_those_of_nginx_conf() {
     let compose = compose();
     let nginx = fs::read_to_string(workspace_root().join("nginx/nginx.conf")).unwrap();
-    assert_eq!(words(&service(&compose, "nginx")["ports"]), ["18723:18723"]);
+    assert_eq!(words(&service(&compose, "nginx")["ports"]), ["127.0.0.1:18723:18723"]);
     assert!(nginx.contains("listen 18723 "));
     for (host, threads) in [("host-1", "--threads=6"), ("host-2", "--threads=4")] {
         let command = words(&service(&compose, host)["command"]);
@@ -96,7 +96,7 @@ fn limits_that_nginx_conf_names_are_the_hosts_defaults() {
 
 fn flag_and_value(comment: &str) -> (&str, &str) {
     let mut words = comment.split_whitespace();
-    (words.next().unwrap(), words.next().unwrap().trim_end_matches(','))
+    (words.next().unwrap(), words.next().unwrap().trim_end_matches([',', '.']))
 }
 
 #[test]

@@ -3,32 +3,35 @@
 //! Bad members do not spoil the rest; what is left is appended at once, all or none, so that a 503 never means that
 //! a part was stored.
 
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::request::Parts;
+use axum::response::Response;
 use sawpit_model::{Entry, FieldError, Log, MessageId, Timestamp, parse_batch};
 use sawpit_plugins::Ingested;
-use serde::Serialize;
+use sawpit_queue::OnceKey;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::access::Caller;
 use crate::app::{App, Shared};
-use crate::body;
+use crate::body::Whole;
 use crate::gather::Done;
 use crate::ingest::errors;
-use crate::ingest::single::{entry, quarantined};
+use crate::ingest::once::{self, Answered, Received, Verdict};
+use crate::ingest::single::{NOT_ITS_DEVICE, entry, quarantined};
 use crate::observe::traceparent;
-use crate::problem::{Kind, Problem, Rejected};
+use crate::problem::{FieldProblem, Kind, Problem, Rejected};
+use crate::routes;
 
 /// A log of a batch that a filter dropped.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DroppedMember {
     /// Its place in the batch, from 0.
-    index: usize,
+    pub(crate) index: usize,
     /// The filter.
-    plugin: String,
+    pub(crate) plugin: String,
     /// Why.
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// What became of each log of a batch.
@@ -56,58 +59,64 @@ pub(crate) struct BatchAnswer {
 /// 202 when at least one of them was queued or dropped; what was queued is durable, and was queued at once.
 #[utoipa::path(
     post, path = "/api/logs/batch", tag = "ingest",
+    params(crate::openapi::IdempotencyKey),
     request_body(content = crate::openapi::BatchBody, content_type = "application/json"),
     responses(
-        (status = 202, description = "What became of each log", body = BatchAnswer),
+        (
+            status = 202, description = "What became of each log", body = BatchAnswer,
+            headers(("Idempotency-Replayed" = String, description = "`true` on the answer to a repeat")),
+        ),
         crate::openapi::IngestErrors,
     ),
 )]
 pub(crate) async fn post_batch(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    body::check_headers(&parts.headers, &app.settings)?;
-    app.admit().await?;
-    let body = body::read(&parts.headers, body, &app.in_flight, &app.settings).await?;
+    let answered = match once::receive(&app, routes::BATCH, &parts, body).await? {
+        Received::Again(answered) => answered,
+        Received::New(body, once) => take(&app, &parts, body, once).await?,
+    };
+    Ok(answered.respond(answer))
+}
+
+async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -> Result<Answered, Problem> {
     let received_at = app.clock.now();
     let limits = app.settings.limits;
     let members = app.parse(&body, move |bytes| parse_batch(bytes, &limits, received_at)).await?;
+    let _in_flight = body.parsed();
     let members = members.map_err(errors::of_body)?;
-    let mut sorted = Sorted::new(members.len());
-    let (indices, logs) = sorted.valid(members);
+    let caller = once::caller(parts);
+    caller.charge_batch(members.len());
+    let mut verdict = Verdict::new(received_at, members.len());
+    let (indices, logs) = verdict.valid(members, &caller);
     let done = if logs.is_empty() { None } else { Some(app.ingest(logs).await?) };
     let entries =
-        done.map_or_else(Vec::new, |done| sorted.outcomes(&indices, done, traceparent(&parts.headers)));
-    sorted.check_all_refused(&app)?;
-    let ids = append(&app, entries).await?;
-    Ok((StatusCode::ACCEPTED, Json(sorted.answer(ids, received_at))).into_response())
+        done.map_or_else(Vec::new, |done| verdict.outcomes(&indices, done, traceparent(&parts.headers)));
+    verdict.check_all_refused(app)?;
+    once::append(app, once, verdict, entries).await
 }
 
-async fn append(app: &Shared, entries: Vec<Entry>) -> Result<Vec<MessageId>, Problem> {
-    if entries.is_empty() {
-        return Ok(Vec::new());
+fn answer(verdict: Verdict, ids: Vec<MessageId>) -> BatchAnswer {
+    BatchAnswer {
+        status: if ids.is_empty() { "dropped" } else { "queued" },
+        count: ids.len(),
+        message_ids: verdict.message_ids(&ids),
+        received_at: verdict.received_at,
+        rejected: verdict.rejected,
+        dropped: verdict.dropped,
     }
-    let ids = app.producer.append_batch(entries).await.map_err(|error| errors::of_append(app, &error))?;
-    app.backlog.appended(ids.len());
-    Ok(ids)
 }
 
-/// The logs of a batch, sorted by what became of them.
-struct Sorted {
-    total: usize,
-    queued: Vec<usize>,
-    rejected: Vec<Rejected>,
-    dropped: Vec<DroppedMember>,
-}
-
-impl Sorted {
-    fn new(total: usize) -> Self {
-        Self { total, queued: Vec::new(), rejected: Vec::new(), dropped: Vec::new() }
-    }
-
-    /// The logs that break no rule, with their places.
-    fn valid(&mut self, members: Vec<Result<Log, Vec<FieldError>>>) -> (Vec<usize>, Vec<Log>) {
+impl Verdict {
+    /// The logs that break no rule and are of the caller's devices, with their places.
+    fn valid(
+        &mut self,
+        members: Vec<Result<Log, Vec<FieldError>>>,
+        caller: &Caller,
+    ) -> (Vec<usize>, Vec<Log>) {
         let (mut indices, mut logs) = (Vec::with_capacity(members.len()), Vec::with_capacity(members.len()));
         for (index, member) in members.into_iter().enumerate() {
             match member {
+                Ok(log) if !caller.may_post_for(&log.device_id) => self.rejected.push(not_its_device(index)),
                 Ok(log) => {
                     indices.push(index);
                     logs.push(log);
@@ -124,11 +133,9 @@ impl Sorted {
         for (&index, outcome) in indices.iter().zip(done.outcomes) {
             match outcome {
                 Ingested::Accepted(log) => {
-                    self.queued.push(index);
                     entries.push(entry(log, &done.chain, traceparent.clone()));
                 }
                 Ingested::Quarantined { plugin, error, log } => {
-                    self.queued.push(index);
                     entries.push(quarantined(log, plugin, error, traceparent.clone()));
                 }
                 Ingested::Dropped { plugin, reason } => {
@@ -164,29 +171,18 @@ impl Sorted {
         };
         Err(problem.rejected(rejected))
     }
-
-    fn answer(self, ids: Vec<MessageId>, received_at: Timestamp) -> BatchAnswer {
-        let mut message_ids = vec![None; self.total];
-        for (index, id) in self.queued.iter().zip(&ids) {
-            if let Some(place) = message_ids.get_mut(*index) {
-                *place = Some(*id);
-            }
-        }
-        BatchAnswer {
-            status: if ids.is_empty() { "dropped" } else { "queued" },
-            count: ids.len(),
-            message_ids,
-            received_at,
-            rejected: self.rejected,
-            dropped: self.dropped,
-        }
-    }
 }
 
 fn invalid(index: usize, errors: Vec<FieldError>) -> Rejected {
     let errors = errors::fields(errors);
     let reason = errors.iter().map(|e| format!("{} {}", e.field, e.rule)).collect::<Vec<_>>().join("; ");
     Rejected { index, plugin: None, reason, errors, retry: false }
+}
+
+fn not_its_device(index: usize) -> Rejected {
+    let error = FieldProblem::new(format!("logs[{index}].device_id"), NOT_ITS_DEVICE);
+    let reason = format!("{} {}", error.field, error.rule);
+    Rejected { index, plugin: None, reason, errors: vec![error], retry: false }
 }
 
 fn refused(index: usize, plugin: String, reason: String, retry: bool) -> Rejected {

@@ -1,7 +1,7 @@
 //! What the parser's and the queue's errors are answered with.
 
 use sawpit_model::{BodyError, FieldError};
-use sawpit_queue::AppendError;
+use sawpit_queue::{AppendError, QueueError};
 
 use crate::app::Shared;
 use crate::problem::{FieldProblem, Kind, Problem};
@@ -37,8 +37,18 @@ pub(crate) fn of_append(app: &Shared, error: &AppendError) -> Problem {
         ),
         AppendError::Unknown { .. } => app.come_back(
             Kind::MaybeQueued,
-            "The log may or may not have been stored; sending it again may store it twice.",
+            "It may or may not have been stored. Send it again with the same Idempotency-Key; without one it may be \
+             stored twice.",
         ),
         _ => app.come_back(Kind::NotQueued, "Nothing was stored; send it again."),
     }
+}
+
+/// Whether it was stored before is not known, so it is not stored now.
+pub(crate) fn of_recall(app: &Shared, error: &QueueError) -> Problem {
+    tracing::warn!(%error, "idempotency key not looked up");
+    app.come_back(
+        Kind::NotQueued,
+        "The queue did not answer, so nothing was stored this time; send it again with the same Idempotency-Key.",
+    )
 }

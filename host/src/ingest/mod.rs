@@ -4,4 +4,6 @@
 
 pub(crate) mod batch;
 pub(crate) mod errors;
+pub(crate) mod key;
+pub(crate) mod once;
 pub(crate) mod single;

@@ -1,19 +1,22 @@
 //! `POST /api/log`.
 
-use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::request::Parts;
+use axum::response::Response;
 use sawpit_model::{Entry, Failure, Log, MessageId, Timestamp, parse_log};
 use sawpit_plugins::Ingested;
+use sawpit_queue::OnceKey;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
-use crate::body;
+use crate::body::Whole;
+use crate::ingest::batch::DroppedMember;
 use crate::ingest::errors;
+use crate::ingest::once::{self, Answered, Received, Verdict};
 use crate::observe::traceparent;
-use crate::problem::{Kind, Problem};
+use crate::problem::{FieldProblem, Kind, Problem};
+use crate::routes;
 
 /// The log is durably queued.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,38 +59,70 @@ pub(crate) enum SingleAnswer {
 /// 202 once the log is durably queued, or dropped by a filter's decision.
 #[utoipa::path(
     post, path = "/api/log", tag = "ingest",
+    params(crate::openapi::IdempotencyKey),
     request_body(content = crate::openapi::LogBody, content_type = "application/json"),
     responses(
-        (status = 202, description = "Queued, or dropped by a filter", body = SingleAnswer),
+        (
+            status = 202, description = "Queued, or dropped by a filter", body = SingleAnswer,
+            headers(("Idempotency-Replayed" = String, description = "`true` on the answer to a repeat")),
+        ),
         crate::openapi::IngestErrors,
     ),
 )]
 pub(crate) async fn post_log(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    body::check_headers(&parts.headers, &app.settings)?;
-    app.admit().await?;
-    let body = body::read(&parts.headers, body, &app.in_flight, &app.settings).await?;
+    let answered = match once::receive(&app, routes::LOG, &parts, body).await? {
+        Received::Again(answered) => answered,
+        Received::New(body, once) => take(&app, &parts, body, once).await?,
+    };
+    Ok(answered.respond(answer))
+}
+
+async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -> Result<Answered, Problem> {
     let received_at = app.clock.now();
     let limits = app.settings.limits;
     let log = app.parse(&body, move |bytes| parse_log(bytes, &limits, received_at)).await?;
+    let _in_flight = body.parsed();
     let log = log.map_err(errors::of_body)?;
+    if !once::caller(parts).may_post_for(&log.device_id) {
+        return Err(Problem::fields(Kind::Forbidden, vec![FieldProblem::new("device_id", NOT_ITS_DEVICE)]));
+    }
     let done = app.ingest(vec![log]).await?;
     let Some(outcome) = done.outcomes.into_iter().next() else {
         return Err(Problem::internal("the plugin chain answered for no log"));
     };
-    let answer = match outcome {
-        Ingested::Accepted(log) => {
-            let entry = entry(log, &done.chain, traceparent(&parts.headers));
-            SingleAnswer::Queued(append(&app, entry, received_at).await?)
-        }
+    let mut verdict = Verdict::new(received_at, 1);
+    let entries = match outcome {
+        Ingested::Accepted(log) => vec![entry(log, &done.chain, traceparent(&parts.headers))],
         Ingested::Quarantined { plugin, error, log } => {
-            let entry = quarantined(log, plugin, error, traceparent(&parts.headers));
-            SingleAnswer::Queued(append(&app, entry, received_at).await?)
+            vec![quarantined(log, plugin, error, traceparent(&parts.headers))]
         }
-        other => refuse(&app, other)?,
+        Ingested::Dropped { plugin, reason } => {
+            verdict.dropped.push(DroppedMember { index: 0, plugin, reason });
+            Vec::new()
+        }
+        Ingested::Rejected { plugin, reason } => return Err(rejected(plugin, reason)),
+        Ingested::Failed { plugin, error } => return Err(failed(app, plugin, &error)),
     };
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+    once::append(app, once, verdict, entries).await
 }
+
+fn answer(verdict: Verdict, ids: Vec<MessageId>) -> SingleAnswer {
+    let Verdict { received_at, dropped, .. } = verdict;
+    match (ids.first(), dropped.into_iter().next()) {
+        (None, Some(DroppedMember { plugin, reason, .. })) => {
+            SingleAnswer::Dropped(Dropped { status: "dropped", plugin, reason })
+        }
+        (id, _) => SingleAnswer::Queued(Queued {
+            status: "queued",
+            message_id: id.copied().unwrap_or_default(),
+            received_at,
+        }),
+    }
+}
+
+/// The rule of a token that is bound to devices.
+pub(crate) const NOT_ITS_DEVICE: &str = "is not one that this token may post for";
 
 /// A log as the plugins left it.
 pub(crate) fn entry(log: Log, chain: &str, traceparent: Option<String>) -> Entry {
@@ -106,36 +141,17 @@ fn name_of(plugin: &str) -> String {
     plugin.split('@').next().unwrap_or_default().to_owned()
 }
 
-async fn append(app: &Shared, entry: Entry, received_at: Timestamp) -> Result<Queued, Problem> {
-    let message_id = app.producer.append(entry).await.map_err(|error| errors::of_append(app, &error))?;
-    app.backlog.appended(1);
-    Ok(Queued { status: "queued", message_id, received_at })
+fn rejected(plugin: String, reason: String) -> Problem {
+    Problem::new(Kind::RefusedByFilter, detail(&plugin, &reason)).plugin(plugin, Some(reason))
 }
 
 /// A plugin's failure is not the device's fault, so it is a 503: the device keeps the log and sends it again, by when
 /// the operator may have replaced the plugin. (`on_error = "pass"` lets logs through instead.)
-fn refuse(app: &Shared, outcome: Ingested) -> Result<SingleAnswer, Problem> {
-    match outcome {
-        Ingested::Dropped { plugin, reason } => {
-            Ok(SingleAnswer::Dropped(Dropped { status: "dropped", plugin, reason }))
-        }
-        Ingested::Rejected { plugin, reason } => {
-            Err(Problem::new(Kind::RefusedByFilter, detail(&plugin, &reason)).plugin(plugin, Some(reason)))
-        }
-        Ingested::Failed { plugin, error } => {
-            // The runtime warns, at most once a second; a line per log would bury everything else.
-            tracing::debug!(%plugin, %error, "a plugin failed on a log");
-            Err(app
-                .come_back(
-                    Kind::PluginFailed,
-                    "The plugin failed; the log was not taken, send it again later.",
-                )
-                .plugin(plugin, None))
-        }
-        Ingested::Accepted(_) | Ingested::Quarantined { .. } => {
-            Err(Problem::internal("an accepted log was refused"))
-        }
-    }
+fn failed(app: &Shared, plugin: String, error: &str) -> Problem {
+    // The runtime warns, at most once a second; a line per log would bury everything else.
+    tracing::debug!(%plugin, %error, "a plugin failed on a log");
+    app.come_back(Kind::PluginFailed, "The plugin failed; the log was not taken, send it again later.")
+        .plugin(plugin, None)
 }
 
 /// The plugin's own words, after its name.

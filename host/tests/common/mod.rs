@@ -8,11 +8,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use sawpit_host::{Host, HostParts, HostSettings};
+use sawpit_host::{Host, HostParts, HostSettings, Ops};
 use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
-use sawpit_service::{Clock, Health, Metrics, ops};
+use sawpit_service::{Clock, Health, Metrics, Shutdown, ops};
 use sawpit_store::{Batch, Row, Store, StoreSettings};
 use sawpit_testkit::TempFolder;
 use serde_json::Value;
@@ -23,10 +23,12 @@ pub const NOW: i64 = 1_795_000_000_123_456;
 
 pub struct Hosted {
     pub router: Router,
+    pub admin: Option<Router>,
     pub queue: Queue,
     pub store: Store,
     pub cache: Cache,
     pub clock: Clock,
+    pub shutdown: Shutdown,
     pub folder: TempFolder,
     next: AtomicU64,
 }
@@ -68,20 +70,30 @@ pub async fn host_with_plugins(settings: HostSettings, plugins: &[(&str, &str)])
     open(folder, settings, 1_000_000).await
 }
 
+/// A host on a queue of the test's own making, such as a Redis that it shares with another.
+pub async fn host_on_queue(queue: QueueSettings, settings: HostSettings) -> Hosted {
+    start(TempFolder::new("host"), settings, queue).await
+}
+
 async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> Hosted {
-    let clock = Clock::manual(Timestamp::from_micros(NOW));
     let queue = QueueSettings {
         url: folder.join("queue").display().to_string(),
         backlog_limit: queue_limit,
         block: Duration::from_millis(100),
         ..QueueSettings::default()
     };
+    start(folder, settings, queue).await
+}
+
+async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings) -> Hosted {
+    let clock = Clock::manual(Timestamp::from_micros(NOW));
     let store = StoreSettings {
         url: format!("sqlite:{}", folder.join("logs.db").display()),
         ..StoreSettings::default()
     };
     let queue = Queue::open(queue, time(&clock)).await.unwrap();
     let store = Store::open(store, clock.now()).await.unwrap();
+    let shutdown = Shutdown::new();
     let cache = Cache::open("memory:", CacheSettings::default()).await.unwrap();
     let parts = HostParts {
         queue: queue.clone(),
@@ -89,15 +101,22 @@ async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> H
         cache: cache.clone(),
         registry: registry(&folder, &clock, &settings),
         clock: clock.clone(),
-        ops: ops::router(Health::new(Duration::from_secs(1)), Metrics::install().unwrap()),
+        shutdown: shutdown.clone(),
+        ops: Ops {
+            health: ops::health_router(Health::new(Duration::from_secs(1))),
+            metrics: ops::metrics_router(Metrics::install().unwrap()),
+        },
         settings,
     };
+    let routers = Host::routers(parts).unwrap();
     Hosted {
-        router: Host::router(parts).unwrap(),
+        router: routers.api,
+        admin: routers.admin,
         queue,
         store,
         cache,
         clock,
+        shutdown,
         folder,
         next: AtomicU64::new(0),
     }
@@ -200,6 +219,12 @@ impl Answer {
             .any(|e| e["field"] == field && e["rule"].as_str().is_some_and(|r| r.contains(rule)));
         assert!(found, "no {field:?} with {rule:?} in {}", self.text);
         self
+    }
+
+    /// What `Retry-After` says, in seconds.
+    #[track_caller]
+    pub fn retry_after(&self) -> u64 {
+        self.headers["retry-after"].to_str().unwrap().parse().unwrap()
     }
 
     #[track_caller]

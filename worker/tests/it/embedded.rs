@@ -1,8 +1,12 @@
 //! Everything in one process, on files.
 
 use std::path::Path;
+use std::time::Duration;
 
-use sawpit_store::{Batch, DeviceQuery, Row};
+use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
+use sawpit_service::Clock;
+use sawpit_store::{Batch, LogQuery, Row};
+use sawpit_worker::WorkerSettings;
 use tempfile::TempDir;
 
 use crate::world::{World, patient};
@@ -21,9 +25,9 @@ async fn every_log_is_stored_once_and_leaves_the_queue() {
     world.emptied().await;
     worker.drain().await;
     World::assert_once(&world.rows_of(&ids).await);
-    let query = DeviceQuery { device_id: "device-0".to_owned(), limit: 1, ..query() };
+    let query = LogQuery { device_id: Some("device-0".to_owned()), limit: 1, ..LogQuery::default() };
     let page = world.store.query(&query).await.unwrap();
-    assert_eq!(page.total, 143);
+    assert_eq!(page.total.value(), 143);
     assert!(page.rows[0].chain.starts_with("host-chain"), "{:?}", page.rows[0]);
 }
 
@@ -39,18 +43,6 @@ async fn a_batch_marks_the_cached_answers_of_its_devices_as_stale() {
     let mark = world.cache.get("cache:gen:device-1").await.unwrap();
     assert_eq!(mark, ids[1].to_string().as_bytes());
     assert_eq!(world.cache.get("cache:gen:device-6").await, None);
-}
-
-fn query() -> DeviceQuery {
-    DeviceQuery {
-        device_id: String::new(),
-        levels: Vec::new(),
-        since: None,
-        until: None,
-        cursor: None,
-        plugin: None,
-        limit: 100,
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +63,7 @@ async fn what_was_committed_and_not_acknowledged_is_not_stored_again() {
         let batch = Batch {
             ids: first.iter().map(|delivery| delivery.id).collect(),
             rows: rows.collect(),
-            committed_at: sawpit_service::Clock::system().now(),
+            committed_at: Clock::system().now(),
         };
         world.store.commit(&lease, &batch).await.unwrap();
     }
@@ -118,4 +110,42 @@ async fn a_drain_settles_what_is_in_hand_and_leaves_the_rest_in_the_queue() {
     let left = world.queue.backlog().await.unwrap();
     assert!(stored >= 100, "{stored}");
     assert_eq!(stored + left, 2_000, "what is stored is acknowledged, and nothing else is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_older_than_the_retention_is_deleted() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let folder = TempDir::new().unwrap();
+    let world = open(folder.path()).await;
+    let now = Clock::system().now();
+    let received = |hours: i64| Timestamp::from_micros(now.as_micros() - hours * 3_600_000_000);
+    let log = |hours: i64| Log {
+        device_id: "d".to_owned(),
+        log_level: Level::Info,
+        message: format!("{hours} hours old"),
+        log_data: RawObject::default(),
+        received_at: received(hours),
+    };
+    let rows: Vec<Row> = [0_i64, 47, 49, 1_000]
+        .iter()
+        .map(|hours| {
+            let sources = vec![MessageId { ms: 1, seq: hours.unsigned_abs() }];
+            Row { sources, part: 0, log: log(*hours), chain: String::new() }
+        })
+        .collect();
+    let ids = rows.iter().flat_map(|row| row.sources.clone()).collect();
+    let lease = world.store.lease("earlier").await.unwrap();
+    world.store.commit(&lease, &Batch { ids, rows, committed_at: now }).await.unwrap();
+
+    let left = async || {
+        let rows = world.store.rows(&LogQuery::default()).await.unwrap().rows;
+        rows.into_iter().map(|row| row.message).collect::<Vec<_>>()
+    };
+    let keeps_all = world.worker("w1");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    keeps_all.drain().await;
+    assert_eq!(left().await.len(), 4);
+    let forgets = world.worker_with(WorkerSettings { retention: Some(2 * DAY), ..WorkerSettings::new("w2") });
+    patient(async || (left().await == ["0 hours old", "47 hours old"]).then_some(())).await;
+    forgets.drain().await;
 }

@@ -8,5 +8,6 @@
 )]
 
 mod embedded;
+mod model;
 mod servers;
 mod world;

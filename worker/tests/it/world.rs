@@ -62,11 +62,16 @@ impl World {
 
     /// Starts a worker.
     pub fn worker(&self, name: &str) -> Worker {
+        self.worker_with(WorkerSettings::new(name))
+    }
+
+    /// Starts a worker that is set up otherwise, but as impatient as all are in tests.
+    pub fn worker_with(&self, settings: WorkerSettings) -> Worker {
         let settings = WorkerSettings {
             retry_base: Duration::from_millis(10),
             retry_max: Duration::from_millis(200),
             reclaim_every: IDLE / 2,
-            ..WorkerSettings::new(name)
+            ..settings
         };
         let parts = WorkerParts {
             queue: self.queue.clone(),

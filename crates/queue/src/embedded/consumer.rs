@@ -88,7 +88,8 @@ impl Shared {
     /// The next messages after the cursor.
     fn read_new(&self, most: usize, reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
         let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        let transaction = self.database.begin_read()?;
+        let database = self.database()?;
+        let transaction = database.begin_read()?;
         let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
         let mut found = Vec::new();
         for message in messages.range(key(cursor.next())..)?.take(most) {
@@ -114,7 +115,8 @@ impl Shared {
 
     /// One that is gone from the file was settled by somebody.
     fn find(&self, returned: &[Returned], reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
-        let transaction = self.database.begin_read()?;
+        let database = self.database()?;
+        let transaction = database.begin_read()?;
         let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
         let mut found = Vec::new();
         for Returned { id, owner: former, .. } in returned {

@@ -7,6 +7,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, Tab
 use sawpit_model::{Entry, Log, MessageId};
 use serde::Deserialize;
 
+use super::once;
 use crate::OpenError;
 
 /// Ids as keys: milliseconds, sequence.
@@ -20,6 +21,11 @@ pub(crate) const TRIES: TableDefinition<'_, Key, u32> = TableDefinition::new("tr
 pub(crate) const DEAD: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("dead");
 /// The last ids given out, so that none is given twice although messages leave.
 pub(crate) const LAST: TableDefinition<'_, &str, Key> = TableDefinition::new("last");
+
+/// Records of appends that are to happen once, by their key.
+pub(crate) const ONCE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("once");
+/// The keys of [`ONCE`] by age.
+pub(crate) const ONCE_AGE: TableDefinition<'_, Key, &str> = TableDefinition::new("once_age");
 
 /// Keys of [`LAST`].
 pub(crate) const LAST_MESSAGE: &str = "message";
@@ -58,6 +64,8 @@ pub(crate) struct Opened {
     pub(crate) messages: u64,
     pub(crate) last_id: MessageId,
     pub(crate) last_dead: MessageId,
+    /// The age of the youngest record of an append.
+    pub(crate) last_once: MessageId,
 }
 
 /// Opens the file, or makes it. One that is not ours, or broken beyond repair, is left as it is.
@@ -74,7 +82,8 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     };
     prepare(&database).map_err(|error| unusable(error.to_string()))?;
     let (messages, last_id, last_dead) = state(&database).map_err(|error| unusable(error.to_string()))?;
-    Ok(Opened { database, messages, last_id, last_dead })
+    let last_once = once::youngest(&database).map_err(|error| unusable(error.to_string()))?;
+    Ok(Opened { database, messages, last_id, last_dead, last_once })
 }
 
 fn create(path: &Path) -> Result<Database, DatabaseError> {
@@ -96,6 +105,8 @@ fn prepare(database: &Database) -> Result<(), redb::Error> {
     transaction.open_table(TRIES)?;
     transaction.open_table(DEAD)?;
     transaction.open_table(LAST)?;
+    transaction.open_table(ONCE)?;
+    transaction.open_table(ONCE_AGE)?;
     transaction.commit()?;
     Ok(())
 }

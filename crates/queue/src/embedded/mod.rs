@@ -4,16 +4,20 @@
 //! waits into one transaction (group commit), so a hundred requests cost one flush. Which message is next is
 //! known by the last id handed out, so reading never passes what was delivered before.
 //!
+//! After a failed write the library refuses everything until the file is opened anew. So the thread does that, again and
+//! again: a disk that was full goes on where it was once there is space.
+//!
 //! Who reads is in this process; a message that was in somebody's hands when the process died is found again
 //! because it is still in the file. It counts as delivered before, since nobody can say.
 
 mod consumer;
 mod file;
+mod once;
 mod writer;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 use sawpit_model::{Entry, MessageId, Timestamp};
@@ -21,10 +25,12 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use consumer::Consumer;
 use file::DEAD;
-use writer::{Answer, Job, Work};
+use writer::{Answer, Found, Job, Last, Work};
 
 use crate::delivery::InHand;
-use crate::{AppendError, Clock, DeadLetter, DeadReason, Delivery, OpenError, QueueError, QueueSettings};
+use crate::{
+    AppendError, Clock, DeadLetter, DeadReason, Delivery, Once, OnceKey, OpenError, QueueError, QueueSettings,
+};
 
 /// The file in the queue's folder.
 const FILE: &str = "queue.redb";
@@ -39,9 +45,12 @@ pub(crate) struct Embedded {
 
 /// What writer and consumers share.
 pub(crate) struct Shared {
-    pub(crate) database: Database,
+    /// None while it is being opened anew.
+    database: RwLock<Option<Arc<Database>>>,
     /// Messages in the file and on their way into it.
     backlog: AtomicU64,
+    /// Messages that were settled since the file was opened.
+    left: AtomicU64,
     /// Told after each transaction with new messages.
     pub(crate) arrived: Notify,
     /// The last message that was handed out for the first time.
@@ -49,7 +58,7 @@ pub(crate) struct Shared {
     /// The last message that was there when the file was opened: up to it, all may have been delivered before.
     pub(crate) boundary: MessageId,
     pub(crate) in_hand: InHand,
-    /// Why the file cannot be written any more, if so.
+    /// Why the file cannot be written, if so.
     failure: Mutex<Option<String>>,
 }
 
@@ -63,11 +72,13 @@ impl Embedded {
     }
 
     fn open_file(settings: QueueSettings, clock: Clock) -> Result<Self, OpenError> {
-        let opened = file::open(&Path::new(&settings.url).join(FILE))?;
-        let last = (opened.last_id, opened.last_dead);
+        let path = Path::new(&settings.url).join(FILE);
+        let opened = file::open(&path)?;
+        let found = Found { path, messages: opened.messages, last: Last::of(&opened) };
         let shared = Arc::new(Shared {
-            database: opened.database,
+            database: RwLock::new(Some(Arc::new(opened.database))),
             backlog: AtomicU64::new(opened.messages),
+            left: AtomicU64::new(0),
             arrived: Notify::new(),
             cursor: Mutex::new(MessageId::default()),
             boundary: opened.last_id,
@@ -75,23 +86,45 @@ impl Embedded {
             failure: Mutex::new(None),
         });
         let (jobs, waiting) = mpsc::channel();
-        writer::start(Arc::clone(&shared), waiting, Arc::clone(&clock), last, &settings)?;
+        writer::start(Arc::clone(&shared), waiting, Arc::clone(&clock), found, &settings)?;
         Ok(Self { jobs, shared, settings, clock })
     }
 
     pub(crate) async fn append_batch(&self, entries: &[Entry]) -> Result<Vec<MessageId>, AppendError> {
-        let refused = |cause: String| AppendError::Refused { cause };
-        let bytes: Result<Vec<_>, _> = entries.iter().map(file::encode).collect();
-        let bytes = bytes.map_err(|error| refused(error.to_string()))?;
+        let bytes = encoded(entries)?;
         let reserved = self.reserve(entries.len() as u64)?;
-        let work = self.work(Work::Append(bytes, reserved));
-        let ended = tokio::time::timeout(self.settings.append_timeout, work).await;
+        match self.appending(Work::Append(bytes, reserved)).await? {
+            Answer::Ids(ids) => Ok(ids),
+            _ => Err(other_answer()),
+        }
+    }
+
+    pub(crate) async fn append_once(
+        &self,
+        once: &OnceKey,
+        note: Vec<u8>,
+        entries: &[Entry],
+    ) -> Result<Once, AppendError> {
+        let entries = encoded(entries)?;
+        let reserved = self.reserve(entries.len() as u64)?;
+        match self.appending(Work::AppendOnce { once: once.clone(), note, entries, reserved }).await? {
+            Answer::Ids(ids) => Ok(Once::First(ids)),
+            Answer::Known(known) => Ok(Once::Known(known)),
+            _ => Err(other_answer()),
+        }
+    }
+
+    async fn appending(&self, work: Work) -> Result<Answer, AppendError> {
+        let ended = tokio::time::timeout(self.settings.append_timeout, self.work(work)).await;
         match ended.unwrap_or_else(|_| Err(Fault::Unknown("the disk did not answer in time".to_owned()))) {
-            Ok(Answer::Ids(ids)) => Ok(ids),
-            Ok(_) => Err(AppendError::Unknown { cause: "another answer than expected".to_owned() }),
-            Err(Fault::NotDone(cause)) => Err(refused(cause)),
+            Ok(answer) => Ok(answer),
+            Err(Fault::NotDone(cause)) => Err(AppendError::Refused { cause }),
             Err(Fault::Unknown(cause)) => Err(AppendError::Unknown { cause }),
         }
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// Takes room in the backlog. It goes with the work, not with the caller: one that hangs up has its message
@@ -138,6 +171,10 @@ impl Embedded {
 
     pub(crate) fn backlog(&self) -> u64 {
         self.shared.backlog.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.shared.left.load(Ordering::Relaxed)
     }
 
     pub(crate) fn ping(&self) -> Result<(), QueueError> {
@@ -191,11 +228,13 @@ impl std::fmt::Debug for Embedded {
 
 impl Shared {
     fn dead_count(&self) -> Result<u64, redb::Error> {
-        Ok(self.database.begin_read()?.open_table(DEAD)?.len()?)
+        let database = self.database()?;
+        Ok(database.begin_read()?.open_table(DEAD)?.len()?)
     }
 
     fn dead_from(&self, first: MessageId, count: usize) -> Result<Vec<DeadLetter>, redb::Error> {
-        let transaction = self.database.begin_read()?;
+        let database = self.database()?;
+        let transaction = database.begin_read()?;
         let dead = transaction.open_table(DEAD)?;
         let mut letters = Vec::new();
         for found in dead.range((first.ms, first.seq)..)?.take(count) {
@@ -205,13 +244,32 @@ impl Shared {
         Ok(letters)
     }
 
+    /// To be held no longer than what is read through it.
+    fn database(&self) -> Result<Arc<Database>, redb::Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner).clone();
+        database
+            .ok_or_else(|| redb::Error::Io(std::io::Error::other("the queue's file is being opened anew")))
+    }
+
+    /// Puts another in its place, or none.
+    fn replace(&self, database: Option<Database>) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = database.map(Arc::new);
+    }
+
     fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn fail(&self, cause: &str) {
-        tracing::error!(cause, "the queue's file cannot be written: free disk space, then start again");
+        tracing::error!(cause, "the queue's file cannot be written: free disk space; it is tried again");
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
+    }
+}
+
+impl Shared {
+    fn mended(&self) {
+        tracing::info!("the queue's file can be written again");
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -247,6 +305,15 @@ impl Drop for Reserved {
     fn drop(&mut self) {
         self.shared.backlog.fetch_sub(self.messages, Ordering::SeqCst);
     }
+}
+
+fn encoded(entries: &[Entry]) -> Result<Vec<Vec<u8>>, AppendError> {
+    let bytes: Result<Vec<_>, _> = entries.iter().map(file::encode).collect();
+    bytes.map_err(|error| AppendError::Refused { cause: error.to_string() })
+}
+
+fn other_answer() -> AppendError {
+    AppendError::Unknown { cause: "another answer than expected".to_owned() }
 }
 
 fn letter(delivery: &Delivery, why: &DeadReason, now: Timestamp) -> DeadLetter {

@@ -1,18 +1,27 @@
 //! The one thread that writes.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use sawpit_model::MessageId;
 use tokio::sync::oneshot;
 
-use super::file::{DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, TRIES, key};
+use super::file::{self, DEAD, LAST, LAST_DEAD, LAST_MESSAGE, MESSAGES, Opened, TRIES, key};
+use super::once::{self, Keeping, Moment};
 use super::{Fault, Reserved, Shared};
-use crate::{Clock, DeadLetter, OpenError, QueueSettings};
+use crate::{Clock, DeadLetter, Known, OnceKey, OpenError, QueueSettings};
 
 /// Most pieces of work in one transaction.
 const GROUP_JOBS: usize = 8_192;
+
+/// Between a failed write and the first try to open the file anew, which may have to read all of it.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Between two tries at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Something to do, and who waits for it.
 pub(crate) struct Job {
@@ -24,6 +33,8 @@ pub(crate) struct Job {
 pub(crate) enum Work {
     /// Append these, in order; room for them is reserved.
     Append(Vec<Vec<u8>>, Reserved),
+    /// The same, unless it was done before under this key; with a note to keep.
+    AppendOnce { once: OnceKey, note: Vec<u8>, entries: Vec<Vec<u8>>, reserved: Reserved },
     /// Remove these, and keep these letters.
     Settle { ids: Vec<MessageId>, letters: Vec<DeadLetter> },
     /// Note how often these were delivered.
@@ -37,17 +48,58 @@ pub(crate) enum Work {
 /// What came of it. [`Answer::Done`] of a replay or a purge: there was no such letter.
 pub(crate) enum Answer {
     Ids(Vec<MessageId>),
+    /// It was done before, or the key was used for something else; nothing was done.
+    Known(Known),
     Done,
     /// There is no room for the letters; nothing was done.
     DeadFull,
 }
 
+/// The last ids given out.
+#[derive(Clone, Copy)]
+pub(crate) struct Last {
+    pub(crate) id: MessageId,
+    pub(crate) dead: MessageId,
+    /// The age of the youngest record of an append.
+    pub(crate) once: MessageId,
+}
+
+impl Last {
+    pub(crate) fn of(opened: &Opened) -> Self {
+        Self { id: opened.last_id, dead: opened.last_dead, once: opened.last_once }
+    }
+
+    /// What either knows: none is given twice, although a commit that failed may be there after all.
+    fn or_later(self, other: Self) -> Self {
+        Self { id: self.id.max(other.id), dead: self.dead.max(other.dead), once: self.once.max(other.once) }
+    }
+}
+
+/// The file as it was opened.
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) messages: u64,
+    pub(crate) last: Last,
+}
+
+/// A file that a write failed on.
+struct Broken {
+    cause: String,
+    try_at: Instant,
+}
+
 struct Writer {
     shared: Arc<Shared>,
     clock: Clock,
-    last_id: MessageId,
-    last_dead: MessageId,
+    path: PathBuf,
+    /// Messages in the file.
+    messages: u64,
+    broken: Option<Broken>,
+    /// Before the next try to open it anew.
+    wait: Duration,
+    last: Last,
     dead_limit: u64,
+    keeping: Keeping,
 }
 
 /// What a transaction changed, for after its commit.
@@ -64,15 +116,23 @@ pub(crate) fn start(
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
     clock: Clock,
-    (last_id, last_dead): (MessageId, MessageId),
+    found: Found,
     settings: &QueueSettings,
 ) -> Result<(), OpenError> {
     let group_bytes = settings.group_bytes;
-    let mut writer = Writer { shared, clock, last_id, last_dead, dead_limit: settings.dead_limit };
+    let keeping = Keeping { ttl: settings.once_ttl, limit: settings.once_limit };
+    let Found { path, messages, last } = found;
+    let dead_limit = settings.dead_limit;
+    let mut writer =
+        Writer { shared, clock, path, messages, broken: None, wait: FIRST_WAIT, last, dead_limit, keeping };
     let run = move || {
         let _watch = Watch(Arc::clone(&writer.shared));
-        while let Some(group) = next_group(&jobs, group_bytes) {
-            writer.commit(group);
+        loop {
+            match writer.next_group(&jobs, group_bytes) {
+                Next::Group(group) => writer.commit(group),
+                Next::Mend => drop(writer.mend()),
+                Next::End => return,
+            }
         }
     };
     let started = std::thread::Builder::new().name("queue-writer".to_owned()).spawn(run);
@@ -92,55 +152,142 @@ impl Drop for Watch {
     }
 }
 
-/// Waits for work, then takes all that waits, up to the limits.
-fn next_group(jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Option<Vec<Job>> {
-    let mut group = vec![jobs.recv().ok()?];
+/// What the thread does next.
+enum Next {
+    Group(Vec<Job>),
+    /// Nobody wants anything; see to the file.
+    Mend,
+    End,
+}
+
+/// Takes all that waits with the first, up to the limits.
+fn group(first: Job, jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Vec<Job> {
+    let mut group = vec![first];
     let mut bytes = group.iter().map(|job| job.work.bytes()).sum::<usize>();
     while group.len() < GROUP_JOBS && bytes < group_bytes {
         let Ok(job) = jobs.try_recv() else { break };
         bytes += job.work.bytes();
         group.push(job);
     }
-    Some(group)
+    group
 }
 
 impl Work {
     fn bytes(&self) -> usize {
         match self {
             Self::Append(entries, _) => entries.iter().map(Vec::len).sum(),
+            Self::AppendOnce { note, entries, .. } => {
+                note.len() + entries.iter().map(Vec::len).sum::<usize>()
+            }
             Self::Settle { ids, .. } => ids.len() * size_of::<MessageId>(),
             Self::Tries(_) | Self::Replay { .. } | Self::Purge(_) => 0,
+        }
+    }
+
+    /// What was appended keeps its room.
+    fn done(&mut self, answer: &Answer) {
+        if let (Self::Append(_, reserved) | Self::AppendOnce { reserved, .. }, Answer::Ids(_)) =
+            (self, answer)
+        {
+            reserved.keep();
         }
     }
 }
 
 impl Writer {
+    /// Waits for work; while the file is broken, no longer than until the next try to mend it.
+    fn next_group(&self, jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Next {
+        let first = match &self.broken {
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(broken) => jobs.recv_timeout(broken.try_at.saturating_duration_since(Instant::now())),
+        };
+        match first {
+            Ok(first) => Next::Group(group(first, jobs, group_bytes)),
+            Err(RecvTimeoutError::Timeout) => Next::Mend,
+            Err(RecvTimeoutError::Disconnected) => Next::End,
+        }
+    }
+
+    /// Opens a broken file anew, once it is time; says why it is still broken.
+    fn mend(&mut self) -> Result<(), String> {
+        let Some(broken) = &self.broken else { return Ok(()) };
+        if Instant::now() < broken.try_at {
+            return Err(broken.cause.clone());
+        }
+        // One lock on the file for all handles of it: the old one goes first.
+        self.shared.replace(None);
+        match self.open_anew() {
+            Ok(opened) => {
+                self.adopt(opened);
+                Ok(())
+            }
+            Err(cause) => {
+                self.broken = Some(Broken { cause: cause.clone(), try_at: Instant::now() + self.longer() });
+                Err(cause)
+            }
+        }
+    }
+
+    fn open_anew(&self) -> Result<Opened, String> {
+        if !self.path.exists() {
+            // Opening would make an empty one in its place.
+            return Err(format!("{} is gone; put it back", self.path.display()));
+        }
+        file::open(&self.path).map_err(|error| error.to_string())
+    }
+
+    /// What is in the file counts, whatever the failed commit was answered.
+    fn adopt(&mut self, opened: Opened) {
+        self.last = self.last.or_later(Last::of(&opened));
+        let backlog = &self.shared.backlog;
+        backlog.fetch_add(opened.messages.saturating_sub(self.messages), Ordering::SeqCst);
+        backlog.fetch_sub(self.messages.saturating_sub(opened.messages), Ordering::SeqCst);
+        self.messages = opened.messages;
+        self.shared.replace(Some(opened.database));
+        self.broken = None;
+        self.shared.mended();
+        self.shared.arrived.notify_waiters();
+    }
+
+    /// The wait before the next try, each time twice as long until a commit succeeds.
+    fn longer(&mut self) -> Duration {
+        let wait = self.wait;
+        self.wait = (wait * 2).min(LONGEST_WAIT);
+        wait
+    }
+
     fn commit(&mut self, group: Vec<Job>) {
+        if let Err(cause) = self.mend() {
+            let fault = Fault::NotDone(cause);
+            return refuse(group, &fault);
+        }
         metrics::histogram!("sawpit_queue_group_logs").record(group.len() as f64);
-        let before = (self.last_id, self.last_dead);
+        let before = self.last;
         match self.try_commit(&group) {
             Ok((answers, change)) => {
+                self.wait = FIRST_WAIT;
                 self.publish(&change);
-                for (mut job, answer) in group.into_iter().zip(answers) {
-                    if let Work::Append(_, reserved) = &mut job.work {
-                        reserved.keep();
-                    }
+                for (Job { mut work, reply }, answer) in group.into_iter().zip(answers) {
+                    work.done(&answer);
+                    drop(work);
                     // Who no longer waits has its message all the same.
-                    let _ = job.reply.send(Ok(answer));
+                    let _ = reply.send(Ok(answer));
                 }
             }
             Err(fault) => {
-                (self.last_id, self.last_dead) = before;
+                self.last = before;
                 let (Fault::NotDone(cause) | Fault::Unknown(cause)) = &fault;
                 self.shared.fail(cause);
-                group.into_iter().for_each(|job| drop(job.reply.send(Err(fault.clone()))));
+                self.broken = Some(Broken { cause: cause.clone(), try_at: Instant::now() + self.longer() });
+                refuse(group, &fault);
             }
         }
     }
 
     fn try_commit(&mut self, group: &[Job]) -> Result<(Vec<Answer>, Change), Fault> {
         let not_done = |error: redb::Error| Fault::NotDone(error.to_string());
-        let begun = self.shared.database.begin_write();
+        let database = self.shared.database().map_err(not_done)?;
+        let begun = database.begin_write();
         let transaction = begun.map_err(|error| not_done(error.into()))?;
         let mut change = Change::default();
         let applied: Result<Vec<_>, _> =
@@ -161,6 +308,18 @@ impl Writer {
             Work::Append(entries, _) => {
                 let ids = self.insert(transaction, entries)?;
                 change.appended += ids.len() as u64;
+                Ok(Answer::Ids(ids))
+            }
+            Work::AppendOnce { once, note, entries, .. } => {
+                let now_ms = (self.clock)().as_millis();
+                if let Some(known) = once::find(transaction, once, self.keeping.ttl, now_ms)? {
+                    return Ok(Answer::Known(known));
+                }
+                let ids = self.insert(transaction, entries)?;
+                change.appended += ids.len() as u64;
+                self.last.once = following(self.last.once, now_ms);
+                let moment = Moment { now_ms, age: self.last.once };
+                once::keep(transaction, once, note, &ids, (moment, self.keeping))?;
                 Ok(Answer::Ids(ids))
             }
             Work::Settle { ids, letters } => {
@@ -201,9 +360,9 @@ impl Writer {
         let mut messages = transaction.open_table(MESSAGES)?;
         let mut ids = Vec::with_capacity(entries.len());
         for bytes in entries {
-            self.last_id = following(self.last_id, (self.clock)().as_millis());
-            messages.insert(key(self.last_id), bytes.as_slice())?;
-            ids.push(self.last_id);
+            self.last.id = following(self.last.id, (self.clock)().as_millis());
+            messages.insert(key(self.last.id), bytes.as_slice())?;
+            ids.push(self.last.id);
         }
         Ok(ids)
     }
@@ -216,18 +375,18 @@ impl Writer {
     fn keep(&mut self, transaction: &WriteTransaction, letters: &[DeadLetter]) -> Result<(), redb::Error> {
         let mut dead = transaction.open_table(DEAD)?;
         for letter in letters {
-            self.last_dead = following(self.last_dead, letter.buried_at.as_millis());
-            let letter = DeadLetter { id: self.last_dead, ..letter.clone() };
+            self.last.dead = following(self.last.dead, letter.buried_at.as_millis());
+            let letter = DeadLetter { id: self.last.dead, ..letter.clone() };
             let bytes =
                 postcard::to_stdvec(&letter).map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-            dead.insert(key(self.last_dead), bytes.as_slice())?;
+            dead.insert(key(self.last.dead), bytes.as_slice())?;
         }
         Ok(())
     }
 
     fn note_last(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
         let mut last = transaction.open_table(LAST)?;
-        for (name, id) in [(LAST_MESSAGE, self.last_id), (LAST_DEAD, self.last_dead)] {
+        for (name, id) in [(LAST_MESSAGE, self.last.id), (LAST_DEAD, self.last.dead)] {
             let noted = last.get(name)?.map(|key| key.value());
             if noted != Some(key(id)) {
                 last.insert(name, key(id))?;
@@ -236,13 +395,23 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self, change: &Change) {
+    fn publish(&mut self, change: &Change) {
+        self.messages = (self.messages + change.appended).saturating_sub(change.removed);
         let backlog = &self.shared.backlog;
         backlog.fetch_add(change.replayed, Ordering::SeqCst);
         backlog.fetch_sub(change.removed, Ordering::SeqCst);
+        self.shared.left.fetch_add(change.removed, Ordering::Relaxed);
         if change.appended > 0 {
             self.shared.arrived.notify_waiters();
         }
+    }
+}
+
+/// Room that was taken is given back before anybody hears of it.
+fn refuse(group: Vec<Job>, fault: &Fault) {
+    for Job { work, reply } in group {
+        drop(work);
+        let _ = reply.send(Err(fault.clone()));
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis::{ErrorKind, Pipeline, RedisError, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
 use sawpit_model::{Entry, MessageId};
 
 use super::estimate::UnderWay;
 use super::node::{Call, Node};
 use super::part::Part;
 use super::reader::{millis, other_form};
+use super::script::add_entries;
 use super::servers::Next;
 use super::{Redis, reply};
 use crate::AppendError;
@@ -25,11 +26,13 @@ const CAUSE_CHARS: usize = 300;
 const REPLICAS_PART: u32 = 2;
 
 /// What is sent for an append.
-struct Append {
+pub(super) struct Append {
     stream: String,
     commands: Pipeline,
-    /// Which of the answers tells the ids.
+    /// Which of the answers is that of the append.
     answer: usize,
+    /// Makes its script known, if it is one.
+    load: Option<Cmd>,
 }
 
 impl Redis {
@@ -44,50 +47,64 @@ impl Redis {
         let Some(first) = entries.first() else { return Ok(Vec::new()) };
         let part = self.part_of(&first.log.device_id)?;
         let append = self.appending(part, entries);
-        let ids = self.admitted(entries.len() as u64, self.carry_out(&append)).await?;
+        let ids = ids(self.admitted(entries.len() as u64, self.carry_out(&append)).await?)?;
         if ids.len() == entries.len() { Ok(ids) } else { Err(no_id()) }
     }
 
-    fn part_of(&self, device_id: &str) -> Result<Part, AppendError> {
+    /// Where what has this name goes: a device, or a request that is to be carried out once.
+    pub(super) fn part_of(&self, name: &str) -> Result<Part, AppendError> {
         match self.own_count() {
             0 if self.servers.is_cluster() => {
                 Err(AppendError::Refused { cause: "the count of partitions is not set".to_owned() })
             }
             0 => Ok(Part::PLAIN),
-            count => Ok(Part::of_device(device_id, count)),
+            count => Ok(Part::of_device(name, count)),
         }
     }
 
     fn appending(&self, part: Part, entries: &[Entry]) -> Append {
         let stream = self.stream(part);
         let mut commands = Pipeline::with_capacity(entries.len() + 3);
-        let alone = entries.len() == 1;
         if !part.is_plain() {
-            commands.add_command(self.scripts.append(&stream, part, entries));
-        } else {
-            if !alone {
-                commands.cmd("MULTI");
-            }
-            for entry in entries {
-                let command = commands.cmd("XADD").arg(&stream).arg("*");
-                for (name, value) in entry.to_fields() {
-                    command.arg(name).arg(value.as_bytes());
-                }
-            }
-            if !alone {
-                commands.cmd("EXEC");
+            let mut call = self.scripts.append.call(1);
+            call.arg(&stream).arg(part.argument());
+            add_entries(&mut call, entries);
+            return self.one_call(stream, call, self.scripts.append.load());
+        }
+        let alone = entries.len() == 1;
+        if !alone {
+            commands.cmd("MULTI");
+        }
+        for entry in entries {
+            let command = commands.cmd("XADD").arg(&stream).arg("*");
+            for (name, value) in entry.to_fields() {
+                command.arg(name).arg(value.as_bytes());
             }
         }
-        let answer = commands.len().saturating_sub(1);
-        if self.settings.min_replicas > 0 {
-            let limit = self.settings.append_timeout / REPLICAS_PART;
-            commands.cmd("WAIT").arg(self.settings.min_replicas).arg(millis(limit).max(1));
+        if !alone {
+            commands.cmd("EXEC");
         }
-        Append { stream, commands, answer }
+        self.replicated(Append { stream, answer: commands.len().saturating_sub(1), commands, load: None })
     }
 
-    /// Sends it; to another server, or once more, only when surely nothing was appended.
-    async fn carry_out(&self, append: &Append) -> Result<Vec<MessageId>, AppendError> {
+    /// An append that is one call of a script.
+    pub(super) fn one_call(&self, stream: String, call: Cmd, load: Cmd) -> Append {
+        let mut commands = Pipeline::with_capacity(2);
+        commands.add_command(call);
+        self.replicated(Append { stream, commands, answer: 0, load: Some(load) })
+    }
+
+    /// With the wait for replicas behind it, where there is to be one.
+    fn replicated(&self, mut append: Append) -> Append {
+        if self.settings.min_replicas > 0 {
+            let limit = self.settings.append_timeout / REPLICAS_PART;
+            append.commands.cmd("WAIT").arg(self.settings.min_replicas).arg(millis(limit).max(1));
+        }
+        append
+    }
+
+    /// Sends it; to another server, or once more, only when surely nothing was appended. The answer to the append.
+    pub(super) async fn carry_out(&self, append: &Append) -> Result<Value, AppendError> {
         for last in [false, false, true] {
             // Nobody is asked when there is no master.
             let node = self.servers.master(&append.stream).map_err(|error| refused(&error))?;
@@ -98,15 +115,13 @@ impl Redis {
                     if wanted > 0 {
                         node.confirm(wanted, answers.last())?;
                     }
-                    return ids(answers, append);
+                    return answers.into_iter().nth(append.answer).ok_or_else(no_id);
                 }
                 Err(error) if last => return Err(append_error(&error)),
                 Err(error) => error,
             };
-            if error.code() == Some("NOSCRIPT") {
-                node.call::<()>(Call::Command(&self.scripts.load_append()))
-                    .await
-                    .map_err(|error| refused(&error))?;
+            if let (Some("NOSCRIPT"), Some(load)) = (error.code(), &append.load) {
+                node.call::<()>(Call::Command(load)).await.map_err(|error| refused(&error))?;
             } else if self.servers.heed(&error).await == Next::GiveUp {
                 return Err(append_error(&error));
             }
@@ -128,7 +143,7 @@ impl Redis {
     }
 
     /// Looks at the backlog, then appends, both within the one time-out.
-    async fn admitted<T>(
+    pub(super) async fn admitted<T>(
         &self,
         messages: u64,
         append: impl Future<Output = Result<T, AppendError>>,
@@ -179,15 +194,15 @@ fn append_error(error: &RedisError) -> AppendError {
 }
 
 /// The ids that an append was answered with.
-fn ids(answers: Vec<Value>, append: &Append) -> Result<Vec<MessageId>, AppendError> {
+fn ids(answer: Value) -> Result<Vec<MessageId>, AppendError> {
     let one = |answer: Value| match answer {
         Value::BulkString(id) => reply::id(&id),
         _ => None,
     };
-    let found = answers.into_iter().nth(append.answer).and_then(|answer| match answer {
+    let found = match answer {
         Value::Array(ids) => ids.into_iter().map(one).collect::<Option<Vec<_>>>(),
         answer => one(answer).map(|id| vec![id]),
-    });
+    };
     found.ok_or_else(no_id)
 }
 

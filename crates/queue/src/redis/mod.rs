@@ -6,8 +6,8 @@
 //! own, because it blocks.
 //!
 //! - `part` names the partitions, `servers` knows who has them, `cluster` learns it, `node` is one server;
-//! - `append` and `estimate` append within the backlog's limit, `replicas` waits for them, `script` is what runs inside
-//!   Redis;
+//! - `append` and `estimate` append within the backlog's limit, `replicas` waits for them, `once` does it once,
+//!   `flow` tells how fast the streams empty, `script` is what runs inside Redis;
 //! - `consumer` reads and `takeover` takes over, through one `reader` for each server;
 //! - `dead` is the dead letters.
 
@@ -16,7 +16,9 @@ mod cluster;
 mod consumer;
 mod dead;
 mod estimate;
+mod flow;
 mod node;
+mod once;
 mod part;
 mod reader;
 mod replicas;

@@ -19,6 +19,10 @@ const CONNECT_RETRIES: usize = 1;
 /// Wait between these.
 const CONNECT_WAIT: Duration = Duration::from_millis(100);
 
+/// Commands that wait in a connection to be sent. While Redis is silent these stay in memory although nobody waits for
+/// them any more, so they are few: at most this many bodies for each connection.
+const WAITING_COMMANDS: usize = 16;
+
 /// Time without an acknowledgement of what was sent after which the connection is given up and made anew. A
 /// machine that vanished says nothing, and by default the kernel would go on sending for a quarter of an hour.
 #[cfg(target_os = "linux")]
@@ -53,7 +57,7 @@ pub(crate) enum Call<'a> {
 /// A server.
 pub(crate) struct Node {
     pub(super) address: String,
-    pub(super) client: Client,
+    pub(crate) client: Client,
     connections: Vec<ConnectionManager>,
     turn: AtomicUsize,
     time_out: Duration,
@@ -69,6 +73,7 @@ impl Node {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(manner.retries)
             .set_min_delay(CONNECT_WAIT)
+            .set_pipeline_buffer_size(WAITING_COMMANDS)
             .set_connection_timeout(Some(manner.time_out))
             .set_response_timeout(Some(manner.time_out));
         let make = |_| ConnectionManager::new_lazy_with_config(client.clone(), config.clone());

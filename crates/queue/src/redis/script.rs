@@ -3,7 +3,7 @@
 use redis::{Cmd, Script};
 use sawpit_model::Entry;
 
-use super::part::{BASE, Part, STRIDE};
+use super::part::{BASE, STRIDE};
 
 /// Appends to a stream under the ids of its partition. Time in microseconds makes the sequence rise by itself; only
 /// when two appends share one, or a batch ran ahead of the clock, or the clock was set back, the last id is asked
@@ -91,47 +91,93 @@ redis.call('SET', KEYS[1], ARGV[1])
 return tonumber(ARGV[1])
 ";
 
+/// Appends once. The record is written first, empty, which counts as none: who may not write it, or finds the memory
+/// full, is told so before anything is appended, and after a script's first write Redis refuses no later one for its
+/// memory. Keys: the stream, the record. Arguments: how long the record lives in ms, the digest, the note, the partition,
+/// then for each entry how many texts follow, and these. Answers 1 and the record that it wrote, or 0 and the one that
+/// was there.
+const APPEND_ONCE: &str = r"
+local known = redis.call('GET', KEYS[2])
+if known and known ~= '' then return {0, known} end
+redis.call('SET', KEYS[2], '', 'PX', ARGV[1])
+local runs, first, ms, seq, count = {}, nil, nil, nil, 0
+local at = 5
+while at <= #ARGV do
+    local last = at + tonumber(ARGV[at])
+    local id = add(KEYS[1], tonumber(ARGV[4]), unpack(ARGV, at + 1, last))
+    local new_ms, new_seq = string.match(id, '^(%d+)-(%d+)$')
+    new_seq = tonumber(new_seq)
+    if first and new_ms == ms and new_seq == seq + 1 then
+        count = count + 1
+    else
+        if first then runs[#runs + 1] = first .. '+' .. count end
+        first, count = id, 1
+    end
+    ms, seq = new_ms, new_seq
+    at = last + 1
+end
+if first then runs[#runs + 1] = first .. '+' .. count end
+local record = ARGV[2] .. '\n' .. table.concat(runs, ',') .. '\n' .. ARGV[3]
+redis.call('SET', KEYS[2], record, 'PX', ARGV[1])
+return {1, record}
+";
+
 /// The scripts, hashed once.
 pub(super) struct Scripts {
-    append: Script,
-    append_text: String,
+    pub(super) append: Called,
+    pub(super) once: Called,
     pub(super) replay: Script,
     pub(super) bury: Script,
     pub(super) raise: Script,
 }
 
+/// A script that is called by its hash, beside other commands: who does not know it answers NOSCRIPT, and is told.
+pub(super) struct Called {
+    hash: String,
+    text: String,
+}
+
 impl Scripts {
     pub(super) fn new() -> Self {
         let add = ADD.replace("BASE", &BASE.to_string()).replace("STRIDE", &STRIDE.to_string());
-        let with_add = |body: &str| Script::new(&format!("{add}{body}"));
-        let append_text = format!("{add}{APPEND}");
+        let with_add = |body: &str| format!("{add}{body}");
         Self {
-            append: Script::new(&append_text),
-            append_text,
-            replay: with_add(REPLAY),
-            bury: with_add(BURY),
+            append: Called::new(with_add(APPEND)),
+            once: Called::new(with_add(APPEND_ONCE)),
+            replay: Script::new(&with_add(REPLAY)),
+            bury: Script::new(&with_add(BURY)),
             raise: Script::new(RAISE),
         }
     }
+}
 
-    /// The call that appends; answered with NOSCRIPT by who does not know the script yet.
-    pub(super) fn append(&self, key: &str, part: Part, entries: &[Entry]) -> Cmd {
+impl Called {
+    fn new(text: String) -> Self {
+        Self { hash: Script::new(&text).get_hash().to_owned(), text }
+    }
+
+    /// The call of it; its keys and arguments follow.
+    pub(super) fn call(&self, keys: usize) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(self.append.get_hash()).arg(1).arg(key).arg(part.argument());
-        for entry in entries {
-            let fields: Vec<_> = entry.to_fields().collect();
-            command.arg(fields.len() * 2);
-            for (name, value) in fields {
-                command.arg(name).arg(value.as_bytes());
-            }
-        }
+        command.arg(&self.hash).arg(keys);
         command
     }
 
-    /// Makes the script of [`Scripts::append`] known.
-    pub(super) fn load_append(&self) -> Cmd {
+    /// Makes it known.
+    pub(super) fn load(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
-        command.arg("LOAD").arg(&self.append_text);
+        command.arg("LOAD").arg(&self.text);
         command
+    }
+}
+
+/// For each entry how many texts follow, and these.
+pub(super) fn add_entries(command: &mut Cmd, entries: &[Entry]) {
+    for entry in entries {
+        // Name and value of each field.
+        command.arg(entry.to_fields().count() * 2);
+        for (name, value) in entry.to_fields() {
+            command.arg(name).arg(value.as_bytes());
+        }
     }
 }

@@ -20,6 +20,10 @@ async fn holds(url: &str) {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(cache.get_many(&["a", "b"]).await, [Some(Bytes::from_static(b"1\0\xff")), None]);
     assert!(cache.get_many(&[]).await.is_empty());
+    let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
+    assert_eq!(cache.get_or_set("g", first.clone(), TTL).await, first);
+    assert_eq!(cache.get_or_set("g", second, TTL).await, first);
+    assert_eq!(cache.get("g").await, Some(first));
     cache.set_many(Vec::new(), TTL).await;
 }
 
@@ -43,6 +47,7 @@ async fn redis_away_is_a_miss_and_comes_back() {
         let started = Instant::now();
         assert_eq!(cache.get("a").await, None);
         cache.set("a", Bytes::from_static(b"1"), TTL).await;
+        assert_eq!(cache.get_or_set("a", Bytes::from_static(b"mine"), TTL).await, "mine");
         assert!(started.elapsed() < Duration::from_secs(2));
     }
     server.restart();

@@ -6,6 +6,12 @@ use sawpit_model::{Entry, Failure};
 use sawpit_queue::{AppendError, DeadReason, Delivery, QueueError};
 
 pub use crate::cut::no_read_that_is_cut_loses_a_message;
+pub use crate::once::{
+    a_key_is_forgotten_after_its_time, a_key_that_was_used_for_something_else_is_told,
+    a_note_is_kept_also_without_messages, a_repeat_after_the_messages_left_appends_nothing,
+    a_repeat_gets_the_first_ids_and_note, a_repeat_needs_no_room_and_a_first_does,
+    of_a_hundred_at_once_one_appends,
+};
 use crate::world::{World, distinct, entries, entry, ids, read_all, reclaim_some};
 
 fn reason() -> DeadReason {
@@ -255,6 +261,21 @@ pub async fn the_backlog_is_what_is_not_settled(world: World) {
     assert_eq!(queue.backlog().await.unwrap(), 3);
     consumer.settler().ack(rest).await.unwrap();
     assert_eq!(queue.backlog().await.unwrap(), 0);
+}
+
+pub async fn what_left_is_counted(world: World) {
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(7)).await.unwrap();
+    let before = queue.left().await.unwrap().unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let mut read = read_all(&mut consumer, 7).await;
+    assert_eq!(queue.left().await.unwrap(), Some(before), "delivered is not gone");
+    let rest = read.split_off(4);
+    consumer.settler().ack(read).await.unwrap();
+    assert_eq!(queue.left().await.unwrap(), Some(before + 4));
+    queue.producer().append_batch(entries(9)).await.unwrap();
+    consumer.settler().bury(rest.into_iter().map(|one| (one, reason())).collect()).await.unwrap();
+    assert_eq!(queue.left().await.unwrap(), Some(before + 7));
 }
 
 pub async fn the_limit_is_obeyed_and_violated(mut world: World) {

@@ -13,7 +13,9 @@ mod cluster;
 mod contract;
 mod cut;
 mod embedded;
+mod feed;
 mod killed;
+mod once;
 mod partitions;
 mod redis;
 mod world;
@@ -59,10 +61,18 @@ on_all!(
     a_failure_is_told_beside_the_letter_and_not_replayed,
     unknown_letters_are_told,
     the_backlog_is_what_is_not_settled,
+    what_left_is_counted,
     the_limit_is_obeyed_and_violated,
     a_cancelled_append_keeps_the_count_right,
     concurrent_appends_get_ids_of_their_own,
     tries_count_on_in_a_settled_worker,
     the_limit_holds_for_appends_that_come_together,
     no_read_that_is_cut_loses_a_message,
+    a_repeat_gets_the_first_ids_and_note,
+    a_repeat_after_the_messages_left_appends_nothing,
+    a_key_that_was_used_for_something_else_is_told,
+    a_note_is_kept_also_without_messages,
+    of_a_hundred_at_once_one_appends,
+    a_key_is_forgotten_after_its_time,
+    a_repeat_needs_no_room_and_a_first_does,
 );

@@ -17,9 +17,11 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use time::OffsetDateTime;
 
+use super::rollup::Lines;
 use super::{Pg, fault, retire_broken};
 use crate::batch::{Batch, Entry, Lease, Row, RowKey};
 use crate::error::{CommitError, Fault, StoreError};
+use crate::rollup::Counts;
 
 /// `held` locks the lease against a fence until the end of the transaction, and is empty when the epoch is
 /// another: then nothing is inserted, and the count is 0.
@@ -36,6 +38,9 @@ WITH held AS MATERIALIZED (
     FROM held, UNNEST($8::timestamptz[], $9::bigint[], $10::bigint[], $11::int[], $12::int[], $13::smallint[],
                 $14::text[], $15::text[], $16::text[], $17::text[])
         AS r(received_at, ms, seq, part, chain_id, log_level, device_id, message, log_data, sources)
+), counted AS (
+    INSERT INTO rollup_pending (device_ids, log_levels, seconds, counts)
+    SELECT $18, $19, $20, $21 FROM held WHERE cardinality($18::text[]) > 0
 )
 SELECT count(*) FROM held";
 
@@ -82,6 +87,7 @@ fn statement<'a>(
     entry: &'a Entry,
     at: Timestamp,
     rows: &'a Columns<'a>,
+    lines: &'a Lines<'a>,
 ) -> Query<'a, Postgres, PgArguments> {
     sqlx::query(COMMIT)
         .bind(&lease.owner)
@@ -101,14 +107,18 @@ fn statement<'a>(
         .bind(&rows.message)
         .bind(&rows.log_data)
         .bind(&rows.sources)
+        .bind(&lines.device_ids)
+        .bind(&lines.log_levels)
+        .bind(&lines.seconds)
+        .bind(&lines.counts)
 }
 
 impl Pg {
     pub(crate) async fn commit(&self, lease: &Lease, batch: &Batch) -> Result<(), CommitError> {
         let entry = Entry::of(batch)?;
-        let rows = self.columns(&batch.rows).await?;
+        let (rows, lines) = (self.columns(&batch.rows).await?, Lines::of(&Counts::of(&batch.rows)));
         let mut conn = self.acquire().await?;
-        let work = statement(lease, &entry, batch.committed_at, &rows).fetch_one(&mut *conn);
+        let work = statement(lease, &entry, batch.committed_at, &rows, &lines).fetch_one(&mut *conn);
         let answer = self.answer(work).await;
         retire_broken(&mut conn, &answer);
         let held = match answer.and_then(|row| sqlx::Row::try_get::<i64, _>(&row, 0)) {
@@ -118,7 +128,11 @@ impl Pg {
                 fault => return Err(CommitError::new(fault, error)),
             },
         };
-        if held == 1 { Ok(()) } else { Err(CommitError::Fenced) }
+        if held != 1 {
+            return Err(CommitError::Fenced);
+        }
+        self.committed_one();
+        Ok(())
     }
 
     async fn columns<'a>(&self, rows: &'a [Row]) -> Result<Columns<'a>, CommitError> {

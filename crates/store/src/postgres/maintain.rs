@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::lookup::before;
 
 /// Advisory lock of partition making: of several workers one makes them. An arbitrary constant.
-const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
+pub(super) const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
 
 impl Pg {
     /// Makes the missing partitions. Routine calls find them all there and lock nothing.

@@ -28,6 +28,9 @@ mod fault;
 mod lease;
 mod maintain;
 mod read;
+mod retain;
+mod rollup;
+mod token;
 
 use std::future::Future;
 use std::str::FromStr;
@@ -57,6 +60,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Pg {
     pool: PgPool,
     chains: std::sync::Arc<Chains>,
+    folding: std::sync::Arc<rollup::Folding>,
     answer_limit: Duration,
     ledger_keep: Duration,
 }
@@ -72,6 +76,7 @@ impl Pg {
         Ok(Self {
             pool: pool.map_err(|e| unreachable_server(settings, &e))?,
             chains: std::sync::Arc::default(),
+            folding: std::sync::Arc::default(),
             answer_limit: settings.statement_timeout + GRACE,
             ledger_keep: settings.ledger_keep,
         })

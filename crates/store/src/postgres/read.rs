@@ -9,41 +9,56 @@ use time::OffsetDateTime;
 
 use super::{Pg, fault};
 use crate::error::StoreError;
-use crate::page::{DeviceQuery, Page, StoredRow};
-use crate::stats::{Line, Stats, TOP_DEVICES, level_of, minute_before};
+use crate::page::{LogQuery, Rows, StoredRow, Total};
+use crate::stats::level_of;
 
-/// The filters of both statements; the bit set of levels spares an array.
+/// The filters of both statements. `$1` is the device, `$2` to `$4` the first and last moment and the chains.
 macro_rules! filtered {
-    ($before:literal, $after:literal) => {
+    ($before:literal, $device:literal, $after:literal) => {
         concat!(
             $before,
-            " WHERE device_id = $1 AND received_at >= $2 AND received_at <= $3 AND (1 << log_level) & $4 <> 0",
-            " AND ($5::integer[] IS NULL OR chain_id = ANY($5)) ",
+            " WHERE ",
+            $device,
+            " AND received_at >= $2 AND received_at <= $3 AND ($4::integer[] IS NULL OR chain_id = ANY($4)) ",
             $after
         )
     };
 }
 
-const COUNT: &str = filtered!("SELECT count(*) FROM logs", "");
+/// Stops at the limit.
+macro_rules! count {
+    ($device:literal) => {
+        filtered!(
+            "SELECT count(*) FROM (SELECT FROM logs",
+            $device,
+            "AND log_level = ANY($5::smallint[]) LIMIT $6) found"
+        )
+    };
+}
 
-/// The index `logs_by_device` read backwards, from the cursor on.
-const PAGE: &str = filtered!(
-    "SELECT l.received_at, l.ms, l.seq, l.part, l.log_level, l.device_id, l.message, l.log_data::text, l.sources,
-            coalesce(c.name, '') AS chain
-     FROM (SELECT * FROM logs",
-    "AND (received_at, ms, seq, part) < ($6, $7, $8, $9)
-     ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $10) l
-     LEFT JOIN chains c ON c.id = l.chain_id
-     ORDER BY l.received_at DESC, l.ms DESC, l.seq DESC, l.part DESC"
-);
+/// For each level the newest rows are read off an index, backwards from the cursor on, and these are merged: so
+/// a rare level is found without reading the others. An index on time alone would read them all.
+macro_rules! page {
+    ($device:literal) => {
+        filtered!(
+            "SELECT l.received_at, l.ms, l.seq, l.part, l.log_level, l.device_id, l.message, l.log_data::text,
+                    l.sources, coalesce(c.name, '') AS chain
+             FROM (SELECT newest.* FROM UNNEST($5::smallint[]) AS wanted(log_level) CROSS JOIN LATERAL (
+                 SELECT * FROM logs",
+            $device,
+            "AND logs.log_level = wanted.log_level AND (received_at, ms, seq, part) < ($6, $7, $8, $9)
+                 ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $10) newest
+             ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $10) l
+             LEFT JOIN chains c ON c.id = l.chain_id
+             ORDER BY l.received_at DESC, l.ms DESC, l.seq DESC, l.part DESC"
+        )
+    };
+}
 
-const STATS: &str = "
-WITH counted AS MATERIALIZED (SELECT device_id, log_level, count(*) AS n FROM logs GROUP BY 1, 2)
-(SELECT log_level::int AS level, NULL AS device, sum(n)::bigint AS n FROM counted GROUP BY log_level)
-UNION ALL
-(SELECT NULL, device_id, sum(n)::bigint AS n FROM counted GROUP BY device_id ORDER BY n DESC, device_id LIMIT $1)";
-
-const LAST_MINUTE: &str = "SELECT count(*) FROM logs WHERE received_at > $1 AND received_at <= $2";
+const COUNT_OF_DEVICE: &str = count!("device_id = $1");
+const COUNT_OF_ALL: &str = count!("$1::text IS NULL");
+const PAGE_OF_DEVICE: &str = page!("device_id = $1");
+const PAGE_OF_ALL: &str = page!("$1::text IS NULL");
 
 /// Many ids are looked for in many rows, of which there may be no statistics yet: a nested loop, which is then
 /// thought to be cheap, takes minutes where a hash takes a second.
@@ -61,32 +76,36 @@ SELECT w.ms, w.seq, count(*) FROM UNNEST($1::bigint[], $2::bigint[]) AS w(ms, se
     GROUP BY 1, 2";
 
 impl Pg {
-    pub(crate) async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
-        let (first, last) = (OffsetDateTime::from(query.first()), OffsetDateTime::from(query.last()));
-        let (device, levels, bound) = (query.device_id.as_str(), query.level_bits(), query.bound());
+    pub(crate) async fn total(&self, query: &LogQuery) -> Result<Total, StoreError> {
+        if query.is_in_totals() {
+            return Ok(Total::known(self.kept_total(query).await?));
+        }
         let chains = self.chains_with(query.plugin.as_ref()).await?;
-        let answer = read!(self, conn => {
-            let count = sqlx::query_scalar(COUNT).bind(device).bind(first).bind(last).bind(levels);
-            let total = count.bind(&chains).fetch_one(&mut **conn).await?;
-            let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels).bind(&chains);
-            let page = page.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
-            Ok((total, page.bind(bound.part).bind(query.fetched()).fetch_all(&mut **conn).await?))
-        });
-        let (total, rows) = answer?;
-        let rows: Result<_, _> = rows.iter().map(stored_row).collect();
-        Ok(Page::new(total, rows?, query.limit))
+        Ok(Total::counted(self.count(query, &chains).await?, query.count_limit))
     }
 
-    pub(crate) async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        let top = i64::try_from(TOP_DEVICES).unwrap_or(i64::MAX);
-        let (from, to) = (OffsetDateTime::from(minute_before(now)), OffsetDateTime::from(now));
+    pub(crate) async fn rows(&self, query: &LogQuery) -> Result<Rows, StoreError> {
+        let chains = self.chains_with(query.plugin.as_ref()).await?;
+        let (first, last) = (OffsetDateTime::from(query.first()), OffsetDateTime::from(query.page_last()));
+        let (levels, bound) = (codes(query), query.bound());
+        let ask = if query.device_id.is_some() { PAGE_OF_DEVICE } else { PAGE_OF_ALL };
         let answer = read!(self, conn => {
-            let lines: Vec<Line> = sqlx::query_as(STATS).bind(top).fetch_all(&mut **conn).await?;
-            let recent = sqlx::query_scalar(LAST_MINUTE).bind(from).bind(to);
-            Ok((lines, recent.fetch_one(&mut **conn).await?))
+            let page = sqlx::query(ask).bind(&query.device_id).bind(first).bind(last).bind(&chains).bind(&levels);
+            let page = page.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
+            page.bind(bound.part).bind(query.fetched()).fetch_all(&mut **conn).await
         });
-        let (lines, recent) = answer?;
-        Stats::new(lines, recent)
+        let rows: Result<_, _> = answer?.iter().map(stored_row).collect();
+        Ok(Rows::new(rows?, query.limit))
+    }
+
+    async fn count(&self, query: &LogQuery, chains: &Option<Vec<i32>>) -> Result<i64, StoreError> {
+        let (first, last) = (OffsetDateTime::from(query.first()), OffsetDateTime::from(query.last()));
+        let ask = if query.device_id.is_some() { COUNT_OF_DEVICE } else { COUNT_OF_ALL };
+        let levels = codes(query);
+        read!(self, conn => {
+            let count = sqlx::query_scalar(ask).bind(&query.device_id).bind(first).bind(last).bind(chains);
+            count.bind(&levels).bind(query.counted()).fetch_one(&mut **conn).await
+        })
     }
 
     pub(crate) async fn stored_ids(
@@ -112,6 +131,11 @@ impl Pg {
         }
         Ok(counts)
     }
+}
+
+/// The wanted levels, in the database's type.
+pub(super) fn codes(query: &LogQuery) -> Vec<i16> {
+    query.level_codes().into_iter().map(i16::from).collect()
 }
 
 fn stored_row(row: &PgRow) -> Result<StoredRow, StoreError> {

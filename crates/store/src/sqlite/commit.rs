@@ -3,9 +3,11 @@
 use sawpit_model::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::rollup::count_up;
 use super::{Lite, fault};
 use crate::batch::{Batch, Entry, Lease, Row, RowKey};
 use crate::error::{CommitError, Fault};
+use crate::rollup::Counts;
 
 /// Rows of one INSERT. 10 columns each stay far below SQLite's 32,766 parameters, and a worker's batch is one.
 const ROWS_PER_INSERT: usize = 100;
@@ -37,6 +39,7 @@ impl Lite {
         for rows in keyed.chunks(ROWS_PER_INSERT) {
             self.insert(&mut tx, rows).await.map_err(before_commit)?;
         }
+        count_up(&mut tx, &Counts::of(&batch.rows)).await.map_err(before_commit)?;
         tx.commit().await.map_err(|e| CommitError::new(fault::of(&e), e))
     }
 

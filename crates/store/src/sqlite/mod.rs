@@ -8,6 +8,9 @@ mod commit;
 mod fault;
 mod lease;
 mod read;
+mod retain;
+mod rollup;
+mod token;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -3,44 +3,53 @@
 use std::collections::HashMap;
 
 use sawpit_model::{MessageId, RawObject, Timestamp};
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
+use super::rollup::kept_total;
 use super::{Lite, checked};
 use crate::error::StoreError;
-use crate::page::{DeviceQuery, Page, StoredRow};
-use crate::stats::{Line, Stats, TOP_DEVICES, level_of, minute_before};
+use crate::page::{LogQuery, Rows, StoredRow, Total};
+use crate::stats::level_of;
 
-/// The filters of both statements.
-macro_rules! filtered {
-    ($before:literal, $after:literal) => {
-        concat!(
-            $before,
-            " WHERE device_id = ?1 AND received_at >= ?2 AND received_at <= ?3 AND (1 << log_level) & ?4 <> 0",
-            " AND (?5 IS NULL OR chain_id IN (SELECT value FROM json_each(?5))) ",
-            $after
-        )
-    };
+/// The filters that all queries share.
+const FILTERS: &str = "received_at >= ?2 AND received_at <= ?3 \
+                       AND (?4 IS NULL OR chain_id IN (SELECT value FROM json_each(?4)))";
+
+const ORDER: &str = "ORDER BY received_at DESC, ms DESC, seq DESC, part DESC";
+
+fn device_filter(query: &LogQuery) -> &'static str {
+    if query.device_id.is_some() { "device_id = ?1" } else { "?1 IS NULL" }
 }
 
-const COUNT: &str = filtered!("SELECT count(*) FROM logs", "");
+/// Stops at the limit.
+fn count_of(query: &LogQuery) -> String {
+    let (device, levels) = (device_filter(query), query.level_codes());
+    let levels: Vec<String> = levels.iter().map(u8::to_string).collect();
+    let levels = levels.join(",");
+    format!(
+        "SELECT count(*) FROM (SELECT 1 FROM logs WHERE {device} AND {FILTERS} AND log_level IN ({levels}) LIMIT ?5)"
+    )
+}
 
-/// The index `logs_by_device` read backwards, from the cursor on.
-const PAGE: &str = filtered!(
-    "SELECT received_at, ms, seq, part, log_level, device_id, message, log_data, sources,
-            coalesce((SELECT name FROM chains WHERE id = chain_id), '') AS chain
-     FROM logs",
-    "AND (received_at, ms, seq, part) < (?6, ?7, ?8, ?9)
-     ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT ?10"
-);
-
-const STATS: &str = "
-WITH counted AS MATERIALIZED (SELECT device_id, log_level, count(*) AS n FROM logs GROUP BY 1, 2)
-SELECT log_level AS level, NULL AS device, sum(n) AS n FROM counted GROUP BY log_level
-UNION ALL
-SELECT * FROM (SELECT NULL, device_id, sum(n) AS n FROM counted GROUP BY device_id ORDER BY n DESC, device_id LIMIT ?1)";
-
-const LAST_MINUTE: &str = "SELECT count(*) FROM logs WHERE received_at > ?1 AND received_at <= ?2";
+/// For each level the newest rows are read off an index, backwards from the cursor on, and these are merged: so a
+/// rare level is found without reading the others. Only our own words and numbers go into the text.
+fn page_of(query: &LogQuery) -> String {
+    let device = device_filter(query);
+    let newest = |level: u8| {
+        format!(
+            "SELECT * FROM (SELECT * FROM logs WHERE {device} AND {FILTERS} AND log_level = {level} \
+             AND (received_at, ms, seq, part) < (?5, ?6, ?7, ?8) {ORDER} LIMIT ?9)"
+        )
+    };
+    let levels: Vec<String> = query.level_codes().into_iter().map(newest).collect();
+    format!(
+        "SELECT received_at, ms, seq, part, log_level, device_id, message, log_data, sources, \
+         coalesce((SELECT name FROM chains WHERE id = chain_id), '') AS chain \
+         FROM ({}) {ORDER} LIMIT ?9",
+        levels.join(" UNION ALL ")
+    )
+}
 
 /// Rows made from one message name it in their key, the others in `sources`.
 const STORED_IDS: &str = "
@@ -58,29 +67,25 @@ SELECT w.id, count(*) FROM logs l, json_each(l.sources) s JOIN wanted w ON w.id 
     GROUP BY w.id";
 
 impl Lite {
-    pub(crate) async fn query(&self, query: &DeviceQuery) -> Result<Page, StoreError> {
+    pub(crate) async fn total(&self, query: &LogQuery) -> Result<Total, StoreError> {
+        if query.is_in_totals() {
+            return Ok(Total::known(kept_total(&mut *self.reader().await?, query).await?));
+        }
         let chains = self.chains_with(query.plugin.as_ref()).await?;
-        let mut conn = self.reader().await?;
-        let (first, last) = (query.first().as_micros(), query.last().as_micros());
-        let (device, levels) = (query.device_id.as_str(), query.level_bits());
-        let count = sqlx::query_scalar(COUNT).bind(device).bind(first).bind(last).bind(levels);
-        let total = checked(count.bind(&chains).fetch_one(&mut *conn).await)?;
-        let bound = query.bound();
-        let page = sqlx::query(PAGE).bind(device).bind(first).bind(last).bind(levels).bind(&chains);
-        let page = page.bind(bound.received_at.as_micros()).bind(bound.ms).bind(bound.seq);
-        let page = page.bind(bound.part).bind(query.fetched());
-        let rows = checked(page.fetch_all(&mut *conn).await)?;
-        let rows: Result<_, _> = rows.iter().map(stored_row).collect();
-        Ok(Page::new(total, rows?, query.limit))
+        let count = count(&mut *self.reader().await?, query, &chains).await?;
+        Ok(Total::counted(count, query.count_limit))
     }
 
-    pub(crate) async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        let mut conn = self.reader().await?;
-        let top = i64::try_from(TOP_DEVICES).unwrap_or(i64::MAX);
-        let lines: Vec<Line> = checked(sqlx::query_as(STATS).bind(top).fetch_all(&mut *conn).await)?;
-        let recent = sqlx::query_scalar(LAST_MINUTE).bind(minute_before(now).as_micros());
-        let recent = checked(recent.bind(now.as_micros()).fetch_one(&mut *conn).await)?;
-        Stats::new(lines, recent)
+    pub(crate) async fn rows(&self, query: &LogQuery) -> Result<Rows, StoreError> {
+        let chains = self.chains_with(query.plugin.as_ref()).await?;
+        let (bound, text) = (query.bound(), page_of(query));
+        let page = sqlx::query(AssertSqlSafe(text)).bind(&query.device_id).bind(query.first().as_micros());
+        let page = page.bind(query.page_last().as_micros()).bind(&chains);
+        let page = page.bind(bound.received_at.as_micros()).bind(bound.ms).bind(bound.seq);
+        let page = page.bind(bound.part).bind(query.fetched());
+        let rows = checked(page.fetch_all(&mut *self.reader().await?).await)?;
+        let rows: Result<_, _> = rows.iter().map(stored_row).collect();
+        Ok(Rows::new(rows?, query.limit))
     }
 
     pub(crate) async fn stored_ids(
@@ -98,6 +103,16 @@ impl Lite {
         }
         Ok(counts)
     }
+}
+
+async fn count(
+    conn: &mut SqliteConnection,
+    query: &LogQuery,
+    chains: &Option<String>,
+) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar(AssertSqlSafe(count_of(query))).bind(&query.device_id);
+    let count = count.bind(query.first().as_micros()).bind(query.last().as_micros());
+    checked(count.bind(chains).bind(query.counted()).fetch_one(conn).await)
 }
 
 fn stored_row(row: &SqliteRow) -> Result<StoredRow, StoreError> {

@@ -1,7 +1,7 @@
 //! What the cases share.
 
 use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
-use sawpit_store::{Batch, DeviceQuery, Row, Store, StoreSettings};
+use sawpit_store::{Batch, LogQuery, Row, Store, StoreSettings};
 
 /// Noon of the day that the tests live in.
 pub fn now() -> Timestamp {
@@ -47,13 +47,13 @@ pub fn batch_of(device: &str, ids: &[MessageId]) -> Batch {
     batch(ids.iter().enumerate().map(|(n, id)| row(*id, log(n))).collect())
 }
 
-pub fn all_of(device: &str) -> DeviceQuery {
-    DeviceQuery { device_id: device.to_owned(), limit: 1_000, ..DeviceQuery::default() }
+pub fn all_of(device: &str) -> LogQuery {
+    LogQuery { device_id: Some(device.to_owned()), limit: 1_000, ..LogQuery::default() }
 }
 
 pub async fn messages(store: &Store, device: &str) -> Vec<String> {
     let page = store.query(&all_of(device)).await.unwrap();
-    assert_eq!(page.total, page.rows.len() as u64);
+    assert_eq!(page.total.value(), page.rows.len() as u64);
     page.rows.into_iter().map(|row| row.message).collect()
 }
 

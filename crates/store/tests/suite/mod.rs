@@ -33,12 +33,16 @@ pub fn contract(database: impl Fn(&str) -> String) {
         rows::logs_of_one_instant_keep_the_queue_order,
         rows::unicode_and_odd_text,
         rows::filters,
+        rows::all_devices,
+        rows::counting_has_a_limit,
         rows::found_by_the_plugins_that_made_them,
         rows::split_and_merged,
         rows::paging_under_inserts,
         rows::exact_pages_end,
         rows::large_batches,
         rows::statistics,
+        rows::statistics_are_exact_under_load,
+        rows::forgetting,
         rows::refused_data,
         ledger::knows_what_was_committed,
         ledger::the_same_batch_again_is_ok_and_stored_once,
@@ -48,5 +52,6 @@ pub fn contract(database: impl Fn(&str) -> String) {
         ledger::the_ledger_forgets_in_time,
         start::eight_at_once,
         start::reopened_it_has_everything,
+        start::tokens_are_kept_until_they_are_revoked,
     );
 }

@@ -1,7 +1,7 @@
 //! What is stored is what is read.
 
 use sawpit_model::{Level, MessageId, RawObject};
-use sawpit_store::{ChainMember, CommitError, Cursor, DeviceQuery, Page, Row, Store};
+use sawpit_store::{ChainMember, CommitError, Cursor, LogQuery, Page, Row, Store, Total};
 
 use super::kit::*;
 
@@ -11,16 +11,16 @@ pub async fn newest_first_with_all_fields(url: String) {
     store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(1, 0)])).await.unwrap();
     store.commit(&lease, &batch_of("other", &[id(2, 0)])).await.unwrap();
     assert_eq!(messages(&store, "d").await, ["message 2", "message 1", "message 0"]);
-    let page = store.query(&DeviceQuery { limit: 1, ..all_of("d") }).await.unwrap();
+    let page = store.query(&LogQuery { limit: 1, ..all_of("d") }).await.unwrap();
     let row = &page.rows[0];
     assert_eq!((row.message_id, row.part, row.log_level), (id(1, 0), 0, Level::Info));
     assert_eq!((row.received_at, row.chain.as_str()), (at(2), "enrich@1.0#ab"));
     assert_eq!(json(row.log_data.as_str()), json(r#"{"a":1,"b":["x",null]}"#));
     assert!(row.sources.is_empty());
-    assert_eq!((page.total, page.rows.len()), (3, 1));
+    assert_eq!((page.total.value(), page.rows.len()), (3, 1));
     assert_eq!(
         store.query(&all_of("nobody")).await.unwrap(),
-        Page { total: 0, rows: vec![], next_cursor: None }
+        Page { total: Total::Exact(0), rows: vec![], next_cursor: None }
     );
 }
 
@@ -86,9 +86,9 @@ pub async fn found_by_the_plugins_that_made_them(url: String) {
     });
     store.commit(&lease, &batch(rows.collect())).await.unwrap();
     let made_by = async |plugin: &str| {
-        let query = DeviceQuery { plugin: Some(plugin.parse().unwrap()), ..all_of("d") };
+        let query = LogQuery { plugin: Some(plugin.parse().unwrap()), ..all_of("d") };
         let page = store.query(&query).await.unwrap();
-        assert_eq!(page.total, page.rows.len() as u64);
+        assert_eq!(page.total.value(), page.rows.len() as u64);
         page.rows.into_iter().map(|row| row.message).collect::<Vec<_>>()
     };
     assert_eq!(made_by("geo").await, ["none+bb", "aa"]);
@@ -109,9 +109,9 @@ pub async fn filters(url: String) {
     }
     store.commit(&lease, &batch(rows)).await.unwrap();
     let ask = async |levels: &[Level], since, until| {
-        let query = DeviceQuery { levels: levels.to_vec(), since, until, ..all_of("d") };
+        let query = LogQuery { levels: levels.to_vec(), since, until, ..all_of("d") };
         let page = store.query(&query).await.unwrap();
-        assert_eq!(page.total, page.rows.len() as u64);
+        assert_eq!(page.total.value(), page.rows.len() as u64);
         page.rows.iter().map(|row| row.log_level).collect::<Vec<_>>()
     };
     let (t1, t3) = (Some(at(SECOND)), Some(at(3 * SECOND)));
@@ -122,6 +122,66 @@ pub async fn filters(url: String) {
     assert_eq!(ask(&[], None, t1).await, [Level::Debug]);
     assert_eq!(ask(&[Level::Info], t1, t3).await, [Level::Info]);
     assert_eq!(ask(&[], t3, t1).await, []);
+}
+
+/// Three devices, whose levels come at different rates, read as one stream.
+pub async fn all_devices(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let levels = |n: u64| match n {
+        _ if n.is_multiple_of(50) => Level::Critical,
+        _ if n.is_multiple_of(7) => Level::Error,
+        _ => Level::Info,
+    };
+    let rows = (0..200_u64).map(|n| {
+        // Pairs of one instant: the queue's order decides.
+        let mut log = log(&format!("d{}", n % 3), &n.to_string(), at((n / 2) as i64 * SECOND));
+        log.log_level = levels(n);
+        row(id(n, 0), log)
+    });
+    store.commit(&lease, &batch(rows.collect())).await.unwrap();
+    let read = async |query: LogQuery| {
+        let (mut query, mut found, mut total) = (LogQuery { limit: 9, ..query }, Vec::new(), None);
+        loop {
+            let page = store.query(&query).await.unwrap();
+            assert_eq!(*total.get_or_insert(page.total), page.total);
+            found.extend(page.rows.iter().map(|row| row.message.parse::<u64>().unwrap()));
+            query.cursor = page.next_cursor;
+            if query.cursor.is_none() {
+                assert_eq!(total, Some(Total::Exact(found.len() as u64)));
+                return found;
+            }
+        }
+    };
+    let newest_first =
+        |wanted: &dyn Fn(u64) -> bool| (0..200).rev().filter(|n| wanted(*n)).collect::<Vec<_>>();
+    assert_eq!(read(LogQuery::default()).await, newest_first(&|_| true));
+    let grave = LogQuery { levels: vec![Level::Error, Level::Critical], ..LogQuery::default() };
+    assert_eq!(read(grave.clone()).await, newest_first(&|n| levels(n) != Level::Info));
+    let of_device = LogQuery { device_id: Some("d1".to_owned()), ..grave.clone() };
+    assert_eq!(read(of_device).await, newest_first(&|n| n % 3 == 1 && levels(n) != Level::Info));
+    let span = LogQuery { since: Some(at(10 * SECOND)), until: Some(at(60 * SECOND)), ..grave };
+    assert_eq!(read(span).await, newest_first(&|n| (20..120).contains(&n) && levels(n) != Level::Info));
+}
+
+/// What the totals do not know is counted up to a limit.
+pub async fn counting_has_a_limit(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let ids: Vec<MessageId> = (0..20).map(|n| id(n, 0)).collect();
+    store.commit(&lease, &batch_of("d", &ids)).await.unwrap();
+    let total = async |device: Option<&str>, since, count_limit| {
+        let device_id = device.map(str::to_owned);
+        let query = LogQuery { device_id, since, count_limit, limit: 1, ..LogQuery::default() };
+        store.query(&query).await.unwrap().total
+    };
+    for device in [Some("d"), None] {
+        assert_eq!(total(device, None, 0).await, Total::Exact(20));
+        assert_eq!(total(device, Some(at(5)), 15).await, Total::Exact(15));
+        assert_eq!(total(device, Some(at(5)), 14).await, Total::AtLeast(14));
+        assert_eq!(total(device, Some(at(5)), 0).await, Total::AtLeast(0));
+        assert_eq!(total(device, Some(at(20)), 0).await, Total::Exact(0));
+    }
 }
 
 pub async fn split_and_merged(url: String) {
@@ -164,10 +224,10 @@ pub async fn paging_under_inserts(url: String) {
     }
     let writer = tokio::spawn(insert_for_a_while(store.clone()));
     let mut seen = Vec::new();
-    let mut query = DeviceQuery { limit: 7, ..all_of("d") };
+    let mut query = LogQuery { limit: 7, ..all_of("d") };
     loop {
         let page = store.query(&query).await.unwrap();
-        assert!(page.total >= BEFORE);
+        assert!(page.total.value() >= BEFORE);
         seen.extend(page.rows.iter().map(|row| (row.received_at, row.message_id)));
         // As the API does it: as text.
         query.cursor = page.next_cursor.map(|cursor| cursor.to_string().parse::<Cursor>().unwrap());
@@ -194,12 +254,12 @@ pub async fn exact_pages_end(url: String) {
     let store = open(&url).await;
     let lease = store.lease("w").await.unwrap();
     store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2), id(0, 3)])).await.unwrap();
-    let page = store.query(&DeviceQuery { limit: 4, ..all_of("d") }).await.unwrap();
+    let page = store.query(&LogQuery { limit: 4, ..all_of("d") }).await.unwrap();
     assert_eq!((page.rows.len(), page.next_cursor), (4, None));
-    let page = store.query(&DeviceQuery { limit: 3, ..all_of("d") }).await.unwrap();
-    let query = DeviceQuery { limit: 3, cursor: page.next_cursor, ..all_of("d") };
+    let page = store.query(&LogQuery { limit: 3, ..all_of("d") }).await.unwrap();
+    let query = LogQuery { limit: 3, cursor: page.next_cursor, ..all_of("d") };
     let page = store.query(&query).await.unwrap();
-    assert_eq!((page.total, page.rows.len(), page.next_cursor), (4, 1, None));
+    assert_eq!((page.total.value(), page.rows.len(), page.next_cursor), (4, 1, None));
 }
 
 pub async fn large_batches(url: String) {
@@ -242,6 +302,76 @@ pub async fn statistics(url: String) {
     assert_eq!(stats.last_minute, 12 + 11 + 10);
     assert!((stats.last_minute_rate - 33.0 / 60.0).abs() < 1e-9);
     assert_eq!(serde_json::to_value(&stats).unwrap()["per_level"]["CRITICAL"], 12);
+}
+
+/// Many batches of several workers, while others read: what is read never goes back, and ends at what is stored.
+pub async fn statistics_are_exact_under_load(url: String) {
+    const BATCHES: u64 = 150;
+    let store = open(&url).await;
+    let reader = tokio::spawn(read_ascending_totals(store.clone(), 3 * BATCHES * 2));
+    let worker = async |worker: u64| {
+        let lease = store.lease(&format!("w{worker}")).await.unwrap();
+        for n in 0..BATCHES {
+            let own = id(worker * 1_000_000 + n, 0);
+            let one = row(own, log("shared", "m", at(-SECOND)));
+            let other = Row { part: 1, ..row(own, log(&format!("d{}", n % 5), "m", at(-120 * SECOND))) };
+            store.commit(&lease, &batch(vec![one, other])).await.unwrap();
+        }
+    };
+    tokio::join!(worker(0), worker(1), worker(2));
+    reader.await.unwrap();
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!((stats.total, stats.per_level[&Level::Info]), (6 * BATCHES, 6 * BATCHES));
+    assert_eq!(stats.top_devices[0], ("shared".to_owned(), 3 * BATCHES));
+    assert_eq!(stats.top_devices.iter().map(|(_, n)| n).sum::<u64>(), 6 * BATCHES);
+    assert_eq!(stats.last_minute, 3 * BATCHES);
+    assert_eq!(stats.per_minute.iter().map(|minute| minute.count).sum::<u64>(), 6 * BATCHES);
+    store.maintain(now()).await.unwrap();
+    assert_eq!(store.stats(now()).await.unwrap(), stats);
+    // A day later its seconds are forgotten, the totals not.
+    store.maintain(at(2 * DAY)).await.unwrap();
+    let later = store.stats(now()).await.unwrap();
+    assert_eq!((later.total, later.last_minute), (6 * BATCHES, 0));
+}
+
+async fn read_ascending_totals(store: Store, last: u64) {
+    let mut before = 0;
+    while before < last {
+        let stats = store.stats(now()).await.unwrap();
+        assert!(stats.total >= before, "{before} were read before: {stats:?}");
+        // Each batch adds two, in one transaction.
+        assert_eq!(stats.total % 2, 0, "{stats:?}");
+        assert_eq!(stats.top_devices.iter().map(|(_, n)| n).sum::<u64>(), stats.total, "{stats:?}");
+        before = stats.total;
+    }
+}
+
+/// Old rows go, in more than one step, the others stay, and so says every count.
+pub async fn forgetting(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let old = (0..1_500_u64).map(|n| {
+        let mut log = log(&format!("old{}", n % 2), "old", at(-40 * DAY + n as i64));
+        log.log_level = if n < 20 { Level::Error } else { Level::Info };
+        row(id(n, 0), log)
+    });
+    let old: Vec<Row> = old.collect();
+    for rows in old.chunks(500) {
+        store.commit(&lease, &batch(rows.to_vec())).await.unwrap();
+    }
+    let young = [-30 * DAY, -20 * DAY, 0].map(|place| log("old0", &format!("young {place}"), at(place)));
+    let young = young.into_iter().enumerate().map(|(n, log)| row(id(9_000 + n as u64, 0), log));
+    store.commit(&lease, &batch(young.collect())).await.unwrap();
+    let forgotten = store.forget(at(-30 * DAY)).await.unwrap();
+    assert_eq!((forgotten.rows, forgotten.days), (1_500, 0));
+    let left = ["young 0", "young -1728000000000", "young -2592000000000"];
+    assert_eq!(messages(&store, "old0").await, left);
+    assert!(messages(&store, "old1").await.is_empty());
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!((stats.total, stats.per_level[&Level::Info], stats.per_level[&Level::Error]), (3, 3, 0));
+    assert_eq!(stats.top_devices, [("old0".to_owned(), 3)]);
+    assert_eq!(store.forget(at(-30 * DAY)).await.unwrap().rows, 0);
+    assert_eq!(store.stats(now()).await.unwrap(), stats);
 }
 
 /// Whatever the database, ids that it cannot hold are the data's fault, and nothing of the batch is stored.

@@ -1,0 +1,146 @@
+//! `GET /api/tail`: new rows as they are stored, as server-sent events.
+//!
+//! Best effort, like `tail -f` over a network: it starts with what comes next, and who cannot keep up gets an event
+//! `gap` where rows are missing. What is stored can always be asked for with `GET /api/logs`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use sawpit_model::Level;
+use sawpit_queue::{Heard, Listener};
+use sawpit_service::Shutdown;
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::app::App;
+use crate::problem::{FieldProblem, Kind, Problem};
+
+/// A comment is sent in a silence of this length, so that proxies see a living connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Asks nginx to hand on each event at once:
+/// <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>.
+const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
+
+/// Which rows are wanted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    /// Empty for all.
+    devices: Vec<String>,
+    /// Empty for all.
+    levels: Vec<Level>,
+}
+
+/// What the filters look at in a row's JSON.
+#[derive(Deserialize)]
+struct Seen<'a> {
+    #[serde(borrow)]
+    message_id: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    device_id: std::borrow::Cow<'a, str>,
+    log_level: Level,
+}
+
+/// New rows as they are stored.
+///
+/// Events are `log`, with the row as JSON and its message_id as the event's id, and `gap` where rows may be missing.
+#[utoipa::path(
+    get, path = "/api/tail", tag = "query",
+    params(
+        ("device_id" = Option<String>, Query, description = "Only this device; may be repeated"),
+        ("log_level" = Option<String>, Query, description = "Only these levels; repeated or separated by commas"),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
+        crate::openapi::QueryErrors,
+    ),
+)]
+pub(crate) async fn get_tail(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let wanted = parse(query.as_deref().unwrap_or(""))?;
+    let Ok(place) = Arc::clone(&app.tails).try_acquire_owned() else {
+        metrics::counter!("sawpit_http_refused_total", "limit" => "tail_clients").increment(1);
+        let detail = format!("{} clients follow new logs, the limit.", app.settings.tail_clients);
+        return Err(app.come_back(Kind::Busy, detail));
+    };
+    let following = Following {
+        listener: app.cache.feed().listen(),
+        ready: VecDeque::new(),
+        wanted,
+        shutdown: app.shutdown.clone(),
+        _place: place,
+    };
+    let events = Sse::new(events(following)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(([NO_BUFFERING], events).into_response())
+}
+
+/// One client that follows.
+struct Following {
+    listener: Listener,
+    /// Events of one message that are still to be sent.
+    ready: VecDeque<Event>,
+    wanted: Wanted,
+    shutdown: Shutdown,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Ends when the process is asked to end: a drain would wait for it otherwise.
+fn events(following: Following) -> impl Stream<Item = Result<Event, std::convert::Infallible>> {
+    stream::unfold(following, |mut following| async move {
+        loop {
+            if let Some(event) = following.ready.pop_front() {
+                return Some((Ok(event), following));
+            }
+            tokio::select! {
+                () = following.shutdown.requested() => return None,
+                heard = following.listener.next() => following.ready = following.wanted.events(heard),
+            }
+        }
+    })
+}
+
+impl Wanted {
+    fn events(&self, heard: Heard) -> VecDeque<Event> {
+        match heard {
+            Heard::Gap => [Event::default().event("gap").data("{}")].into(),
+            Heard::Message(rows) => self.rows(&rows).collect(),
+        }
+    }
+
+    /// A message is a row's JSON a line.
+    fn rows(&self, rows: &Bytes) -> impl Iterator<Item = Event> {
+        let lines = rows.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        lines.filter_map(|line| {
+            let seen: Seen<'_> = serde_json::from_str(line).ok()?;
+            self.wants(&seen).then(|| Event::default().event("log").id(&*seen.message_id).data(line))
+        })
+    }
+
+    fn wants(&self, seen: &Seen<'_>) -> bool {
+        (self.devices.is_empty() || self.devices.iter().any(|device| *device == seen.device_id))
+            && (self.levels.is_empty() || self.levels.contains(&seen.log_level))
+    }
+}
+
+fn parse(text: &str) -> Result<Wanted, Problem> {
+    let (mut wanted, mut errors) = (Wanted::default(), Vec::new());
+    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        match &*name {
+            "device_id" => wanted.devices.push(value.into_owned()),
+            "log_level" => match crate::query::levels(&value) {
+                Ok(levels) => wanted.levels.extend(levels),
+                Err(rule) => errors.push(FieldProblem::new("log_level", rule)),
+            },
+            _ => errors.push(FieldProblem::new(
+                name.chars().take(64).collect::<String>(),
+                "is not a parameter; known are device_id and log_level",
+            )),
+        }
+    }
+    if errors.is_empty() { Ok(wanted) } else { Err(Problem::fields(Kind::BadQuery, errors)) }
+}
