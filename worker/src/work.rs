@@ -137,6 +137,7 @@ impl Loop {
         }
         let silent = self.consumer.silent().await?;
         let found = !silent.owners().is_empty();
+        let complete = silent.is_complete();
         if found {
             // Before they are taken: were we to die in between, nobody would know whom we took them from.
             if let Err(error) = self.shared.lease.fence(silent.owners()).await {
@@ -151,12 +152,11 @@ impl Loop {
             tracing::info!(count, from = ?reclaimed.former_owners, "took over messages of other workers");
         }
         let Reclaimed { deliveries, former_owners, .. } = reclaimed;
-        Ok(match (deliveries.is_empty(), found) {
-            (false, _) => Sweep::Found(Arrival { deliveries, former_owners, generation }),
-            // Another worker was faster; there may be more behind.
-            (true, true) => Sweep::PutOff,
-            (true, false) => Sweep::Clean,
-        })
+        if !deliveries.is_empty() {
+            return Ok(Sweep::Found(Arrival { deliveries, former_owners, generation }));
+        }
+        // Else another worker was faster, and there may be more behind; or a server is away, and nobody knows.
+        Ok(if complete && !found { Sweep::Clean } else { Sweep::PutOff })
     }
 
     async fn drain(mut self) {

@@ -38,7 +38,8 @@ impl Letters {
         if !url.contains("://") && !Path::new(&url).join("queue.redb").is_file() {
             bail!("there is no queue in {url}: give --queue redis://… or --data, the folder of `sawpit up`");
         }
-        let settings = QueueSettings { url, ..QueueSettings::default() };
+        // As many partitions as there are.
+        let settings = QueueSettings { url, partitions: None, ..QueueSettings::default() };
         Ok(Self::Open(Queue::open(settings, Clock::system().reader()).await?))
     }
 

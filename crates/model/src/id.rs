@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct MessageId {
     /// Milliseconds since the Unix epoch, by the queue's clock.
     pub ms: u64,
-    /// Counts from 0 within the millisecond.
+    /// Rises within the millisecond; where the queue has several partitions, it names the partition as well.
     pub seq: u64,
 }
 

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use moka::Expiry;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Pipeline};
+use redis::{FromRedisValue, Pipeline, RedisError};
 
 use crate::OpenError;
 use crate::feed::Feed;
-use crate::redis::{client, shown};
+use crate::redis::{Call, Manner, Node, Servers, shown};
 
 /// At most one warning in this time while the cache is away.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -43,10 +43,9 @@ enum Kind {
     Memory(moka::future::Cache<String, Kept>, Feed),
 }
 
-/// The cache's server, and how long it is waited for.
+/// The cache's servers, and how long they are waited for.
 pub(crate) struct Remote {
-    pub(crate) client: Client,
-    connection: ConnectionManager,
+    servers: Servers,
     timeout: Duration,
     opened: Instant,
     /// Milliseconds after `opened` at which the next warning may come.
@@ -58,6 +57,9 @@ struct Kept {
     value: Bytes,
     ttl: Duration,
 }
+
+/// Keys, each with its place among those that were asked for.
+type Places<'a> = Vec<(usize, &'a str)>;
 
 /// Each value says how long it lives.
 struct ByValue;
@@ -79,7 +81,7 @@ impl Expiry<String, Kept> for ByValue {
 }
 
 impl Cache {
-    /// Opens `redis://host:port/db` or `memory:`. Redis need not be there yet.
+    /// Opens `redis://host:port/db`, `redis+cluster://host:port,host:port` or `memory:`. Redis need not be there yet.
     ///
     /// # Errors
     /// The URL names no cache.
@@ -88,23 +90,14 @@ impl Cache {
             return Ok(Self(Kind::Memory(memory(settings.capacity_bytes), Feed::here())));
         }
         let bad = |why: String| OpenError::Url { url: shown(url), why };
-        if !url.starts_with("redis:") {
-            return Err(bad("a cache is redis://host:port/db or memory:".to_owned()));
+        if !url.starts_with("redis:") && !url.starts_with("redis+cluster:") {
+            let known = "redis://host:port/db, redis+cluster://host:port,host:port or memory:";
+            return Err(bad(format!("a cache is {known}")));
         }
-        let client = client(url).map_err(|error| bad(error.to_string()))?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(settings.timeout))
-            .set_response_timeout(Some(settings.timeout));
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)
-            .map_err(|error| bad(error.to_string()))?;
-        let remote = Arc::new(Remote {
-            client,
-            connection,
-            timeout: settings.timeout,
-            opened: Instant::now(),
-            warn_at: AtomicI64::new(0),
-        });
+        let manner = Manner { connections: 1, time_out: settings.timeout, retries: 0 };
+        let servers = Servers::new(url, manner).map_err(|error| bad(error.to_string()))?;
+        let (opened, warn_at) = (Instant::now(), AtomicI64::new(0));
+        let remote = Arc::new(Remote { servers, timeout: settings.timeout, opened, warn_at });
         Ok(Self(Kind::Redis(Arc::clone(&remote), Feed::over(remote))))
     }
 
@@ -128,13 +121,15 @@ impl Cache {
         }
         match &self.0 {
             Kind::Redis(remote, _) => {
-                let mut command = redis::cmd("MGET");
-                let found =
-                    remote.ask(async |connection| command.arg(keys).query_async(connection).await).await;
-                let found: Vec<Option<Vec<u8>>> = found.unwrap_or_default();
-                let mut found: Vec<_> = found.into_iter().map(|value| value.map(Bytes::from)).collect();
-                found.resize(keys.len(), None);
-                found
+                let by_server = remote.by_server(keys.iter().copied()).into_iter();
+                let found = join_all(by_server.map(|(node, keys)| remote.get(node, keys)));
+                let mut values = vec![None; keys.len()];
+                for (at, value) in found.await.into_iter().flatten() {
+                    if let Some(place) = values.get_mut(at) {
+                        *place = value.map(Bytes::from);
+                    }
+                }
+                values
             }
             Kind::Memory(memory, _) => {
                 let mut found = Vec::with_capacity(keys.len());
@@ -154,8 +149,8 @@ impl Cache {
                 let mut pipeline = Pipeline::with_capacity(2);
                 let set = pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl));
                 set.arg("NX").ignore().cmd("GET").arg(key);
-                let found = remote.ask(async |connection| pipeline.query_async(connection).await).await;
-                let found: Option<(Option<Vec<u8>>,)> = found;
+                let Some(node) = remote.master(key) else { return value };
+                let found: Option<(Option<Vec<u8>>,)> = remote.ask(&node, &pipeline).await;
                 found.and_then(|(found,)| found).map_or(value, Bytes::from)
             }
             Kind::Memory(memory, _) => {
@@ -174,11 +169,16 @@ impl Cache {
     pub async fn set_many(&self, values: Vec<(String, Bytes)>, ttl: Duration) {
         match &self.0 {
             Kind::Redis(remote, _) => {
-                let mut pipeline = Pipeline::with_capacity(values.len());
-                for (key, value) in &values {
-                    pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl)).ignore();
-                }
-                remote.ask(async |connection| pipeline.query_async::<()>(connection).await).await;
+                let keys = values.iter().map(|(key, _)| key.as_str());
+                let by_server = remote.by_server(keys).into_iter().map(|(node, keys)| {
+                    let mut pipeline = Pipeline::with_capacity(keys.len());
+                    for (at, key) in keys {
+                        let value = values.get(at).map(|(_, value)| value.as_ref()).unwrap_or_default();
+                        pipeline.cmd("SET").arg(key).arg(value).arg("PX").arg(millis(ttl)).ignore();
+                    }
+                    remote.set(node, pipeline)
+                });
+                join_all(by_server).await;
             }
             Kind::Memory(memory, _) => {
                 for (key, value) in values {
@@ -214,20 +214,57 @@ fn memory(capacity_bytes: u64) -> moka::future::Cache<String, Kept> {
 }
 
 impl Remote {
+    /// The server of a key, or of a channel: in a cluster, who publishes learns of listeners at the same server only.
+    pub(crate) fn master(&self, key: &str) -> Option<Arc<Node>> {
+        self.servers.master(key).inspect_err(|error| self.failed(&error.to_string())).ok()
+    }
+
+    /// The keys of each server, each with its place. Those that no server has at the moment are left out.
+    fn by_server<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Vec<(Arc<Node>, Places<'a>)> {
+        let mut servers: Vec<(Arc<Node>, Places<'a>)> = Vec::new();
+        for (at, key) in keys.enumerate() {
+            let Some(node) = self.master(key) else { continue };
+            match servers.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &node)) {
+                Some((_, keys)) => keys.push((at, key)),
+                None => servers.push((node, vec![(at, key)])),
+            }
+        }
+        servers
+    }
+
+    /// The values that one server has, each with its place.
+    async fn get(&self, node: Arc<Node>, keys: Places<'_>) -> Vec<(usize, Option<Vec<u8>>)> {
+        let mut pipeline = Pipeline::with_capacity(keys.len());
+        for (_, key) in &keys {
+            pipeline.cmd("GET").arg(key);
+        }
+        let values: Vec<Option<Vec<u8>>> = self.ask(&node, &pipeline).await.unwrap_or_default();
+        keys.into_iter().map(|(at, _)| at).zip(values).collect()
+    }
+
+    async fn set(&self, node: Arc<Node>, values: Pipeline) {
+        self.ask::<()>(&node, &values).await;
+    }
+
     /// The answer, or `None` when there is none in time.
-    pub(crate) async fn ask<T>(
-        &self,
-        ask: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, redis::RedisError>,
-    ) -> Option<T> {
-        let mut connection = self.connection.clone();
-        let cause = match tokio::time::timeout(self.timeout, ask(&mut connection)).await {
+    pub(crate) async fn ask<T: FromRedisValue>(&self, node: &Node, commands: &Pipeline) -> Option<T> {
+        let asked: Result<Result<T, RedisError>, _> =
+            tokio::time::timeout(self.timeout, node.call(Call::Pipeline(commands))).await;
+        let cause = match asked {
             Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => {
+                self.servers.note(&error);
+                error.to_string()
+            }
             Err(_) => format!("no answer within {:?}", self.timeout),
         };
-        metrics::counter!("sawpit_cache_errors_total").increment(1);
-        self.warn(&cause);
+        self.failed(&cause);
         None
+    }
+
+    fn failed(&self, cause: &str) {
+        metrics::counter!("sawpit_cache_errors_total").increment(1);
+        self.warn(cause);
     }
 
     fn warn(&self, cause: &str) {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sawpit_model::{Entry, MessageId};
 
+use crate::redis::Part;
+
 /// Most fields that are kept of a message that is no entry. Redis's scripts hand over some 8,000 texts at most.
 const CORRUPT_FIELDS: usize = 1_000;
 
@@ -57,13 +59,24 @@ pub(crate) struct InHand(Arc<Mutex<Hand>>);
 #[derive(Default)]
 struct Hand {
     held: HashSet<MessageId>,
-    /// Dropped unsettled, and by whom.
-    returned: BTreeMap<MessageId, Arc<str>>,
+    /// Dropped unsettled.
+    returned: BTreeMap<MessageId, Returned>,
+}
+
+/// A message that a consumer dropped unsettled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Returned {
+    pub(crate) id: MessageId,
+    pub(crate) part: Part,
+    /// Who dropped it.
+    pub(crate) owner: Arc<str>,
 }
 
 /// Keeps an id in hand until it is settled or dropped.
 pub(crate) struct Hold {
     id: MessageId,
+    /// The stream that it lies in.
+    part: Part,
     /// The consumer that it was delivered to.
     owner: Arc<str>,
     from: InHand,
@@ -96,29 +109,29 @@ fn first_fields(fields: &[(String, String)]) -> Vec<(String, String)> {
 
 impl InHand {
     /// Takes an id in hand. What was noted of an earlier drop of it no longer holds.
-    pub(crate) fn hold(&self, id: MessageId, owner: &Arc<str>) -> Hold {
+    pub(crate) fn hold(&self, id: MessageId, part: Part, owner: &Arc<str>) -> Hold {
         let mut hand = lock(&self.0);
         hand.held.insert(id);
         hand.returned.remove(&id);
-        Hold { id, owner: Arc::clone(owner), from: self.clone(), settled: false }
+        Hold { id, part, owner: Arc::clone(owner), from: self.clone(), settled: false }
     }
 
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
         lock(&self.0).held.contains(id)
     }
 
-    /// What was dropped unsettled since the last call and by whom, in order.
-    pub(crate) fn take_returned(&self, most: usize) -> Vec<(MessageId, Arc<str>)> {
+    /// What was dropped unsettled since the last call, in order.
+    pub(crate) fn take_returned(&self, most: usize) -> Vec<Returned> {
         let mut hand = lock(&self.0);
-        std::iter::from_fn(|| hand.returned.pop_first()).take(most).collect()
+        std::iter::from_fn(|| hand.returned.pop_first()).map(|(_, returned)| returned).take(most).collect()
     }
 
     /// Undoes [`InHand::take_returned`] for what could not be delivered then.
-    pub(crate) fn give_back(&self, returned: Vec<(MessageId, Arc<str>)>) {
+    pub(crate) fn give_back(&self, returned: Vec<Returned>) {
         let mut hand = lock(&self.0);
-        for (id, owner) in returned {
-            if !hand.held.contains(&id) {
-                hand.returned.insert(id, owner);
+        for one in returned {
+            if !hand.held.contains(&one.id) {
+                hand.returned.insert(one.id, one);
             }
         }
     }
@@ -128,6 +141,10 @@ impl Hold {
     /// The name of the consumer that it was delivered to.
     pub(crate) fn owner(&self) -> &str {
         &self.owner
+    }
+
+    pub(crate) fn part(&self) -> Part {
+        self.part
     }
 
     /// The message is settled: it must not come again from here.
@@ -141,7 +158,8 @@ impl Drop for Hold {
         let mut hand = lock(&self.from.0);
         hand.held.remove(&self.id);
         if !self.settled {
-            hand.returned.insert(self.id, Arc::clone(&self.owner));
+            let returned = Returned { id: self.id, part: self.part, owner: Arc::clone(&self.owner) };
+            hand.returned.insert(self.id, returned);
         }
     }
 }
@@ -166,12 +184,13 @@ mod tests {
     #[test]
     fn what_is_dropped_is_returned_once_and_what_is_settled_never() {
         let (hand, me) = (InHand::default(), Arc::from("me"));
-        let hold = hand.hold(ID, &me);
+        let hold = hand.hold(ID, Part::PLAIN, &me);
         assert!(hand.contains(&ID));
         drop(hold);
         assert!(!hand.contains(&ID));
-        assert_eq!(hand.take_returned(10), [(ID, Arc::clone(&me))]);
-        hand.hold(ID, &me).settle();
+        let returned = Returned { id: ID, part: Part::PLAIN, owner: Arc::clone(&me) };
+        assert_eq!(hand.take_returned(10), [returned]);
+        hand.hold(ID, Part::PLAIN, &me).settle();
         assert!(!hand.contains(&ID));
         assert!(hand.take_returned(10).is_empty());
     }
@@ -179,14 +198,14 @@ mod tests {
     #[test]
     fn what_is_dropped_twice_is_returned_once_and_not_while_it_is_held() {
         let (hand, me) = (InHand::default(), Arc::from("me"));
-        drop(hand.hold(ID, &me));
-        drop(hand.hold(ID, &me));
+        drop(hand.hold(ID, Part::PLAIN, &me));
+        drop(hand.hold(ID, Part::PLAIN, &me));
         let returned = hand.take_returned(10);
         assert_eq!(returned.len(), 1);
         hand.give_back(returned);
-        let hold = hand.hold(ID, &me);
+        let hold = hand.hold(ID, Part::PLAIN, &me);
         assert!(hand.take_returned(10).is_empty());
-        hand.give_back(vec![(ID, Arc::clone(&me))]);
+        hand.give_back(vec![Returned { id: ID, part: Part::PLAIN, owner: Arc::clone(&me) }]);
         assert!(hand.take_returned(10).is_empty());
         hold.settle();
     }

@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum OpenError {
     /// The URL names no queue that we know.
-    #[error("queue {url}: {why}; give redis://host:port/db or the path of a folder")]
+    #[error(
+        "queue {url}: {why}; give redis://host:port/db, redis+cluster://host:port,host:port or the path of a folder"
+    )]
     Url {
         /// The URL, without its password.
         url: String,

@@ -131,11 +131,11 @@ impl Channel {
             return;
         }
         let message = message();
-        let publish = async |connection: &mut redis::aio::ConnectionManager| {
-            redis::cmd("PUBLISH").arg(CHANNEL).arg(message.as_ref()).query_async::<u64>(connection).await
-        };
-        let listeners = self.remote.ask(publish).await;
-        self.is_heard.store(listeners.is_some_and(|count| count > 0), Ordering::Relaxed);
+        let Some(node) = self.remote.master(CHANNEL) else { return };
+        let mut publish = redis::pipe();
+        publish.cmd("PUBLISH").arg(CHANNEL).arg(message.as_ref());
+        let listeners: Option<(u64,)> = self.remote.ask(&node, &publish).await;
+        self.is_heard.store(listeners.is_some_and(|(count,)| count > 0), Ordering::Relaxed);
     }
 
     /// Of several that ask at once, one is told.
@@ -183,7 +183,8 @@ async fn relay(remote: Arc<Remote>, here: Sender<Heard>, wanted: Arc<Notify>) {
 
 /// Ends without an error when nobody listens any more.
 async fn hear(remote: &Remote, here: &Sender<Heard>) -> Result<(), redis::RedisError> {
-    let mut connection = remote.client.get_async_pubsub().await?;
+    let away = || redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::NotConnected));
+    let mut connection = remote.master(CHANNEL).ok_or_else(away)?.client.get_async_pubsub().await?;
     connection.subscribe(CHANNEL).await?;
     let mut messages = connection.on_message();
     loop {

@@ -26,4 +26,4 @@ pub use error::{AppendError, OpenError, QueueError, ReadError};
 pub use feed::{Feed, Heard, Listener};
 pub use once::{Kept, Known, Once, OnceKey};
 pub use queue::{Consumer, Producer, Queue, Settler, Silent};
-pub use settings::{Clock, QueueSettings};
+pub use settings::{Clock, MOST_PARTITIONS, QueueSettings};

@@ -50,11 +50,7 @@ impl Queue {
     /// # Errors
     /// When it cannot be reached or its file cannot be used; nothing was changed then.
     pub async fn open(settings: QueueSettings, clock: Clock) -> Result<Self, OpenError> {
-        if settings.url.starts_with("redis+cluster:") || settings.url.starts_with("rediss:") {
-            let why = "this kind of Redis is not supported yet".to_owned();
-            return Err(OpenError::Url { url: redis::shown(&settings.url), why });
-        }
-        if settings.url.starts_with("redis:") {
+        if settings.url.starts_with("redis") && settings.url.contains(':') {
             return Ok(Self(Backend::Redis(Arc::new(Redis::open(settings).await?))));
         }
         if settings.url.contains("://") {
@@ -116,7 +112,7 @@ impl Queue {
         }
     }
 
-    /// `redis` or `embedded`.
+    /// `redis`, which a cluster is as well, or `embedded`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.0 {
@@ -160,8 +156,13 @@ impl Queue {
     /// # Errors
     /// There is none of this id, or the queue is away.
     pub async fn dead_show(&self, id: MessageId) -> Result<DeadLetter, QueueError> {
-        let found = self.dead_from(id, 1).await?.into_iter().find(|letter| letter.id == id);
-        found.ok_or(QueueError::NoSuchLetter { id })
+        match &self.0 {
+            Backend::Redis(redis) => redis.dead_show(id).await,
+            Backend::Embedded(file) => {
+                let found = file.dead_list(id, 1).await?.into_iter().find(|letter| letter.id == id);
+                found.ok_or(QueueError::NoSuchLetter { id })
+            }
+        }
     }
 
     /// Puts a dead letter back into the queue, as a new message, in one step. Its new id.
@@ -195,7 +196,7 @@ impl Producer {
     pub async fn append(&self, entry: Entry) -> Result<MessageId, AppendError> {
         let started = Instant::now();
         let appended = match &self.0 {
-            Backend::Redis(redis) => redis.append(&entry).await,
+            Backend::Redis(redis) => redis.append(entry).await,
             Backend::Embedded(file) => file.append_batch(&[entry]).await.and_then(|ids| first(&ids)),
         };
         measure(started, 1, outcome(appended.as_ref().err()));
@@ -314,7 +315,7 @@ impl Consumer {
     /// The queue is away; wait and try again.
     pub async fn silent(&mut self) -> Result<Silent, ReadError> {
         match &mut self.0 {
-            Reader::Redis(consumer) => Ok(Silent(consumer.silent().await?)),
+            Reader::Redis(consumer) => Ok(Silent(Some(consumer.silent().await?))),
             Reader::Embedded(_) => Ok(Silent(None)),
         }
     }
@@ -326,7 +327,10 @@ impl Consumer {
     /// The queue is away; look again.
     pub async fn take_over(&mut self, silent: Silent) -> Result<Reclaimed, ReadError> {
         match &mut self.0 {
-            Reader::Redis(consumer) => consumer.take_over(silent.0).await,
+            Reader::Redis(consumer) => match silent.0 {
+                Some(silent) => consumer.take_over(silent).await,
+                None => Ok(Reclaimed::default()),
+            },
             Reader::Embedded(consumer) => consumer.reclaim().await,
         }
     }
@@ -348,6 +352,12 @@ impl Silent {
     pub fn owners(&self) -> &[String] {
         self.0.as_ref().map_or(&[], |silent| &silent.owners)
     }
+
+    /// Whether everything was looked at: false while a server of a cluster is away, or when there is more to look at.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.as_ref().is_none_or(|silent| silent.complete)
+    }
 }
 
 impl Settler {
@@ -359,10 +369,15 @@ impl Settler {
         if deliveries.is_empty() {
             return Ok(());
         }
-        let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
         match &self.0 {
-            Backend::Redis(redis) => redis.ack(&ids).await?,
-            Backend::Embedded(file) => file.ack(&ids).await?,
+            Backend::Redis(redis) => {
+                let ids: Vec<_> = deliveries.iter().map(|one| (one.hold.part(), one.id)).collect();
+                redis.ack(&ids).await?;
+            }
+            Backend::Embedded(file) => {
+                let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
+                file.ack(&ids).await?;
+            }
         }
         deliveries.into_iter().for_each(|delivery| delivery.hold.settle());
         Ok(())

@@ -8,13 +8,17 @@ use sawpit_model::Timestamp;
 
 use crate::redis::shown;
 
+/// Most streams that messages are spread over: their ids have room for so many.
+pub const MOST_PARTITIONS: u16 = crate::redis::MOST;
+
 /// Where the embedded queue takes the time from, for its ids.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// How the queue is used. Every field is a setting of the program. Its `Debug` shows no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct QueueSettings {
-    /// `redis://user:password@host:port/db`, or the folder of the embedded queue.
+    /// `redis://user:password@host:port/db`, `redis+cluster://user:password@host:port,host:port` of some members, or
+    /// the folder of the embedded queue.
     pub url: String,
     /// Consumer group on Redis.
     pub group: String,
@@ -22,7 +26,12 @@ pub struct QueueSettings {
     pub stream: String,
     /// Name of the stream of dead letters on Redis.
     pub dead: String,
-    /// Connections to Redis that appends and acknowledgements share, at least 1.
+    /// How many streams the messages are spread over, by device, on Redis: 1 to 1,024. `None` for who only looks: it
+    /// reads as many as others have, and appends nothing new to a cluster.
+    pub partitions: Option<u16>,
+    /// Replicas that must have an append before it is confirmed, on Redis; 0 to ask none.
+    pub min_replicas: u16,
+    /// Connections to each Redis that appends and acknowledgements share, at least 1.
     pub connections: usize,
     /// Most messages that a read returns, at least 1.
     pub batch: usize,
@@ -54,6 +63,8 @@ impl fmt::Debug for QueueSettings {
             group,
             stream,
             dead,
+            partitions,
+            min_replicas,
             connections,
             batch,
             block,
@@ -70,6 +81,8 @@ impl fmt::Debug for QueueSettings {
             .field("group", group)
             .field("stream", stream)
             .field("dead", dead)
+            .field("partitions", partitions)
+            .field("min_replicas", min_replicas)
             .field("connections", connections)
             .field("batch", batch)
             .field("block", block)
@@ -91,6 +104,8 @@ impl Default for QueueSettings {
             group: "log_workers".to_owned(),
             stream: "logs:stream".to_owned(),
             dead: "logs:dead".to_owned(),
+            partitions: Some(1),
+            min_replicas: 0,
             connections: 4,
             batch: 100,
             block: Duration::from_secs(5),

@@ -3,7 +3,7 @@
 use sawpit_store::{Batch, CommitError, Row};
 use sawpit_testkit::{Postgres, Redis, TempFolder};
 
-use crate::world::{IDLE, World, patient};
+use crate::world::{IDLE, World, entry, patient};
 
 /// A number that is valid JSON, and that PostgreSQL's `jsonb` refuses.
 const CULPRIT: &str = r#"{"huge":1e999999}"#;
@@ -115,4 +115,29 @@ async fn a_worker_that_cannot_fence_takes_nothing_over() {
     world.emptied().await;
     worker.drain().await;
     World::assert_once(&world.rows_of(&ids).await);
+}
+
+/// A replica that took over, or a file whose end was lost, knows nothing of deliveries that the old one had: it gives
+/// as new what is stored already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_forgot_what_was_settled_doubles_nothing() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let ids = world.append(300, &["{}"]).await;
+    let worker = world.worker("w1");
+    world.emptied().await;
+    World::assert_once(&world.rows_of(&ids).await);
+    for (number, id) in ids.iter().enumerate() {
+        let entry = entry(number, "{}");
+        let id = id.to_string();
+        let fields: Vec<_> = entry.to_fields().collect();
+        let mut command = vec!["XADD", "before", &id];
+        command.extend(fields.iter().flat_map(|(name, value)| [*name, value.as_ref()]));
+        servers.redis.command(&command);
+    }
+    servers.redis.command(&["RENAME", "before", "logs:stream"]);
+    let more = world.append(100, &["{}"]).await;
+    world.emptied().await;
+    worker.drain().await;
+    World::assert_once(&world.rows_of(&[ids, more].concat()).await);
 }

@@ -139,7 +139,7 @@ fn registry(folder: PathBuf) -> Registry {
     Registry::open(Runtime::new(settings).unwrap(), folder, RegistrySettings::default()).unwrap()
 }
 
-fn entry(number: usize, log_data: &str) -> Entry {
+pub fn entry(number: usize, log_data: &str) -> Entry {
     let log = Log {
         device_id: format!("device-{}", number % 7),
         log_level: Level::ALL[number % 5],

@@ -8,6 +8,8 @@ use sawpit_model::MessageId;
 
 use super::file::{MESSAGES, TRIES, decode, id, key};
 use super::{Embedded, Shared};
+use crate::delivery::Returned;
+use crate::redis::Part;
 use crate::{Corrupt, Delivery, ReadError, Reclaimed};
 
 /// Reads under one name.
@@ -112,12 +114,12 @@ impl Shared {
     }
 
     /// One that is gone from the file was settled by somebody.
-    fn find(&self, returned: &[(MessageId, Arc<str>)], reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
+    fn find(&self, returned: &[Returned], reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
         let database = self.database()?;
         let transaction = database.begin_read()?;
         let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
         let mut found = Vec::new();
-        for (id, former) in returned {
+        for Returned { id, owner: former, .. } in returned {
             let Some(bytes) = messages.get(key(*id))? else { continue };
             let before = tries.get(key(*id))?.map_or(1, |count| count.value());
             let one = self.found(*id, bytes.value(), before, reader);
@@ -131,7 +133,8 @@ impl Shared {
         let body = decode(bytes).map_err(|why| Corrupt { fields: shown(), why });
         let tries = delivered_before.saturating_add(1);
         let redelivered = delivered_before > 0;
-        let delivery = Delivery { id, tries, redelivered, body, hold: self.in_hand.hold(id, reader) };
+        let delivery =
+            Delivery { id, tries, redelivered, body, hold: self.in_hand.hold(id, Part::PLAIN, reader) };
         Found { delivery, count: redelivered.then_some(tries), former: None }
     }
 }

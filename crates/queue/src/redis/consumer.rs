@@ -1,82 +1,69 @@
-//! Reading and taking over.
+//! Reading. What others leave behind is taken over in `takeover`.
 //!
-//! XAUTOCLAIM would take messages without saying whose they were, and our own ones that are merely slow. So
-//! XPENDING lists what is idle, and a script takes it, only where it is idle still and still its owner's: so of
-//! several workers only one gets a message, and nobody is robbed of one who was not fenced. The owners are fenced in
-//! the store between the two: fenced after the taking, an owner would go free if we died in between, because by then
-//! Redis names us. What we had ourselves need not be idle first.
+//! Every worker reads from every partition: the consumer groups give each message to one of them, so a worker that
+//! comes or goes moves no partition, and one that is busy takes less. One server is asked with a read that blocks.
+//! Several are asked again and again instead: a blocked read that one server has answered could not be called off at
+//! the others, and what they deliver after the answer was given would be nobody's, and older than the lease that it
+//! is then stored under.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisError, Value};
+use futures_util::future::{join_all, try_join_all};
+use redis::{ErrorKind, RedisError, Value};
 use sawpit_model::MessageId;
 
 use super::Redis;
-use super::reply::{self, Pending, StreamEntry};
+use super::part::Part;
+use super::reader::{New, Reader, Reading};
+use super::reply::StreamEntry;
 use crate::delivery::InHand;
-use crate::{Delivery, QueueError, ReadError, Reclaimed};
+use crate::{Delivery, QueueError, ReadError};
 
-/// How much longer than it blocks a read may take before the connection counts as lost.
-const READ_MARGIN: Duration = Duration::from_secs(5);
+/// Wait between two looks at servers that had nothing; doubled until the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Reads under one name, over a connection of its own.
+/// Reads under one name.
 pub(crate) struct Consumer {
-    redis: Arc<Redis>,
-    name: Arc<str>,
-    connection: Option<MultiplexedConnection>,
-    in_hand: InHand,
-    own: Own,
+    pub(super) redis: Arc<Redis>,
+    pub(super) name: Arc<str>,
+    pub(super) readers: Vec<Reader>,
+    pub(super) in_hand: InHand,
+    /// Where a former process of our name may have left messages: look at those from this id on.
+    pub(super) own: BTreeMap<Part, MessageId>,
     /// Whom messages were taken from, or may have been when the answer never came, and nobody was told yet. It
     /// outlives a reclaim that fails or is dropped on the way: an owner that is never fenced may store what
     /// another stores as well.
-    untold: Vec<String>,
+    pub(super) untold: Vec<String>,
+    /// How often was read: where to begin when there are more partitions than messages in a batch.
+    turn: usize,
 }
 
-/// Messages that nobody has settled for long, found and not taken.
-#[derive(Debug)]
-pub(crate) struct Silent {
-    /// With their owners.
-    messages: BTreeMap<MessageId, String>,
-    pub(crate) owners: Vec<String>,
-    /// Before they were asked for.
-    found_at: Instant,
+/// What one round of reading is asked for.
+struct Round {
+    parts: BTreeSet<Part>,
+    /// Messages of each.
+    each: usize,
+    block: Option<Duration>,
 }
-
-/// Whether a former process of our name may have left messages.
-enum Own {
-    /// Look at those from this id on.
-    From(MessageId),
-    Taken,
-}
-
-/// Takes messages that are idle this long and still their owner's, with the count of their deliveries before.
-const TAKE: &str = r"
-local taken = {}
-for i = 4, #ARGV, 2 do
-    local id, owner = ARGV[i], ARGV[i + 1]
-    local found = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], id, id, 1, owner)
-    if #found == 1 then
-        local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)
-        if claimed[1] then taken[#taken + 1] = {found[1][4], claimed[1]} end
-    end
-end
-return taken
-";
 
 impl Consumer {
     pub(crate) async fn open(redis: Arc<Redis>, name: &str) -> Result<Self, QueueError> {
         let mut consumer = Self {
-            redis,
             name: Arc::from(name),
-            connection: None,
+            readers: Vec::new(),
             in_hand: InHand::default(),
-            own: Own::From(MessageId::default()),
+            own: redis.parts().into_iter().map(|part| (part, MessageId::default())).collect(),
             untold: Vec::new(),
+            turn: 0,
+            redis,
         };
-        consumer.make_group().await.map_err(QueueError::unavailable)?;
+        consumer.arrange();
+        let reading = Reading { redis: &consumer.redis, name: &consumer.name };
+        let ready = consumer.readers.iter_mut().map(|reader| reader.prepare(reading));
+        try_join_all(ready).await.map_err(QueueError::unavailable)?;
         Ok(consumer)
     }
 
@@ -84,228 +71,169 @@ impl Consumer {
         Arc::clone(&self.redis)
     }
 
+    /// One reader for each server that has partitions, with these; whether each partition has a server.
+    pub(super) fn arrange(&mut self) -> bool {
+        let (mut of_node, mut complete) = (BTreeMap::new(), true);
+        for part in self.redis.parts() {
+            match self.redis.servers.master(&self.redis.stream(part)) {
+                Ok(node) => {
+                    let entry = of_node.entry(node.address.clone()).or_insert_with(|| (node, Vec::new()));
+                    entry.1.push(part);
+                }
+                Err(_) => complete = false,
+            }
+        }
+        self.readers.retain(|reader| {
+            of_node.get(&reader.node.address).is_some_and(|(node, _)| Arc::ptr_eq(node, &reader.node))
+        });
+        for (node, parts) in of_node.into_values() {
+            if let Some(reader) = self.readers.iter_mut().find(|reader| Arc::ptr_eq(&reader.node, &node)) {
+                reader.assign(parts);
+                continue;
+            }
+            let mut reader = Reader::new(node);
+            reader.assign(parts);
+            self.readers.push(reader);
+        }
+        complete
+    }
+
     pub(crate) async fn read(&mut self) -> Result<Vec<Delivery>, ReadError> {
-        match self.read_new().await {
-            Err(error) if error.code() == Some("NOGROUP") => {
-                // Somebody flushed the database under us.
-                self.make_group().await.map_err(ReadError::new)?;
-                Ok(Vec::new())
-            }
-            Err(error) => Err(ReadError::new(error)),
-            Ok(value) => {
-                let entries = reply::read(value).ok_or_else(|| ReadError::new(other_form()))?;
-                Ok(entries.into_iter().filter_map(|entry| self.deliver(entry, 1)).collect())
-            }
-        }
-    }
-
-    async fn read_new(&mut self) -> Result<Value, RedisError> {
-        let settings = &self.redis.settings;
-        let mut command = redis::cmd("XREADGROUP");
-        command.arg("GROUP").arg(&settings.group).arg(&*self.name);
-        command.arg("COUNT").arg(settings.batch).arg("BLOCK").arg(millis(settings.block).max(1));
-        command.arg("STREAMS").arg(&settings.stream).arg(">");
-        self.run(&command).await
-    }
-
-    /// The first page of what nobody has settled for long; `None` when there is nothing, or when what a former
-    /// process of our name left goes first.
-    pub(crate) async fn silent(&mut self) -> Result<Option<Silent>, ReadError> {
-        match self.find_silent().await {
-            Err(error) if error.code() == Some("NOGROUP") => {
-                // As in `read`; and who looks here first would never get there.
-                self.make_group().await.map_err(ReadError::new)?;
-                Ok(None)
-            }
-            found => found.map_err(ReadError::new),
-        }
-    }
-
-    pub(crate) async fn take_over(&mut self, silent: Option<Silent>) -> Result<Reclaimed, ReadError> {
-        self.take_pending(silent).await.map_err(ReadError::new)
-    }
-
-    async fn take_pending(&mut self, silent: Option<Silent>) -> Result<Reclaimed, RedisError> {
-        let mut reclaimed = Reclaimed::default();
-        self.take_former_life(&mut reclaimed).await?;
-        if reclaimed.deliveries.is_empty() {
-            if let Some(silent) = silent {
-                self.take_silent(silent, &mut reclaimed).await?;
-            }
-            self.take_returned(&mut reclaimed).await?;
-        }
-        if !reclaimed.deliveries.is_empty() {
-            reclaimed.former_owners = std::mem::take(&mut self.untold);
-        }
-        Ok(reclaimed)
-    }
-
-    /// What a former process of our name had in hand need not grow old: it is dead, or we would not run.
-    async fn take_former_life(&mut self, into: &mut Reclaimed) -> Result<(), RedisError> {
-        while let Own::From(first) = self.own {
-            if !into.deliveries.is_empty() {
-                break;
-            }
-            let page = self.pending(Duration::ZERO, true, first).await?;
-            let ids = page.iter().map(|pending| pending.id).filter(|id| !self.in_hand.contains(id)).collect();
-            self.take_own(ids, into).await?;
-            self.own = page.last().map_or(Own::Taken, |last| Own::From(last.id.next()));
-        }
-        Ok(())
-    }
-
-    /// A page that is all in our own hand is passed over.
-    async fn find_silent(&mut self) -> Result<Option<Silent>, RedisError> {
-        if let Own::From(first) = self.own {
-            if !self.pending(Duration::ZERO, true, first).await?.is_empty() {
-                return Ok(None);
-            }
-            self.own = Own::Taken;
-        }
-        let mut first = MessageId::default();
+        let until = Instant::now() + self.redis.settings.block;
+        let mut pause = FIRST_PAUSE;
         loop {
-            let found_at = Instant::now();
-            let page = self.pending(self.redis.settings.reclaim_idle, false, first).await?;
-            let Some(last) = page.last() else { return Ok(None) };
-            first = last.id.next();
-            let others = page.into_iter().filter(|pending| !self.in_hand.contains(&pending.id));
-            let messages: BTreeMap<_, _> = others.map(|pending| (pending.id, pending.owner)).collect();
-            if !messages.is_empty() {
-                let mut owners: Vec<_> = messages.values().cloned().collect();
-                owners.sort_unstable();
-                owners.dedup();
-                return Ok(Some(Silent { messages, owners, found_at }));
+            self.redis.recount_when_old().await;
+            self.arrange();
+            let round = self.first_round();
+            let blocked = round.block.is_some();
+            let read = self.read_batch(round).await.map_err(ReadError::new)?;
+            if blocked || !read.is_empty() || Instant::now() >= until {
+                return Ok(read);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A fair share of a batch from every partition, or one message from as many as a batch holds.
+    fn first_round(&mut self) -> Round {
+        let batch = self.redis.settings.batch.max(1);
+        let parts: Vec<Part> = self.readers.iter().flat_map(|reader| reader.parts.iter().copied()).collect();
+        self.turn = self.turn.wrapping_add(1);
+        let begin = if parts.len() > batch { self.turn.wrapping_mul(batch) % parts.len() } else { 0 };
+        let all = parts.len() <= batch;
+        let each = (batch / parts.len().max(1)).max(1);
+        let parts: BTreeSet<Part> =
+            parts.iter().cycle().skip(begin).take(parts.len().min(batch)).copied().collect();
+        let may_block = all && !self.redis.servers.is_cluster();
+        Round { parts, each, block: may_block.then_some(self.redis.settings.block) }
+    }
+
+    /// In the order of their ids, which is that of their appends, over all partitions.
+    async fn read_batch(&mut self, round: Round) -> Result<Vec<Delivery>, RedisError> {
+        let mut read = self.read_rounds(round).await?;
+        read.sort_unstable_by_key(|delivery| delivery.id);
+        Ok(read)
+    }
+
+    /// Reads, and again from the partitions that had more, until a batch is full.
+    async fn read_rounds(&mut self, mut round: Round) -> Result<Vec<Delivery>, RedisError> {
+        let batch = self.redis.settings.batch.max(1);
+        let mut read = self.read_round(&round).await?;
+        loop {
+            let mut of_part: BTreeMap<Part, usize> = BTreeMap::new();
+            read.1.iter().for_each(|part| *of_part.entry(*part).or_default() += 1);
+            let room = batch.saturating_sub(read.0.len());
+            let more = of_part.into_iter().filter(|(_, count)| *count >= round.each).map(|(part, _)| part);
+            round.parts = more.take(room).collect();
+            if round.parts.is_empty() {
+                return Ok(read.0);
+            }
+            round.each = room / round.parts.len();
+            round.block = None;
+            // What was read so far is in hand; an error will come again.
+            let Ok((next, parts)) = self.read_round(&round).await else { return Ok(read.0) };
+            read.0.extend(next);
+            read.1 = parts;
+        }
+    }
+
+    /// Deliveries, and the partition of each; an error when no server answered.
+    async fn read_round(&mut self, round: &Round) -> Result<(Vec<Delivery>, Vec<Part>), RedisError> {
+        let cluster = self.redis.servers.is_cluster();
+        let reading = Reading { redis: &self.redis, name: &self.name };
+        let able = self.readers.iter_mut().filter(|reader| !(cluster && reader.is_away()));
+        let asked = able.map(|reader| read_from(reader, reading, round));
+        let (mut deliveries, mut parts, mut answers, mut cause) = (Vec::new(), Vec::new(), 0, None);
+        for read in join_all(asked).await {
+            match read {
+                Ok(read) => {
+                    answers += 1;
+                    for New { part, entry, doubtful } in read {
+                        parts.push(part);
+                        deliveries.extend(self.deliver(part, entry, 1, doubtful));
+                    }
+                }
+                Err(error) => cause = Some(error),
             }
         }
-    }
-
-    /// Takes what is silent still and still its owner's. The owner may have taken it anew since we looked, after the
-    /// fence, and be silent since: that takes the idle time at least, so what was found longer ago is left for the
-    /// next look.
-    async fn take_silent(&mut self, silent: Silent, into: &mut Reclaimed) -> Result<(), RedisError> {
-        let idle = self.redis.settings.reclaim_idle;
-        if silent.found_at.elapsed() >= idle {
-            return Ok(());
-        }
-        self.take(silent.messages, idle, into).await
-    }
-
-    /// What we dropped ourselves need not grow old first.
-    async fn take_returned(&mut self, into: &mut Reclaimed) -> Result<(), RedisError> {
-        let room = self.redis.settings.batch.saturating_sub(into.deliveries.len());
-        let returned = self.in_hand.take_returned(room);
-        let ids = returned.iter().map(|(id, _)| *id).collect();
-        let taken = self.take_own(ids, into).await;
-        if taken.is_err() {
-            self.in_hand.give_back(returned);
-        }
-        taken
-    }
-
-    /// A page of pending messages that are idle this long, from an id on.
-    async fn pending(
-        &mut self,
-        idle: Duration,
-        only_mine: bool,
-        first: MessageId,
-    ) -> Result<Vec<Pending>, RedisError> {
-        let settings = &self.redis.settings;
-        let mut command = redis::cmd("XPENDING");
-        command.arg(&settings.stream).arg(&settings.group).arg("IDLE").arg(millis(idle));
-        command.arg(first.to_string()).arg("+").arg(settings.batch.max(1));
-        if only_mine {
-            command.arg(&*self.name);
-        }
-        reply::pending(self.run(&command).await?).ok_or_else(other_form)
-    }
-
-    async fn take_own(&mut self, ids: Vec<MessageId>, into: &mut Reclaimed) -> Result<(), RedisError> {
-        let wanted = ids.into_iter().map(|id| (id, self.name.to_string())).collect();
-        self.take(wanted, Duration::ZERO, into).await
-    }
-
-    /// Takes those messages that their owners still have and that are idle still.
-    async fn take(
-        &mut self,
-        wanted: BTreeMap<MessageId, String>,
-        idle: Duration,
-        into: &mut Reclaimed,
-    ) -> Result<(), RedisError> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let settings = &self.redis.settings;
-        let mut command = redis::cmd("EVAL");
-        command
-            .arg(TAKE)
-            .arg(1)
-            .arg(&settings.stream)
-            .arg(&settings.group)
-            .arg(&*self.name)
-            .arg(millis(idle));
-        for (id, owner) in &wanted {
-            command.arg(id.to_string()).arg(owner);
-        }
-        let told_apart = self.untold.len();
-        wanted.values().for_each(|owner| self.tell_of(owner));
-        let taken = reply::taken(self.run(&command).await?).ok_or_else(other_form)?;
-        // The answer is here, so only those count that something was taken from.
-        self.untold.truncate(told_apart);
-        for (tries, entry) in taken {
-            let Some(owner) = wanted.get(&entry.id) else { continue };
-            self.add(entry, tries, owner, into);
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, entry: StreamEntry, tries_before: u32, owner: &str, into: &mut Reclaimed) {
-        self.tell_of(owner);
-        into.deliveries.extend(self.deliver(entry, tries_before.saturating_add(1)));
-    }
-
-    fn tell_of(&mut self, owner: &str) {
-        if !self.untold.iter().any(|other| other == owner) {
-            self.untold.push(owner.to_owned());
+        match cause {
+            Some(error) if answers == 0 => Err(error),
+            None if answers == 0 => {
+                Err((ErrorKind::ClusterConnectionNotFound, "no server can be asked").into())
+            }
+            _ => Ok((deliveries, parts)),
         }
     }
 
     /// An entry that was deleted while it was pending carries nothing: it was settled.
-    fn deliver(&self, entry: StreamEntry, tries: u32) -> Option<Delivery> {
+    pub(super) fn deliver(
+        &self,
+        part: Part,
+        entry: StreamEntry,
+        tries: u32,
+        doubtful: bool,
+    ) -> Option<Delivery> {
         let body = StreamEntry::body(entry.fields?);
-        let hold = self.in_hand.hold(entry.id, &self.name);
-        Some(Delivery { id: entry.id, tries, redelivered: tries > 1, body, hold })
+        let hold = self.in_hand.hold(entry.id, part, &self.name);
+        Some(Delivery { id: entry.id, tries, redelivered: tries > 1 || doubtful, body, hold })
     }
 
-    async fn make_group(&mut self) -> Result<(), RedisError> {
-        let settings = &self.redis.settings;
-        let mut command = redis::cmd("XGROUP");
-        command.arg("CREATE").arg(&settings.stream).arg(&settings.group).arg("0").arg("MKSTREAM");
-        match self.run(&command).await {
-            Err(error) if error.code() != Some("BUSYGROUP") => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Runs a command on the consumer's own connection; one that broke is made anew next time.
-    async fn run(&mut self, command: &redis::Cmd) -> Result<Value, RedisError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
+    /// Runs a command at the server of a partition.
+    pub(super) async fn run(&mut self, part: Part, command: &redis::Cmd) -> Result<Value, RedisError> {
+        let reading = Reading { redis: &self.redis, name: &self.name };
+        let cluster = self.redis.servers.is_cluster();
+        let its = self.readers.iter_mut().find(|reader| reader.parts.contains(&part));
+        // Not asked is not a failure: else who is asked often would stay away for ever.
+        let Some(reader) = its.filter(|reader| !(cluster && reader.is_away())) else {
+            return Err((ErrorKind::ClusterConnectionNotFound, "its server is away").into());
         };
-        let answer = command.query_async(&mut connection).await;
-        let lost = answer.as_ref().is_err_and(|error: &RedisError| error.code().is_none());
-        if !lost {
-            self.connection = Some(connection);
+        let answer = reader.run(reading, command, Duration::ZERO).await;
+        if answer.as_ref().is_err_and(|error| error.code() != Some("NOGROUP")) {
+            reader.set_away();
         }
         answer
     }
+}
 
-    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        let settings = &self.redis.settings;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(settings.append_timeout))
-            .set_response_timeout(Some(settings.block + READ_MARGIN));
-        self.redis.client.get_multiplexed_async_connection_with_config(&config).await
+/// New messages; an error only when there are none for its sake.
+async fn read_from(reader: &mut Reader, reading: Reading<'_>, round: &Round) -> Result<Vec<New>, RedisError> {
+    let parts: Vec<Part> = reader.parts.iter().filter(|part| round.parts.contains(part)).copied().collect();
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (found, failed) = reader.read(reading, &parts, round.each, round.block).await;
+    match failed {
+        // Somebody flushed the database under us: what is missing is made anew at the next read.
+        Some(error) if error.code() != Some("NOGROUP") => {
+            reading.redis.servers.note(&error);
+            if found.is_empty() {
+                reader.set_away();
+                return Err(error);
+            }
+            Ok(found)
+        }
+        _ => Ok(found),
     }
 }
 
@@ -313,12 +241,4 @@ impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Consumer").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-fn other_form() -> RedisError {
-    (ErrorKind::Parse, "an answer of another form").into()
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

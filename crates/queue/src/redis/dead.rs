@@ -1,9 +1,14 @@
-//! The stream of dead letters.
+//! The streams of dead letters, one for each partition.
 
-use redis::{Script, Value};
+use std::collections::BTreeMap;
+
+use futures_util::future::{join_all, try_join_all};
+use redis::Value;
 use sawpit_model::{Entry, MessageId, Timestamp};
 
 use super::Redis;
+use super::node::Call;
+use super::part::Part;
 use super::reply::{self, StreamEntry};
 use crate::{DeadLetter, DeadReason, Delivery, QueueError};
 
@@ -14,92 +19,110 @@ const PLUGIN: &str = "dead:plugin";
 const TRIES: &str = "dead:tries";
 const PREFIX: &str = "dead:";
 
-/// Back into the stream and out of the dead letters in one step, so that two replays append one message.
-const REPLAY: &str = r"
-local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
-if #found == 0 then return false end
-local fields = found[1][2]
-local kept = {}
-for i = 1, #fields, 2 do
-    if string.sub(fields[i], 1, 5) ~= 'dead:' then
-        kept[#kept + 1] = fields[i]
-        kept[#kept + 1] = fields[i + 1]
-    end
-end
-local id = redis.call('XADD', KEYS[2], '*', unpack(kept))
-redis.call('XDEL', KEYS[1], ARGV[1])
-return id
-";
-
-/// Out of the stream and into the dead letters in one step; only what is still its owner's. A worker that
-/// stalled must not bury what another has stored meanwhile, or is about to. Arguments: the group, the most letters, how many come, then for each
-/// message its id, its owner, how many texts follow, and these. Answers -1 when there is no room: nothing is trimmed.
-const BURY: &str = r"
-local buried = 0
-local at = 4
-if redis.call('XLEN', KEYS[2]) + tonumber(ARGV[3]) > tonumber(ARGV[2]) then return -1 end
-while at <= #ARGV do
-    local id, owner, last = ARGV[at], ARGV[at + 1], at + 2 + tonumber(ARGV[at + 2])
-    if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, owner) == 1 then
-        redis.call('XADD', KEYS[2], '*', unpack(ARGV, at + 3, last))
-        redis.call('XACK', KEYS[1], ARGV[1], id)
-        redis.call('XDEL', KEYS[1], id)
-        buried = buried + 1
-    end
-    at = last + 1
-end
-return buried
-";
-
 impl Redis {
-    /// Moves messages to the dead letters, in one step; how many were still ours to move.
+    /// Moves messages to the dead letters of their partitions, in one step each; how many were still ours to move.
     pub(crate) async fn bury(&self, dead: &[(Delivery, DeadReason)]) -> Result<u64, QueueError> {
-        let script = Script::new(BURY);
-        let mut call = script.key(&self.settings.stream);
-        let limit = self.settings.dead_limit;
-        call.key(&self.settings.dead).arg(&self.settings.group).arg(limit).arg(dead.len());
+        let mut of_part: BTreeMap<Part, Vec<&(Delivery, DeadReason)>> = BTreeMap::new();
+        for letter in dead {
+            of_part.entry(letter.0.hold.part()).or_default().push(letter);
+        }
+        let mut buried = 0;
+        for (part, dead) in of_part {
+            buried += self.bury_in(part, &dead).await?;
+        }
+        Ok(buried)
+    }
+
+    async fn bury_in(&self, part: Part, dead: &[&(Delivery, DeadReason)]) -> Result<u64, QueueError> {
+        let (stream, letters) = (self.stream(part), part.key(&self.settings.dead));
+        let room = self.dead_room(part).await;
+        let mut call = self.scripts.bury.key(&stream);
+        call.key(&letters).arg(&self.settings.group).arg(room).arg(dead.len()).arg(part.argument());
         for (delivery, why) in dead {
             let texts = letter_fields(delivery, why);
             call.arg(delivery.id.to_string()).arg(delivery.hold.owner()).arg(texts.len()).arg(texts);
         }
-        let buried: i64 = call.invoke_async(&mut self.connection()).await.map_err(QueueError::unavailable)?;
-        u64::try_from(buried).map_err(|_| QueueError::DeadFull { limit })
+        let buried: i64 =
+            self.at_master(&stream, Call::Script(&call)).await.map_err(QueueError::unavailable)?;
+        u64::try_from(buried).map_err(|_| QueueError::DeadFull { limit: self.settings.dead_limit })
+    }
+
+    /// Letters that one partition may have: a script sees only its own, so those of the others are counted before. Two
+    /// workers that bury in different partitions at the same moment may go over the limit by what they bury.
+    async fn dead_room(&self, part: Part) -> u64 {
+        let parts = self.parts();
+        let others = parts.iter().filter(|other| **other != part);
+        let counts = join_all(others.map(|other| self.length(*other, &self.settings.dead))).await;
+        self.settings.dead_limit.saturating_sub(counts.into_iter().flatten().sum())
     }
 
     pub(crate) async fn dead_count(&self) -> Result<u64, QueueError> {
-        self.command(redis::cmd("XLEN").arg(&self.settings.dead)).await
+        self.recount_when_old().await;
+        let parts = self.parts();
+        let counts = parts.iter().map(|part| self.length(*part, &self.settings.dead));
+        Ok(try_join_all(counts).await.map_err(QueueError::unavailable)?.into_iter().sum())
     }
 
+    /// The oldest of all partitions.
     pub(crate) async fn dead_list(
         &self,
         first: MessageId,
         count: usize,
     ) -> Result<Vec<DeadLetter>, QueueError> {
+        self.recount_when_old().await;
+        let parts = self.parts();
+        let lists = parts.iter().map(|part| self.dead_list_of(*part, first, count));
+        let mut letters: Vec<_> = try_join_all(lists).await?.into_iter().flatten().collect();
+        letters.sort_unstable_by_key(|letter| letter.id);
+        letters.truncate(count);
+        Ok(letters)
+    }
+
+    async fn dead_list_of(
+        &self,
+        part: Part,
+        first: MessageId,
+        count: usize,
+    ) -> Result<Vec<DeadLetter>, QueueError> {
+        let key = part.key(&self.settings.dead);
         let mut command = redis::cmd("XRANGE");
-        command.arg(&self.settings.dead).arg(first.to_string()).arg("+").arg("COUNT").arg(count);
-        let value: Value = self.command(&command).await?;
+        command.arg(&key).arg(first.to_string()).arg("+").arg("COUNT").arg(count);
+        let value: Value =
+            self.at_master(&key, Call::Command(&command)).await.map_err(QueueError::unavailable)?;
         let entries =
             reply::entries(value).ok_or_else(|| QueueError::unavailable("an answer of another form"))?;
         Ok(entries.into_iter().map(letter).collect())
     }
 
+    pub(crate) async fn dead_show(&self, id: MessageId) -> Result<DeadLetter, QueueError> {
+        let found = self.dead_list_of(Part::of_id(id), id, 1).await?.into_iter().next();
+        found.filter(|letter| letter.id == id).ok_or(QueueError::NoSuchLetter { id })
+    }
+
+    /// Back into the partition that it came from.
     pub(crate) async fn dead_replay(&self, id: MessageId) -> Result<MessageId, QueueError> {
-        let letter = self.dead_list(id, 1).await?.into_iter().find(|letter| letter.id == id);
-        let letter = letter.ok_or(QueueError::NoSuchLetter { id })?;
+        let letter = self.dead_show(id).await?;
         Entry::from_fields(letter.fields)
             .map_err(|error| QueueError::NotALog { id, cause: error.to_string() })?;
-        let script = Script::new(REPLAY);
-        let mut call = script.key(&self.settings.dead);
-        call.key(&self.settings.stream).arg(id.to_string());
+        let part = Part::of_id(id);
+        let (stream, letters) = (self.stream(part), part.key(&self.settings.dead));
+        let mut call = self.scripts.replay.key(&letters);
+        call.key(&stream).arg(id.to_string()).arg(part.argument());
         let new: Option<Vec<u8>> =
-            call.invoke_async(&mut self.connection()).await.map_err(QueueError::unavailable)?;
+            self.at_master(&stream, Call::Script(&call)).await.map_err(QueueError::unavailable)?;
         new.and_then(|new| reply::id(&new)).ok_or(QueueError::NoSuchLetter { id })
     }
 
     pub(crate) async fn dead_purge(&self, id: MessageId) -> Result<(), QueueError> {
+        let key = Part::of_id(id).key(&self.settings.dead);
         let mut command = redis::cmd("XDEL");
-        let deleted: u64 = self.command(command.arg(&self.settings.dead).arg(id.to_string())).await?;
-        if deleted == 0 { Err(QueueError::NoSuchLetter { id }) } else { Ok(()) }
+        command.arg(&key).arg(id.to_string());
+        let deleted: u64 =
+            self.at_master(&key, Call::Command(&command)).await.map_err(QueueError::unavailable)?;
+        match deleted {
+            0 => Err(QueueError::NoSuchLetter { id }),
+            _ => Ok(()),
+        }
     }
 }
 

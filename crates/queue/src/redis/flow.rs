@@ -1,14 +1,31 @@
 //! How fast the stream empties.
 
-use redis::{FromRedisValue, Value};
+use futures_util::future::try_join_all;
+use redis::{FromRedisValue, RedisError, Value};
 
 use super::Redis;
+use super::node::Call;
+use super::part::Part;
 use crate::QueueError;
 
 impl Redis {
-    /// How many entries were ever deleted: those ever added, which Redis counts since 7.0, less those there.
+    /// How many entries were ever deleted, in all partitions: those ever added, which Redis counts since 7.0, less those
+    /// there.
     pub(crate) async fn left(&self) -> Result<Option<u64>, QueueError> {
-        let facts: Value = self.command(redis::cmd("XINFO").arg("STREAM").arg(&self.settings.stream)).await?;
+        let parts = self.parts();
+        let counts = try_join_all(parts.iter().map(|part| self.left_of(*part))).await;
+        Ok(counts.map_err(QueueError::unavailable)?.into_iter().sum())
+    }
+
+    async fn left_of(&self, part: Part) -> Result<Option<u64>, RedisError> {
+        let key = self.stream(part);
+        let facts: Value =
+            match self.at_master(&key, Call::Command(redis::cmd("XINFO").arg("STREAM").arg(&key))).await {
+                Ok(facts) => facts,
+                // Nothing was ever appended.
+                Err(error) if error.to_string().contains("no such key") => return Ok(Some(0)),
+                Err(error) => return Err(error),
+            };
         let (added, length) = (number(&facts, "entries-added"), number(&facts, "length"));
         Ok(added.zip(length).map(|(added, length)| added.saturating_sub(length)))
     }

@@ -3,48 +3,18 @@
 //! A record is `digest LF runs-of-ids LF note`, under a key that lives for [`QueueSettings::once_ttl`] and has the
 //! hash tag of its stream: on a cluster both are in one slot, as a script's keys must be.
 //!
+//! With several partitions the key chooses one, not the device: whoever comes again has only the key to look with. After
+//! the count of partitions was changed, a key of before may choose another and is not found there.
+//!
 //! [`QueueSettings::once_ttl`]: crate::QueueSettings::once_ttl
 
-use std::sync::LazyLock;
-
-use redis::Script;
 use sawpit_model::Entry;
 
 use super::Redis;
+use super::node::Call;
+use super::script::add_entries;
 use crate::once::{Runs, hex};
 use crate::{AppendError, Kept, Known, Once, OnceKey, QueueError};
-
-/// The record is written first, empty, which counts as none: who may not write it, or finds the memory full, is told so
-/// before anything is appended, and after a script's first write Redis refuses no later one for its memory.
-/// Keys: the stream, the record. Arguments: how long the record lives in ms, the digest, the note, then for each entry
-/// how many texts follow, and these. Answers 1 and the record that it wrote, or 0 and the one that was there.
-const APPEND_ONCE: &str = r"
-local known = redis.call('GET', KEYS[2])
-if known and known ~= '' then return {0, known} end
-redis.call('SET', KEYS[2], '', 'PX', ARGV[1])
-local runs, first, ms, seq, count = {}, nil, nil, nil, 0
-local at = 4
-while at <= #ARGV do
-    local last = at + tonumber(ARGV[at])
-    local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, last))
-    local new_ms, new_seq = string.match(id, '^(%d+)-(%d+)$')
-    new_seq = tonumber(new_seq)
-    if first and new_ms == ms and new_seq == seq + 1 then
-        count = count + 1
-    else
-        if first then runs[#runs + 1] = first .. '+' .. count end
-        first, count = id, 1
-    end
-    ms, seq = new_ms, new_seq
-    at = last + 1
-end
-if first then runs[#runs + 1] = first .. '+' .. count end
-local record = ARGV[2] .. '\n' .. table.concat(runs, ',') .. '\n' .. ARGV[3]
-redis.call('SET', KEYS[2], record, 'PX', ARGV[1])
-return {1, record}
-";
-
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(APPEND_ONCE));
 
 impl Redis {
     pub(crate) async fn append_once(
@@ -53,18 +23,17 @@ impl Redis {
         note: &[u8],
         entries: &[Entry],
     ) -> Result<Once, AppendError> {
-        let mut call = SCRIPT.key(&self.settings.stream);
+        let part = self.part_of(&once.key)?;
+        let stream = self.stream(part);
         let lives_ms = u64::try_from(self.settings.once_ttl.as_millis()).unwrap_or(u64::MAX).max(1);
-        call.key(self.record_key(once)).arg(lives_ms).arg(hex(&once.fingerprint)).arg(note);
-        for entry in entries {
-            // Name and value of each field.
-            call.arg(entry.to_fields().count() * 2);
-            for (name, value) in entry.to_fields() {
-                call.arg(name).arg(value.as_bytes());
-            }
-        }
-        let append = self.appending(async |connection| call.invoke_async(connection).await);
-        let (first, record): (bool, Vec<u8>) = self.admitted(entries.len() as u64, append).await?;
+        let mut call = self.scripts.once.call(2);
+        call.arg(&stream).arg(record_key(&stream, once)).arg(lives_ms).arg(hex(&once.fingerprint)).arg(note);
+        call.arg(part.argument());
+        add_entries(&mut call, entries);
+        let append = self.one_call(stream, call, self.scripts.once.load());
+        let answer = self.admitted(entries.len() as u64, self.carry_out(&append)).await?;
+        let (first, record): (bool, Vec<u8>) = redis::from_redis_value(answer)
+            .map_err(|error| AppendError::Unknown { cause: error.to_string() })?;
         let known = read(&record, once).ok_or_else(|| AppendError::Unknown { cause: foreign() })?;
         Ok(match known {
             Known::Same(kept) if first => Once::First(kept.ids),
@@ -73,15 +42,23 @@ impl Redis {
     }
 
     pub(crate) async fn recall(&self, once: &OnceKey) -> Result<Option<Known>, QueueError> {
-        let record: Option<Vec<u8>> = self.command(redis::cmd("GET").arg(self.record_key(once))).await?;
+        let Ok(part) = self.part_of(&once.key) else { return Ok(None) };
+        let key = record_key(&self.stream(part), once);
+        let asked = self.at_master(&key, Call::Command(redis::cmd("GET").arg(&key))).await;
+        let record: Option<Vec<u8>> = asked.map_err(QueueError::unavailable)?;
         match record.filter(|record| !record.is_empty()) {
             None => Ok(None),
             Some(record) => read(&record, once).map(Some).ok_or_else(|| QueueError::unavailable(foreign())),
         }
     }
+}
 
-    fn record_key(&self, once: &OnceKey) -> String {
-        format!("idempotency:{{{}}}:{}", hash_tag(&self.settings.stream), once.key)
+/// In the slot of the stream, and of no other stream that has the same hash tag.
+fn record_key(stream: &str, once: &OnceKey) -> String {
+    let key = &once.key;
+    match hash_tag(stream) {
+        tag if tag == stream => format!("idempotency:{{{tag}}}:{key}"),
+        tag => format!("idempotency:{{{tag}}}:{stream}:{key}"),
     }
 }
 
@@ -108,10 +85,16 @@ fn hash_tag(key: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::part::slot;
     use super::*;
 
     #[test]
     fn a_record_lies_in_the_slot_of_its_stream() {
+        let once = OnceKey { key: "a{b}".to_owned(), fingerprint: [1; 16] };
+        for stream in ["logs:stream", "logs:stream:{3}", "{a}{b}"] {
+            assert_eq!(slot(record_key(stream, &once).as_bytes()), slot(stream.as_bytes()), "{stream}");
+        }
+        assert_ne!(record_key("a:{3}", &once), record_key("b:{3}", &once));
         assert_eq!(hash_tag("logs:stream"), "logs:stream");
         assert_eq!(hash_tag("logs:stream:{3}"), "3");
         assert_eq!(hash_tag("{a}{b}"), "a");

@@ -28,17 +28,30 @@ pub(crate) fn id(bytes: &[u8]) -> Option<MessageId> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-/// The answer of XREADGROUP of one stream: nil when there was nothing.
-pub(crate) fn read(value: Value) -> Option<Vec<StreamEntry>> {
+/// The answer of XREADGROUP: the streams that had something, by name; nil when none had.
+pub(crate) fn read(value: Value) -> Option<Vec<(Vec<u8>, Vec<StreamEntry>)>> {
     match value {
         Value::Nil => Some(Vec::new()),
-        Value::Array(streams) => {
-            let mut stream = array(streams.into_iter().next()?)?.into_iter();
-            let _name = stream.next()?;
-            entries(stream.next()?)
-        }
+        Value::Array(streams) => streams.into_iter().map(one_read).collect(),
         _ => None,
     }
+}
+
+fn one_read(stream: Value) -> Option<(Vec<u8>, Vec<StreamEntry>)> {
+    let mut stream = array(stream)?.into_iter();
+    Some((bytes(stream.next()?)?, entries(stream.next()?)?))
+}
+
+/// Of the answer of XINFO STREAM.
+pub(crate) fn last_generated_id(value: Value) -> Option<MessageId> {
+    let mut items = array(value)?.into_iter();
+    while let Some(name) = items.next() {
+        let value = items.next()?;
+        if bytes(name)? == b"last-generated-id" {
+            return id(&bytes(value)?);
+        }
+    }
+    None
 }
 
 /// The answer of XRANGE and XCLAIM.

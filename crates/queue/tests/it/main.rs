@@ -1,4 +1,4 @@
-//! One contract, held against both backends; then what only one of them can do wrong.
+//! One contract, held against every backend; then what only one of them can do wrong.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,21 +9,31 @@
 )]
 
 mod cache;
+mod cluster;
 mod contract;
 mod cut;
 mod embedded;
 mod feed;
 mod killed;
 mod once;
+mod partitions;
 mod redis;
 mod world;
 
 /// Runs every test of the contract on a backend of its own.
-macro_rules! on_both {
+macro_rules! on_all {
     ($($name:ident),+ $(,)?) => {
         mod on_redis { $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() { crate::contract::$name(crate::world::World::redis()).await }
+        )+ }
+        mod on_partitions { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { crate::contract::$name(crate::world::World::partitioned()).await }
+        )+ }
+        mod on_a_cluster { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { crate::contract::$name(crate::world::World::cluster()).await }
         )+ }
         mod on_a_file { $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,7 +42,7 @@ macro_rules! on_both {
     };
 }
 
-on_both!(
+on_all!(
     what_is_appended_is_read_and_acknowledged_once,
     ids_increase_and_order_is_kept,
     a_batch_is_appended_in_order,

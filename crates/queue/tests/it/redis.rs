@@ -398,9 +398,15 @@ async fn a_password_opens_and_is_not_shown_by_what_it_opened() {
 
 #[tokio::test]
 async fn wrong_urls_are_told() {
-    for url in
-        ["redis+cluster://h:1", "rediss://h:1", "http://h", "redis://me:secret@h:port", "redis:me:secret@h"]
-    {
+    for url in [
+        "redis+cluster://h:x",
+        "redis+cluster://h/3",
+        "redis+other://h",
+        "rediss://h:1",
+        "http://h",
+        "redis://me:secret@h:port",
+        "redis:me:secret@h",
+    ] {
         let settings = QueueSettings { url: url.to_owned(), ..QueueSettings::default() };
         let error = Queue::open(settings, clock()).await.unwrap_err();
         assert!(matches!(error, OpenError::Url { .. }), "{url}: {error}");

@@ -1,16 +1,18 @@
 //! A queue to test, and messages for it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_queue::{Clock, Consumer, Delivery, Queue, QueueSettings};
-use sawpit_testkit::{Redis, TempFolder};
+use sawpit_testkit::{Redis, RedisCluster, TempFolder};
 
 pub struct World {
     pub settings: QueueSettings,
     pub server: Option<Redis>,
+    pub cluster: Option<Arc<RedisCluster>>,
     _folder: TempFolder,
 }
 
@@ -25,6 +27,13 @@ impl World {
         Self::of(server.url(), Some(server), TempFolder::new("queue"))
     }
 
+    /// A Redis with several streams.
+    pub fn partitioned() -> Self {
+        let mut world = Self::redis();
+        world.settings.partitions = Some(4);
+        world
+    }
+
     pub fn embedded() -> Self {
         let folder = TempFolder::new("queue");
         Self::of(folder.join("q").display().to_string(), None, folder)
@@ -33,7 +42,29 @@ impl World {
     fn of(url: String, server: Option<Redis>, folder: TempFolder) -> Self {
         let (block, reclaim_idle) = (Duration::from_millis(400), Duration::from_millis(200));
         let settings = QueueSettings { url, block, reclaim_idle, ..QueueSettings::default() };
-        Self { settings, server, _folder: folder }
+        Self { settings, server, cluster: None, _folder: folder }
+    }
+
+    /// Streams of its own in a cluster that worlds share which are there at the same time.
+    pub fn cluster() -> Self {
+        static SHARED: Mutex<Weak<RedisCluster>> = Mutex::new(Weak::new());
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(RedisCluster::start()));
+        *shared = Arc::downgrade(&cluster);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut world = Self::on(cluster);
+        world.settings.stream = format!("logs:stream{number}");
+        world.settings.dead = format!("logs:dead{number}");
+        world
+    }
+
+    /// This cluster.
+    pub fn on(cluster: Arc<RedisCluster>) -> Self {
+        let mut world = Self::of(cluster.url(), None, TempFolder::new("queue"));
+        world.settings.partitions = Some(6);
+        world.cluster = Some(cluster);
+        world
     }
 
     pub async fn open(&self) -> Queue {
