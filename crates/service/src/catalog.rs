@@ -116,6 +116,11 @@ pub const METRICS: &[Metric] = &[
         "Messages that were to be appended",
     ),
     histogram("sawpit_queue_append_seconds", "", "How long an append took"),
+    counter(
+        "sawpit_queue_unreplicated_total",
+        "",
+        "Appends that too few replicas confirmed in time, with --min-replicas",
+    ),
     gauge("sawpit_queue_backlog", "", "Messages that are not settled yet, those in work included"),
     gauge("sawpit_queue_dead_letters", "", "Dead letters there are"),
     counter("sawpit_queue_buried_total", "", "Messages moved to the dead letters"),
