@@ -251,6 +251,7 @@ fn limits_are_settings_that_are_checked() {
         ("dead-limit", "0"),
         ("retention", "23h"),
         ("token-refresh", "2h"),
+        ("cors-origins", "https://a.example/path"),
         ("idempotency-key-bytes", "0B"),
         ("idempotency-note-bytes", "2GiB"),
         ("idempotency-ttl", "0s"),

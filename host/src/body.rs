@@ -35,7 +35,8 @@ pub(crate) fn check_headers(headers: &HeaderMap, settings: &HostSettings) -> Res
     }
     if headers.get(CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
-        return Err(Problem::new(Kind::WrongContentType, "Send the body without Content-Encoding."));
+        let detail = "Send the body as it is, or with Content-Encoding: gzip or zstd.";
+        return Err(Problem::new(Kind::WrongContentType, detail));
     }
     match announced(headers) {
         Some(bytes) if bytes > settings.limits.body_bytes as u64 => Err(too_large(settings)),
@@ -114,7 +115,8 @@ async fn next(
             tracing::debug!(%error, "body broken off");
             Problem::new(
                 Kind::BodyUnreadable,
-                "The connection broke off within the body, or its chunks are malformed.",
+                "The connection broke off within the body, its chunks are malformed, or it is not compressed as its \
+                 Content-Encoding says.",
             )
         })?;
         let Ok(data) = frame.into_data() else { continue };
@@ -134,7 +136,10 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
 fn too_large(settings: &HostSettings) -> Problem {
     Problem::new(
         Kind::BodyTooLarge,
-        format!("A body may have {} bytes at most; split the batch.", settings.limits.body_bytes),
+        format!(
+            "A body may have {} bytes at most, uncompressed; split the batch.",
+            settings.limits.body_bytes
+        ),
     )
 }
 

@@ -8,8 +8,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use sawpit_queue::Cache;
@@ -51,7 +51,22 @@ impl OpenObject {
         }
     }
 
-    pub(crate) fn respond(&self, source: Source) -> Response {
+    /// The answer, or that it is what the client has already (RFC 9110, section 13.1.2). The tag is weak: where the
+    /// answer came from is not a part of it.
+    pub(crate) fn respond(&self, source: Source, asked: &HeaderMap) -> Response {
+        let tag = format!("W/\"{}\"", blake3::hash(&self.0).to_hex().get(..32).unwrap_or_default());
+        let mut response =
+            if is_known(&tag, asked) { StatusCode::NOT_MODIFIED.into_response() } else { self.whole(source) };
+        let headers = response.headers_mut();
+        if let Ok(tag) = HeaderValue::try_from(tag) {
+            headers.insert(ETAG, tag);
+        }
+        // The client may keep it, and asks each time whether it is still right.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        response
+    }
+
+    fn whole(&self, source: Source) -> Response {
         let suffix = source.suffix();
         let mut body = BytesMut::with_capacity(self.0.len() + suffix.len());
         body.extend_from_slice(&self.0);
@@ -68,6 +83,14 @@ impl OpenObject {
     pub(crate) fn from_cache(bytes: Bytes) -> Self {
         Self(bytes)
     }
+}
+
+/// Whether the client named this tag, or any.
+fn is_known(tag: &str, asked: &HeaderMap) -> bool {
+    let named = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    // Compared weakly, as the method is GET or HEAD: the same but for the W/.
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    named.flat_map(|list| list.split(',')).any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
 }
 
 /// Whether the client asked for an answer that is not from the cache.

@@ -15,6 +15,7 @@ mod flight;
 mod gather;
 mod host;
 mod ingest;
+mod manners;
 mod observe;
 mod openapi;
 mod pace;
@@ -29,6 +30,7 @@ mod tail;
 
 pub use access::Access;
 pub use host::{Host, HostError, HostParts, Ops};
+pub use manners::CorsOrigins;
 pub use plugins_page::plugin_routes;
 pub use routes::Routers;
 pub use serve::{Drained, serve};

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::problem::{Kind, Problem};
 use crate::routes;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest `x-request-id` that is taken from a client, in bytes.
 const REQUEST_ID_BYTES: usize = 128;

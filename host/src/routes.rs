@@ -12,6 +12,7 @@ use crate::access::{Guard, guard};
 use crate::app::App;
 use crate::host::Ops;
 use crate::ingest::{batch, single};
+use crate::manners::mannerly;
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
 use crate::{chain_page, openapi, plugins_page, query, stats, tail};
@@ -66,11 +67,11 @@ pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
 
 /// What is around every route. What is added last is outermost.
 fn finish(router: Router, app: &App, of_listener: Guard) -> Router {
-    router
+    let router = router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(of_listener, guard))
-        .layer(from_fn_with_state(Arc::clone(app), observe))
+        .layer(from_fn_with_state(of_listener, guard));
+    mannerly(router, &app.settings.cors_origins).layer(from_fn_with_state(Arc::clone(app), observe))
 }
 
 /// The pattern as a label that lives for ever.

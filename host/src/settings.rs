@@ -5,6 +5,7 @@ use std::time::Duration;
 use sawpit_model::Limits;
 
 use crate::access::Access;
+use crate::manners::CorsOrigins;
 
 /// How the routes behave. [`Default`] is DESIGN's values; nothing is read from the environment here.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct HostSettings {
     pub admin: Option<Access>,
     /// How often the tokens are read again: so long one that was revoked may still be used.
     pub token_refresh: Duration,
+    /// Which other sites' pages may use the API.
+    pub cors_origins: CorsOrigins,
     /// Limits on what a device may post.
     pub limits: Limits,
     /// Most bytes of request bodies held at once, over all requests; beyond it 503. The memory they take is a multiple: a
@@ -67,6 +70,7 @@ impl Default for HostSettings {
             access: Access::Open,
             admin: None,
             token_refresh: Duration::from_secs(2),
+            cors_origins: CorsOrigins::None,
             limits: Limits::default(),
             in_flight_bytes: 256 * 1024 * 1024,
             body_timeout: Duration::from_secs(10),

@@ -26,16 +26,16 @@ const KEY: &str = "cache:stats";
 pub(crate) async fn get_stats(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
     if cached::bypassed(&headers) {
         cached::count("stats", "bypass");
-        return Ok(ask_and_keep(&app).await?.respond(Source::Database));
+        return Ok(ask_and_keep(&app).await?.respond(Source::Database, &headers));
     }
     if let Some(bytes) = app.cache.get(KEY).await {
         cached::count("stats", "hit");
-        return Ok(OpenObject::from_cache(bytes).respond(Source::Cache));
+        return Ok(OpenObject::from_cache(bytes).respond(Source::Cache, &headers));
     }
     cached::count("stats", "miss");
     // The cached answer may be a minute old: one that is asked for already is fresh enough.
     let answer = app.flights.share(KEY.to_owned(), || ask_and_keep(&app)).await?;
-    Ok(answer.respond(Source::Database))
+    Ok(answer.respond(Source::Database, &headers))
 }
 
 async fn ask_and_keep(app: &Shared) -> Result<OpenObject, Problem> {

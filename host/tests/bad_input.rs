@@ -171,7 +171,7 @@ async fn a_body_that_is_not_declared_as_json_is_415() {
             .await
             .problem(415, "wrong-content-type");
         let mut packed = json_post(path, body.clone());
-        packed.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+        packed.headers_mut().insert("content-encoding", "br".parse().unwrap());
         host.send(packed).await.problem(415, "wrong-content-type");
     }
     let mut utf8 = json_post("/api/log", body);

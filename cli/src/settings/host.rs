@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sawpit_host::HostSettings;
+use axum::http::HeaderValue;
+use sawpit_host::{CorsOrigins, HostSettings};
 use sawpit_model::Limits;
 use sawpit_service::settings::Resolver;
-use sawpit_service::{ByteSize, SettingSpec};
+use sawpit_service::{ByteSize, FromSetting, SettingSpec};
 
 use super::access::Doors;
 
@@ -47,6 +48,11 @@ pub const SPECS: &[SettingSpec] = &[
         .default("65536"),
     SettingSpec::new("query-limit-default", "N", "Rows of a query that names no limit").default("100"),
     SettingSpec::new("query-limit-max", "N", "Most rows of a query").default("1000"),
+    SettingSpec::new(
+        "cors-origins",
+        "LIST",
+        "Sites whose pages may use the API, as in https://a.example,https://b.example; * for all",
+    ),
     SettingSpec::new("tail-clients", "N", "Most clients that follow new logs (GET /api/tail) at once")
         .default("100"),
     SettingSpec::new(
@@ -122,6 +128,7 @@ pub fn resolve(
     let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
     let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
     let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
+    let cors_origins = resolver.optional::<Origins>("cors-origins");
     let tail_clients = resolver.get_in("tail-clients", 0..=100_000);
     let query_count_limit = resolver.get_in("query-count-limit", 0..=u64::MAX);
     let query_limit_default = resolver.get_in("query-limit-default", 1..=100_000);
@@ -147,6 +154,7 @@ pub fn resolve(
     }
     let doors = doors?;
     Some(HostSettings {
+        cors_origins: cors_origins?.map(|origins| origins.0).unwrap_or_default(),
         token_refresh: doors.refresh,
         access: doors.api.access,
         admin: doors.admin.map(|door| door.access),
@@ -171,4 +179,27 @@ pub fn resolve(
         stats_ttl: stats_ttl?,
         cache_value_bytes: cache_value_bytes?,
     })
+}
+
+/// As `cors-origins` is written.
+struct Origins(CorsOrigins);
+
+impl FromSetting for Origins {
+    fn from_setting(text: &str) -> Result<Self, String> {
+        if text.trim() == "*" {
+            return Ok(Self(CorsOrigins::Any));
+        }
+        let origin = |text: &str| {
+            // Scheme, host and port, and nothing after them: as browsers send it (RFC 6454, section 6.2).
+            let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            let is_origin =
+                host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '*', ' ']));
+            let value = if is_origin { HeaderValue::try_from(text).ok() } else { None };
+            value.ok_or_else(|| {
+                format!("must be a list of origins as in https://example.com, or *; not {text:?}")
+            })
+        };
+        let origins: Result<Vec<_>, _> = text.split(',').map(|one| origin(one.trim())).collect();
+        Ok(Self(CorsOrigins::These(origins?)))
+    }
 }

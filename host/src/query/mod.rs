@@ -133,10 +133,11 @@ pub(crate) async fn get_logs_of_batch(
 pub(crate) async fn get_all_logs(
     State(app): State<App>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Asked { query, form } = parse(None, query.as_deref().unwrap_or(""), &app.settings)?;
     match form {
-        Form::Page => Ok(ask(&app, &query).await?.respond(Source::Database)),
+        Form::Page => Ok(ask(&app, &query).await?.respond(Source::Database, &headers)),
         Form::Export(export, limit) => export::respond(app, query, export, limit).await,
     }
 }
@@ -167,17 +168,17 @@ async fn page(
     match looked {
         Looked::Hit(answer) if !cached::bypassed(headers) => {
             cached::count("logs", "hit");
-            Ok(answer.respond(Source::Cache))
+            Ok(answer.respond(Source::Cache, headers))
         }
         Looked::Hit(_) => {
             cached::count("logs", "bypass");
-            Ok(ask(app, query).await?.respond(Source::Database))
+            Ok(ask(app, query).await?.respond(Source::Database, headers))
         }
         Looked::Miss(generation) => {
             cached::count("logs", "miss");
             let flight = format!("{key}\n{}", String::from_utf8_lossy(&generation));
             let answer = app.flights.share(flight, || ask_and_keep(app, query, &key, &generation)).await?;
-            Ok(answer.respond(Source::Database))
+            Ok(answer.respond(Source::Database, headers))
         }
     }
 }
