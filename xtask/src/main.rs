@@ -10,6 +10,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod cmd;
+mod fuzz;
 mod guests;
 #[cfg(test)]
 mod layers;
@@ -30,13 +31,14 @@ struct Command {
     run: fn(&[String]) -> Outcome<()>,
 }
 
-const COMMANDS: [Command; 8] = [
+const COMMANDS: [Command; 9] = [
     Command { name: "run", help: app::HELP, run: app::run },
     Command { name: "test", help: test::HELP, run: test::run },
     Command { name: "tools", help: test::TOOLS_HELP, run: test::tools },
     Command { name: "plugins", help: guests::HELP, run: guests::run },
     Command { name: "bench", help: bench::HELP, run: bench::run },
     Command { name: "chaos", help: chaos::HELP, run: chaos::run },
+    Command { name: "fuzz", help: fuzz::HELP, run: fuzz::run },
     Command { name: "lint", help: lint::HELP, run: lint::run },
     Command { name: "ci", help: ci::HELP, run: ci::run },
 ];
