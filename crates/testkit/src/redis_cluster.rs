@@ -50,6 +50,7 @@ impl RedisCluster {
         let cluster = Self { members, _folder: folder };
         cluster.create();
         cluster.wait_agreed();
+        cluster.wait_followed();
         cluster
     }
 
@@ -159,6 +160,19 @@ impl RedisCluster {
                 "the cluster does not agree: {}",
                 self.any(&["CLUSTER", "NODES"])
             );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until each master counts its replica: the replica thinks that it follows a moment earlier.
+    #[track_caller]
+    fn wait_followed(&self) {
+        let started = Instant::now();
+        let counts = |master: &u16| {
+            self.replicas_of(*master).len() == 1 && self.command(*master, &["WAIT", "1", "1000"]) == ":1"
+        };
+        while !self.masters().iter().all(counts) {
+            assert!(started.elapsed() < AGREE_LIMIT, "the replicas do not follow");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
