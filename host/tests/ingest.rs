@@ -129,8 +129,9 @@ async fn a_full_backlog_says_when_there_will_be_room() {
     // Some 10 a second, and as many come: 100 take 10 s to 20 s.
     let trickle = async {
         for delivery in read {
-            consumer.settler().ack(vec![delivery]).await.unwrap();
+            // The new one first: otherwise the host may see room between the two.
             host.queue.producer().append(entry_of_log()).await.unwrap();
+            consumer.settler().ack(vec![delivery]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(90)).await;
         }
     };
