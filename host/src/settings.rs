@@ -52,6 +52,8 @@ pub struct HostSettings {
     pub query_limit_default: u32,
     /// Largest `limit` of a query.
     pub query_limit_max: u32,
+    /// Most words and members of `log_data` that one query looks for.
+    pub query_terms: usize,
     /// Most rows counted for `total`, where it must be counted.
     pub query_count_limit: u64,
     /// Most clients that follow new logs at once, beyond it 503.
@@ -86,6 +88,7 @@ impl Default for HostSettings {
             gather_waiting_logs: 65_536,
             query_limit_default: 100,
             query_limit_max: 1_000,
+            query_terms: 16,
             query_count_limit: sawpit_store::COUNT_LIMIT,
             tail_clients: 100,
             cache_ttl: Duration::from_secs(300),

@@ -12,10 +12,12 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use sawpit_model::Level;
+use sawpit_model::{Level, RawObject};
 use sawpit_queue::{Heard, Listener};
 use sawpit_service::Shutdown;
+use sawpit_store::Search;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
@@ -35,6 +37,7 @@ struct Wanted {
     devices: Vec<String>,
     /// Empty for all.
     levels: Vec<Level>,
+    search: Search,
 }
 
 /// What the filters look at in a row's JSON.
@@ -45,6 +48,10 @@ struct Seen<'a> {
     #[serde(borrow)]
     device_id: std::borrow::Cow<'a, str>,
     log_level: Level,
+    #[serde(borrow)]
+    message: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    log_data: &'a RawValue,
 }
 
 /// New rows as they are stored.
@@ -55,6 +62,7 @@ struct Seen<'a> {
     params(
         ("device_id" = Option<String>, Query, description = "Only this device; may be repeated"),
         ("log_level" = Option<String>, Query, description = "Only these levels; repeated or separated by commas"),
+        ("q" = Option<String>, Query, description = "Words of the message, as in a query; data.KEY=VALUE works, too, and neither needs an index"),
     ),
     responses(
         (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
@@ -62,7 +70,7 @@ struct Seen<'a> {
     ),
 )]
 pub(crate) async fn get_tail(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
-    let wanted = parse(query.as_deref().unwrap_or(""))?;
+    let wanted = parse(query.as_deref().unwrap_or(""), app.settings.query_terms)?;
     let Ok(place) = Arc::clone(&app.tails).try_acquire_owned() else {
         metrics::counter!("sawpit_http_refused_total", "limit" => "tail_clients").increment(1);
         let detail = format!("{} clients follow new logs, the limit.", app.settings.tail_clients);
@@ -124,10 +132,12 @@ impl Wanted {
     fn wants(&self, seen: &Seen<'_>) -> bool {
         (self.devices.is_empty() || self.devices.iter().any(|device| *device == seen.device_id))
             && (self.levels.is_empty() || self.levels.contains(&seen.log_level))
+            && (self.search.is_empty()
+                || self.search.finds(&seen.message, &RawObject::from_trusted(seen.log_data.get())))
     }
 }
 
-fn parse(text: &str) -> Result<Wanted, Problem> {
+fn parse(text: &str, most_terms: usize) -> Result<Wanted, Problem> {
     let (mut wanted, mut errors) = (Wanted::default(), Vec::new());
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
         match &*name {
@@ -136,9 +146,14 @@ fn parse(text: &str) -> Result<Wanted, Problem> {
                 Ok(levels) => wanted.levels.extend(levels),
                 Err(rule) => errors.push(FieldProblem::new("log_level", rule)),
             },
+            name if name == "q" || name.starts_with("data.") => {
+                if let Err(rule) = crate::query::search(&mut wanted.search, name, &value, most_terms) {
+                    errors.push(FieldProblem::new(name, rule));
+                }
+            }
             _ => errors.push(FieldProblem::new(
                 name.chars().take(64).collect::<String>(),
-                "is not a parameter; known are device_id and log_level",
+                "is not a parameter; known are device_id, log_level, q and data.KEY",
             )),
         }
     }

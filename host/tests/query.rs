@@ -77,6 +77,9 @@ async fn a_bad_parameter_is_named_with_its_rule() {
         ("format=csv&limit=0", "limit", "from 1 on"),
         ("format=json&limit=1001", "limit", "1 to 1000"),
         ("level=INFO", "level", "not a parameter"),
+        ("q=!%3F", "q", "must hold a word"),
+        ("q=a&q=b", "q", "once"),
+        ("data.=1", "data.", "name a member"),
     ] {
         host.get(&format!("/api/logs/d?{query}")).await.problem(400, "bad-query").field(field, rule);
     }
@@ -249,4 +252,47 @@ async fn statistics_count_what_is_stored() {
     host.store_rows("d", 1..=3, Level::Error).await;
     let stats = host.get("/api/stats").await.ok(200).json;
     assert_eq!((stats["total"].as_u64(), stats["per_level"]["ERROR"].as_u64()), (Some(3), Some(3)));
+}
+
+#[tokio::test]
+async fn a_search_names_the_setting_that_it_needs() {
+    let host = host().await;
+    host.get("/api/logs/d?q=word").await.problem(400, "bad-query").field("q", "--text-index");
+    host.get("/api/logs?data.unit=C").await.problem(400, "bad-query").field("data", "--data-index");
+    host.get("/api/logs?q=word&format=csv").await.problem(400, "bad-query").field("q", "--text-index");
+    host.get("/api/logs?q=").await.ok(200);
+}
+
+#[tokio::test]
+async fn rows_are_found_by_words_and_members() {
+    let host = host().await;
+    host.store.note_indexes(host.clock.now()).await.unwrap();
+    host.store_rows("d", 1..=150, Level::Info).await;
+    host.store_rows("other", 200..=299, Level::Error).await;
+    assert_eq!(messages(&host, "?q=MESSAGE+77").await, ["message 77"]);
+    assert_eq!(
+        messages(&host, "?q=message+78").await,
+        ["message 78"],
+        "and not what the cache has of another"
+    );
+    assert_eq!(messages(&host, "?q=message+nowhere").await, [""; 0]);
+    let page = host.get("/api/logs?q=25*").await.ok(200).json;
+    assert_eq!((page["count"].as_u64(), page["total_relation"].as_str()), (Some(11), Some("eq")));
+    assert!(page["indexed_since"].is_string());
+    let page = host.get("/api/logs?q=message&limit=10").await.ok(200).json;
+    assert_eq!((page["total"].as_u64(), page["total_relation"].as_str()), (Some(10), Some("gte")));
+    let export = host.get("/api/logs?q=message&format=ndjson&log_level=ERROR").await.ok(200);
+    assert_eq!(export.text.lines().count(), 100);
+    assert_eq!(messages(&host, "?data.unit=C").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_limit_of_words_is_obeyed() {
+    let host = host_with(HostSettings { query_terms: 3, ..HostSettings::default() }).await;
+    host.store.note_indexes(host.clock.now()).await.unwrap();
+    host.get("/api/logs?q=a+b&data.c=d").await.ok(200);
+    host.get("/api/logs?q=a+a+b+c").await.ok(200);
+    host.get("/api/logs?q=a+b+c+d").await.problem(400, "bad-query").field("q", "3 words");
+    host.get("/api/logs?q=a+b+c&data.d=e").await.problem(400, "bad-query").field("data.d", "3 words");
+    host.get("/api/tail?q=a+b+c+d").await.problem(400, "bad-query").field("q", "3 words");
 }

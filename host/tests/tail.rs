@@ -32,7 +32,7 @@ async fn next(stream: &mut BodyDataStream) -> Option<String> {
 async fn tell(host: &Hosted, rows: &[(u64, &str, &str)]) {
     let line = |(n, device, level): &(u64, &str, &str)| {
         format!(
-            r#"{{"message_id":"{n}-0","device_id":"{device}","log_level":"{level}","message":"m \"{n}\"\n","log_data":{{}}}}{}"#,
+            r#"{{"message_id":"{n}-0","device_id":"{device}","log_level":"{level}","message":"m \"{n}\"\n","log_data":{{"n":{n}}}}}{}"#,
             "\n"
         )
     };
@@ -45,6 +45,8 @@ async fn rows_come_as_events_and_filters_are_kept() {
     let host = host().await;
     let mut all = follow(&host, "").await;
     let mut some = follow(&host, "?device_id=a&device_id=%C3%BC&log_level=error,critical").await;
+    let mut found = follow(&host, "?q=M+3").await;
+    let mut of_member = follow(&host, "?data.n=4").await;
     tell(&host, &[(1, "a", "INFO"), (2, "b", "ERROR"), (3, "a", "ERROR")]).await;
     tell(&host, &[(4, "ü", "CRITICAL")]).await;
     for n in 1..=4 {
@@ -53,6 +55,8 @@ async fn rows_come_as_events_and_filters_are_kept() {
         assert!(event.ends_with("\n\n") && event.contains(&format!(r#""message":"m \"{n}\"\n""#)), "{event}");
     }
     assert!(next(&mut some).await.unwrap().contains("id: 3-0\n"));
+    assert!(next(&mut found).await.unwrap().contains("id: 3-0\n"));
+    assert!(next(&mut of_member).await.unwrap().contains("id: 4-0\n"));
     assert!(next(&mut some).await.unwrap().contains("id: 4-0\n"));
 }
 

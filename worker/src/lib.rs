@@ -75,6 +75,7 @@ pub async fn run(parts: WorkerParts, shutdown: Shutdown) -> Result<(), WorkerErr
     let name = parts.settings.name.clone();
     let consumer = parts.queue.consumer(&name).await.map_err(WorkerError::Queue)?;
     let lease = lease::Leases::take(parts.store.clone(), &name).await.map_err(WorkerError::Store)?;
+    parts.store.note_indexes(parts.clock.now()).await.map_err(WorkerError::Store)?;
     let in_flight = parts.settings.in_flight.max(1);
     let shared = Arc::new(work::Shared {
         door: Door::new(parts.settings.threads, in_flight)?,

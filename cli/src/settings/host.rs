@@ -48,6 +48,8 @@ pub const SPECS: &[SettingSpec] = &[
         .default("65536"),
     SettingSpec::new("query-limit-default", "N", "Rows of a query that names no limit").default("100"),
     SettingSpec::new("query-limit-max", "N", "Most rows of a query").default("1000"),
+    SettingSpec::new("query-terms", "N", "Most words and members of log_data that a query looks for")
+        .default("16"),
     SettingSpec::new(
         "cors-origins",
         "LIST",
@@ -128,6 +130,7 @@ pub fn resolve(
     let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
     let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
     let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
+    let query_terms = resolver.get_in("query-terms", 1..=1_000);
     let cors_origins = resolver.optional::<Origins>("cors-origins");
     let tail_clients = resolver.get_in("tail-clients", 0..=100_000);
     let query_count_limit = resolver.get_in("query-count-limit", 0..=u64::MAX);
@@ -173,6 +176,7 @@ pub fn resolve(
         gather_waiting_logs: gather_waiting_logs?,
         query_limit_default: query_limit_default?,
         query_limit_max: query_limit_max?,
+        query_terms: query_terms?,
         tail_clients: tail_clients?,
         query_count_limit: query_count_limit?,
         cache_ttl: cache_ttl?,

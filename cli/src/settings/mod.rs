@@ -14,6 +14,7 @@ pub mod up;
 pub mod worker_command;
 
 mod host;
+mod index;
 mod plugins;
 mod queue;
 mod serve;

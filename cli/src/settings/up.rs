@@ -6,10 +6,11 @@ use clap::ArgMatches;
 use sawpit_host::{HostSettings, ServeSettings};
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{ProcessSettings, SettingSpec};
+use sawpit_store::StoreSettings;
 use sawpit_worker::WorkerSettings;
 
 use super::access::{self, Doors};
-use super::{host, plugins, queue, serve, store, worker};
+use super::{host, index, plugins, queue, serve, store, worker};
 use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
@@ -33,9 +34,17 @@ pub struct Up {
 }
 
 pub fn specs() -> Vec<SettingSpec> {
-    let parts =
-        [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, worker::SPECS, access::SPECS]
-            .concat();
+    let parts = [
+        queue::SPECS,
+        store::SPECS,
+        index::SPECS,
+        plugins::SPECS,
+        host::SPECS,
+        serve::SPECS,
+        worker::SPECS,
+        access::SPECS,
+    ]
+    .concat();
     [super::process_specs(), SPECS.to_vec(), parts].concat()
 }
 
@@ -54,6 +63,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         let inside = |name: &str| data.as_ref().map(|data| data.join(name));
         let queue = queue::resolve(resolver, inside("queue").map(|path| path.display().to_string()));
         let store = store::resolve(resolver, data.as_deref().map(database));
+        let index = index::resolve(resolver);
         let limits = host::limits(resolver);
         let plugins = plugins::resolve(resolver, limits, inside("compiled"));
         let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit), doors);
@@ -63,8 +73,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
             serve.as_ref().map(|serve| serve.drain_timeout),
             queue.as_ref().map(|queue| queue.reclaim_idle),
         );
-        let parts =
-            PartSettings { queue: queue?, store: store?, cache: "memory:".to_owned(), plugins: plugins? };
+        let store = StoreSettings { index: index?, ..store? };
+        let parts = PartSettings { queue: queue?, store, cache: "memory:".to_owned(), plugins: plugins? };
         let data = data?;
         Some(Up {
             process: process?,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::ArgMatches;
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{ProcessSettings, SettingSpec};
+use sawpit_store::IndexSettings;
 use sawpit_worker::WorkerSettings;
 
 use super::access::{self, Door};
-use super::{host, host_command, plugins, queue, store, worker};
+use super::{host, host_command, index, plugins, queue, store, worker};
 use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
@@ -32,7 +33,8 @@ pub struct WorkerCommand {
 pub fn specs() -> Vec<SettingSpec> {
     let urls = [queue::QUEUE, queue::CACHE, store::STORE];
     // The limits on logs hold for what plugins make of them, too.
-    let parts = [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS, access::SPECS].concat();
+    let parts =
+        [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS, index::SPECS, access::SPECS].concat();
     [super::process_specs(), SPECS.to_vec(), urls.to_vec(), host::limit_specs(), parts].concat()
 }
 
@@ -48,14 +50,21 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
         let drain_timeout = resolver.get("drain-timeout");
         let worker =
             worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| parts.queue.reclaim_idle));
+        let index = index::resolve(resolver);
         let (rule, listen) = (rule?, listen?);
         let door = listen.map(|address| rule.door(address));
         Some(WorkerCommand {
             process: process?,
             door,
             token_refresh: rule.refresh,
-            parts: parts?,
+            parts: with_index(parts?, index?),
             worker: worker?,
         })
     })
+}
+
+/// Only who commits indexes.
+fn with_index(mut parts: PartSettings, index: IndexSettings) -> PartSettings {
+    parts.store.index = index;
+    parts
 }

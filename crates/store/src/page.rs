@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Row;
 use crate::provenance::PluginFilter;
+use crate::search::Search;
 
 /// Rows counted for [`Page::total`] at most, unless the query says otherwise.
 pub const COUNT_LIMIT: u64 = 100_000;
@@ -25,6 +26,8 @@ pub struct LogQuery {
     pub until: Option<Timestamp>,
     /// Only logs whose chain held this plugin.
     pub plugin: Option<PluginFilter>,
+    /// Only logs that this finds. See [`crate::Store::indexed`].
+    pub search: Search,
     /// Go on after the page that gave this cursor.
     pub cursor: Option<Cursor>,
     /// Most rows in the page.
@@ -42,6 +45,7 @@ impl Default for LogQuery {
             since: None,
             until: None,
             plugin: None,
+            search: Search::default(),
             cursor: None,
             limit: 100,
             count_limit: COUNT_LIMIT,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::search::IndexSettings;
+
 /// Where the database is and how many connections it may cost. Each field is a setting of the program.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreSettings {
@@ -22,6 +24,8 @@ pub struct StoreSettings {
     /// unacknowledged while the system runs (the queue's reclaim idle time and a margin): a message that is
     /// delivered again after that is stored again.
     pub ledger_keep: Duration,
+    /// What a commit indexes for searching.
+    pub index: IndexSettings,
 }
 
 impl Default for StoreSettings {
@@ -34,6 +38,7 @@ impl Default for StoreSettings {
             idle_timeout: Duration::from_secs(60),
             statement_timeout: Duration::from_secs(30),
             ledger_keep: Duration::from_secs(24 * 60 * 60),
+            index: IndexSettings::default(),
         }
     }
 }
@@ -48,6 +53,7 @@ impl fmt::Debug for StoreSettings {
             .field("idle_timeout", &self.idle_timeout)
             .field("statement_timeout", &self.statement_timeout)
             .field("ledger_keep", &self.ledger_keep)
+            .field("index", &self.index)
             .finish()
     }
 }

@@ -6,10 +6,11 @@ use sawpit_model::{MessageId, Timestamp};
 
 use crate::batch::{Batch, Lease};
 use crate::error::{CommitError, OpenError, StoreError};
-use crate::page::{LogQuery, Page, Rows};
+use crate::page::{LogQuery, Page, Rows, StoredRow, Total};
 use crate::postgres::Pg;
 use crate::provenance::ChainMember;
 use crate::retention::Forgotten;
+use crate::search::{Index, Indexed, Search, Spans};
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
@@ -122,11 +123,19 @@ impl Store {
     /// One page of logs, newest first; and how many there are on all pages.
     ///
     /// Costs the same at any number of logs, with two exceptions: counting for the total stops at
-    /// [`LogQuery::count_limit`], and where the filter on plugins finds few logs, many are looked at.
+    /// [`LogQuery::count_limit`], and where the filter on plugins finds few logs, many are looked at. What a search
+    /// finds is not counted beyond the page.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn query(&self, query: &LogQuery) -> Result<Page, StoreError> {
+        if !query.search.is_empty() {
+            let Rows { rows, next_cursor } = self.rows(query).await?;
+            let whole = query.cursor.is_none() && next_cursor.is_none();
+            let count = rows.len() as u64;
+            let total = if whole { Total::Exact(count) } else { Total::AtLeast(count) };
+            return Ok(Page { total, rows, next_cursor });
+        }
         let total = on!(self, backend => backend.total(query).await)?;
         let Rows { rows, next_cursor } = self.rows(query).await?;
         Ok(Page { total, rows, next_cursor })
@@ -137,7 +146,56 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn rows(&self, query: &LogQuery) -> Result<Rows, StoreError> {
-        on!(self, backend => backend.rows(query).await)
+        if query.search.is_empty() {
+            return on!(self, backend => backend.rows(query).await);
+        }
+        let mut found: Vec<StoredRow> = Vec::new();
+        let wanted = usize::try_from(query.fetched()).unwrap_or(usize::MAX);
+        for (first, last) in self.spans(query).await? {
+            let (first, last) = (Timestamp::from_micros(first), Timestamp::from_micros(last));
+            found.extend(on!(self, backend => backend.search(query, first, last).await)?);
+            if found.len() >= wanted {
+                break;
+            }
+        }
+        found.truncate(wanted);
+        Ok(Rows::new(found, query.limit))
+    }
+
+    /// Where to search, from the newest row on that the other filters let through.
+    async fn spans(&self, query: &LogQuery) -> Result<Spans, StoreError> {
+        let newest = LogQuery { search: Search::default(), limit: 1, ..query.clone() };
+        let newest = on!(self, backend => backend.rows(&newest).await)?;
+        let newest = newest.rows.first().map_or(i64::MIN, |row| row.received_at.as_micros());
+        Ok(Spans::new(query.first().as_micros(), newest))
+    }
+
+    /// Since when the indexes are kept that a search needs. Ask before [`Store::query`]: without them it finds nothing.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn indexed(&self, search: &Search) -> Result<Indexed, StoreError> {
+        let kept = on!(self, backend => backend.kept_indexes().await)?;
+        let mut since = Timestamp::from_micros(i64::MIN);
+        for index in search.indexes() {
+            match kept.iter().find(|(name, _)| name == index.name()) {
+                Some((_, from)) => since = since.max(*from),
+                None => return Ok(Indexed::Missing(index)),
+            }
+        }
+        Ok(Indexed::Since(since))
+    }
+
+    /// Notes since when the indexes of [`StoreSettings::index`] are kept, and that the others are not. Every worker
+    /// does so before it commits.
+    ///
+    /// # Errors
+    /// When the database does not answer: note it again.
+    pub async fn note_indexes(&self, now: Timestamp) -> Result<(), StoreError> {
+        for index in Index::ALL {
+            on!(self, backend => backend.note_index(index, now).await)?;
+        }
+        Ok(())
     }
 
     /// Notes what a chain was made of, for [`Store::explain_chain`]. Noting it again changes nothing.

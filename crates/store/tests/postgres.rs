@@ -83,7 +83,8 @@ async fn totals_of_older_databases(server: &Postgres) {
     store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2)])).await.unwrap();
     store.close().await;
     for undo in [
-        "DROP TABLE rollup_pending, level_totals, device_totals, second_totals, tokens",
+        "DROP TABLE rollup_pending, level_totals, device_totals, second_totals, tokens, search_indexes",
+        "ALTER TABLE logs DROP COLUMN terms",
         "DROP INDEX logs_by_device, logs_by_level",
         "CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part)",
         "DELETE FROM _sqlx_migrations WHERE version >= 3",
@@ -181,7 +182,7 @@ async fn partitions(server: &Postgres) {
     let expected = "logs_20261122 1, logs_20261123 1, logs_20261127 1, logs_default 2";
     assert_eq!(server.query("partitions", counts), expected);
     let index = "SELECT count(*) FROM pg_indexes WHERE tablename = 'logs_20261127'";
-    assert_eq!(server.query("partitions", index), "3");
+    assert_eq!(server.query("partitions", index), "4");
 }
 
 async fn rows_in_the_default_partition_move(server: &Postgres) {

@@ -71,7 +71,11 @@ async fn totals_of_older_files_are_counted_once() {
     store.close().await;
     let undo =
         "DROP TABLE level_totals; DROP TABLE device_totals; DROP TABLE second_totals; DROP TABLE tokens;
-                DROP INDEX logs_by_device; DROP INDEX logs_by_level;
+                DROP TABLE search; DROP TABLE search_minutes; DROP TABLE search_indexes;
+                CREATE TABLE old AS SELECT received_at, ms, seq, part, chain_id, log_level, device_id, message,
+                    log_data, sources FROM logs;
+                DROP TABLE logs;
+                ALTER TABLE old RENAME TO logs;
                 CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part);
                 DELETE FROM _sqlx_migrations WHERE version >= 3;";
     let pool = sqlx::SqlitePool::connect(&url).await.unwrap();

@@ -90,6 +90,7 @@ pub(super) async fn respond(
     export: Export,
     limit: Option<u64>,
 ) -> Result<Response, Problem> {
+    super::indexed_since(&app, &query).await?;
     let mut rest = Rest { app: app.clone(), query: Some(query), export, left: limit.unwrap_or(u64::MAX) };
     let head = export.head().map_err(Problem::internal)?;
     let first = rest.next(head).await.map_err(|error| match error {

@@ -9,8 +9,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use sawpit_model::Limits;
-use sawpit_store::{LogQuery, StoreError, StoredRow, Total};
+use sawpit_model::{Limits, Timestamp};
+use sawpit_store::{Index, Indexed, LogQuery, StoreError, StoredRow, Total};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -19,7 +19,7 @@ use crate::cached::{self, Looked, OpenObject, Source};
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::query::parse::{Asked, Form, parse};
 
-pub(crate) use parse::levels;
+pub(crate) use parse::{levels, search};
 
 /// The newest rows, without `source`, which is added where it is known.
 #[derive(Serialize)]
@@ -31,6 +31,8 @@ struct Rows<'a> {
     count: usize,
     data: &'a [StoredRow],
     next_cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    indexed_since: Option<Timestamp>,
 }
 
 /// How `total` is meant.
@@ -59,6 +61,9 @@ pub(crate) struct RowsAnswer {
     data: Vec<crate::openapi::Row>,
     /// Pass it as `cursor` for the rows after these; null at the end.
     next_cursor: Option<String>,
+    /// Of a search: rows received from this time on are found; of older ones those that were stored after it.
+    #[schema(required = false, format = DateTime)]
+    indexed_since: String,
     /// Where the answer came from.
     source: Source,
 }
@@ -78,6 +83,10 @@ pub(crate) struct Filters {
     until: Option<String>,
     /// Only logs that this plugin, or this version of it (NAME@VERSION), was in the chain of.
     plugin: Option<String>,
+    /// Words of the message, all of which must be there, in any case; temp* is the beginning of a word. Beside it
+    /// data.KEY=VALUE, with dots between nested keys, asks for equality in log_data. Workers index them when they run
+    /// with --text-index and --data-index.
+    q: Option<String>,
     /// next_cursor of the page before.
     cursor: Option<String>,
     /// json (a page), or ndjson or csv: all rows, as a stream.
@@ -198,6 +207,7 @@ async fn ask_and_keep(
 
 async fn ask(app: &Shared, query: &LogQuery) -> Result<OpenObject, Problem> {
     let started = Instant::now();
+    let indexed_since = indexed_since(app, query).await?;
     let page = app.store.query(query).await.map_err(|error| store_problem(app, error))?;
     metrics::histogram!("sawpit_query_database_seconds", "query" => "logs")
         .record(started.elapsed().as_secs_f64());
@@ -212,7 +222,26 @@ async fn ask(app: &Shared, query: &LogQuery) -> Result<OpenObject, Problem> {
         count: page.rows.len(),
         data: &page.rows,
         next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
+        indexed_since,
     })
+}
+
+/// Refuses a search that nothing can be found by.
+pub(super) async fn indexed_since(app: &Shared, query: &LogQuery) -> Result<Option<Timestamp>, Problem> {
+    if query.search.is_empty() {
+        return Ok(None);
+    }
+    match app.store.indexed(&query.search).await.map_err(|error| store_problem(app, error))? {
+        Indexed::Since(time) => Ok(Some(time)),
+        Indexed::Missing(index) => {
+            let field = match index {
+                Index::Text => "q",
+                Index::Data => "data",
+            };
+            let rule = format!("needs the index that workers keep when they run with {}", index.setting());
+            Err(Problem::fields(Kind::BadQuery, vec![FieldProblem::new(field, rule)]))
+        }
+    }
 }
 
 /// The store's message goes to the log only.
@@ -256,6 +285,9 @@ fn key(device_id: &str, query: &LogQuery) -> String {
     }
     if let Some(plugin) = &query.plugin {
         key.push_str(&format!(":plugin={plugin}"));
+    }
+    if !query.search.is_empty() {
+        key.push_str(&format!(":search={}", query.search));
     }
     if let Some(cursor) = &query.cursor {
         key.push_str(&format!(":cursor={cursor}"));

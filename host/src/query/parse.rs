@@ -1,7 +1,7 @@
 //! The parameters of a query.
 
 use sawpit_model::{Level, Timestamp, UnknownLevel};
-use sawpit_store::{Cursor, LogQuery, ParsePluginFilterError};
+use sawpit_store::{Cursor, LogQuery, ParsePluginFilterError, Search};
 
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::settings::HostSettings;
@@ -71,9 +71,14 @@ impl Parser<'_> {
             "plugin" => self.plugin(value),
             "cursor" => self.cursor(value),
             "format" => self.format(value),
+            "q" => {
+                self.once("q");
+                self.search("q", value);
+            }
+            name if name.starts_with("data.") => self.search(name, value),
             _ => self.errors.push(FieldProblem::new(
                 name.chars().take(64).collect::<String>(),
-                "is not a parameter; known are limit, log_level, since, until, plugin, cursor and format",
+                "is not a parameter; known are q, data.KEY, limit, log_level, since, until, plugin, cursor and format",
             )),
         }
     }
@@ -151,6 +156,12 @@ impl Parser<'_> {
         }
     }
 
+    fn search(&mut self, name: &str, value: &str) {
+        if let Err(rule) = search(&mut self.query.search, name, value, self.settings.query_terms) {
+            self.errors.push(FieldProblem::new(name, rule));
+        }
+    }
+
     fn finish(mut self) -> Result<Asked, Problem> {
         if let (Some(since), Some(until)) = (self.query.since, self.query.until)
             && since >= until
@@ -189,4 +200,20 @@ pub(crate) fn levels(text: &str) -> Result<Vec<Level>, String> {
         })
     };
     names.map(level).collect()
+}
+
+/// Adds what `q=` or `data.KEY=` looks for; the rule that it breaks. `q=` is no filter, as a form sends it.
+pub(crate) fn search(search: &mut Search, name: &str, value: &str, most: usize) -> Result<(), String> {
+    match name.strip_prefix("data.") {
+        Some(path) => search.data(path, value).map_err(|error| error.to_string())?,
+        None if value.trim().is_empty() => {}
+        None => search.words(value).map_err(|error| error.to_string())?,
+    }
+    if search.len() > most {
+        return Err(format!(
+            "must make the query look for {most} words and members at most, but there are {}",
+            search.len()
+        ));
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
 use sawpit_service::{Clock, Health, Metrics, Shutdown, ops};
-use sawpit_store::{Batch, Row, Store, StoreSettings};
+use sawpit_store::{Batch, IndexSettings, Row, Store, StoreSettings};
 use sawpit_testkit::TempFolder;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -89,6 +89,8 @@ async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings)
     let clock = Clock::manual(Timestamp::from_micros(NOW));
     let store = StoreSettings {
         url: format!("sqlite:{}", folder.join("logs.db").display()),
+        // As a worker's: kept once a test notes it.
+        index: IndexSettings { text: true, data: true, ..IndexSettings::default() },
         ..StoreSettings::default()
     };
     let queue = Queue::open(queue, time(&clock)).await.unwrap();

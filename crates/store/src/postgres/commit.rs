@@ -22,6 +22,7 @@ use super::{Pg, fault, retire_broken};
 use crate::batch::{Batch, Entry, Lease, Row, RowKey};
 use crate::error::{CommitError, Fault, StoreError};
 use crate::rollup::Counts;
+use crate::search::{IndexSettings, Terms};
 
 /// `held` locks the lease against a fence until the end of the transaction, and is empty when the epoch is
 /// another: then nothing is inserted, and the count is 0.
@@ -32,12 +33,13 @@ WITH held AS MATERIALIZED (
     INSERT INTO ledger (max_ms, max_seq, min_ms, committed_at, owner, ids)
     SELECT $3, $4, $5, $6, $1, $7 FROM held
 ), stored AS (
-    INSERT INTO logs (received_at, ms, seq, part, chain_id, log_level, device_id, message, log_data, sources)
+    INSERT INTO logs (received_at, ms, seq, part, chain_id, log_level, device_id, message, log_data, sources,
+                      terms)
     SELECT r.received_at, r.ms, r.seq, r.part, r.chain_id, r.log_level, r.device_id, r.message,
-           r.log_data::jsonb, r.sources::text[]
+           r.log_data::jsonb, r.sources::text[], r.terms::tsvector
     FROM held, UNNEST($8::timestamptz[], $9::bigint[], $10::bigint[], $11::int[], $12::int[], $13::smallint[],
-                $14::text[], $15::text[], $16::text[], $17::text[])
-        AS r(received_at, ms, seq, part, chain_id, log_level, device_id, message, log_data, sources)
+                $14::text[], $15::text[], $16::text[], $17::text[], $22::text[])
+        AS r(received_at, ms, seq, part, chain_id, log_level, device_id, message, log_data, sources, terms)
 ), counted AS (
     INSERT INTO rollup_pending (device_ids, log_levels, seconds, counts)
     SELECT $18, $19, $20, $21 FROM held WHERE cardinality($18::text[]) > 0
@@ -57,10 +59,11 @@ struct Columns<'a> {
     message: Vec<&'a str>,
     log_data: Vec<&'a str>,
     sources: Vec<Option<String>>,
+    terms: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
-    fn push(&mut self, row: &'a Row, chain_id: i32) -> Result<(), CommitError> {
+    fn push(&mut self, row: &'a Row, chain_id: i32, index: &IndexSettings) -> Result<(), CommitError> {
         let key = RowKey::of(row)?;
         self.received_at.push(row.log.received_at.into());
         self.ms.push(key.ms);
@@ -72,6 +75,7 @@ impl<'a> Columns<'a> {
         self.message.push(&row.log.message);
         self.log_data.push(row.log.log_data.as_str());
         self.sources.push(array_text(&key));
+        self.terms.push(Terms::of(&row.log.message, &row.log.log_data, index).joined());
         Ok(())
     }
 }
@@ -111,6 +115,7 @@ fn statement<'a>(
         .bind(&lines.log_levels)
         .bind(&lines.seconds)
         .bind(&lines.counts)
+        .bind(&rows.terms)
 }
 
 impl Pg {
@@ -138,7 +143,7 @@ impl Pg {
     async fn columns<'a>(&self, rows: &'a [Row]) -> Result<Columns<'a>, CommitError> {
         let mut columns = Columns::default();
         for row in rows {
-            columns.push(row, self.chain_id(&row.chain).await?)?;
+            columns.push(row, self.chain_id(&row.chain).await?, &self.index)?;
         }
         Ok(columns)
     }

@@ -30,6 +30,7 @@ mod maintain;
 mod read;
 mod retain;
 mod rollup;
+mod search;
 mod token;
 
 use std::future::Future;
@@ -43,6 +44,7 @@ use sqlx::{ConnectOptions, Connection, Executor, Postgres};
 
 use crate::chains::Chains;
 use crate::error::{OpenError, StoreError};
+use crate::search::IndexSettings;
 use crate::settings::{StoreSettings, shown};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -63,6 +65,7 @@ pub(crate) struct Pg {
     folding: std::sync::Arc<rollup::Folding>,
     answer_limit: Duration,
     ledger_keep: Duration,
+    index: IndexSettings,
 }
 
 impl Pg {
@@ -79,6 +82,7 @@ impl Pg {
             folding: std::sync::Arc::default(),
             answer_limit: settings.statement_timeout + GRACE,
             ledger_keep: settings.ledger_keep,
+            index: settings.index.clone(),
         })
     }
 

@@ -138,7 +138,7 @@ pub(super) fn codes(query: &LogQuery) -> Vec<i16> {
     query.level_codes().into_iter().map(i16::from).collect()
 }
 
-fn stored_row(row: &PgRow) -> Result<StoredRow, StoreError> {
+pub(super) fn stored_row(row: &PgRow) -> Result<StoredRow, StoreError> {
     let failed = |e: sqlx::Error| StoreError::new(fault::of(&e), e);
     let sources: Option<Vec<String>> = row.try_get("sources").map_err(failed)?;
     let sources: Result<_, _> = sources.unwrap_or_default().iter().map(|id| id.parse()).collect();

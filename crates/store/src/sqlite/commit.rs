@@ -4,15 +4,16 @@ use sawpit_model::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::rollup::count_up;
+use super::search::{index_rows, next_id};
 use super::{Lite, fault};
 use crate::batch::{Batch, Entry, Lease, Row, RowKey};
 use crate::error::{CommitError, Fault};
 use crate::rollup::Counts;
 
-/// Rows of one INSERT. 10 columns each stay far below SQLite's 32,766 parameters, and a worker's batch is one.
+/// Rows of one INSERT. 11 columns each stay far below SQLite's 32,766 parameters, and a worker's batch is one.
 const ROWS_PER_INSERT: usize = 100;
 
-const INSERT: &str = "INSERT INTO logs (received_at, ms, seq, part, chain_id, log_level, device_id, message, \
+const INSERT: &str = "INSERT INTO logs (id, received_at, ms, seq, part, chain_id, log_level, device_id, message, \
                       log_data, sources) ";
 
 /// A row, checked before the write lock is taken.
@@ -36,29 +37,41 @@ impl Lite {
                 _ => Err(before_commit(error)),
             };
         }
+        let mut next = next_id(&mut tx).await.map_err(before_commit)?;
         for rows in keyed.chunks(ROWS_PER_INSERT) {
-            self.insert(&mut tx, rows).await.map_err(before_commit)?;
+            next = self.insert(&mut tx, rows, next).await.map_err(before_commit)?;
         }
         count_up(&mut tx, &Counts::of(&batch.rows)).await.map_err(before_commit)?;
         tx.commit().await.map_err(|e| CommitError::new(fault::of(&e), e))
     }
 
-    async fn insert(&self, tx: &mut SqliteConnection, rows: &[Keyed<'_>]) -> sqlx::Result<()> {
+    /// Stores rows under the keys from `first_id` on; the key after theirs.
+    async fn insert(
+        &self,
+        tx: &mut SqliteConnection,
+        rows: &[Keyed<'_>],
+        first_id: i64,
+    ) -> sqlx::Result<i64> {
         let mut chain_ids = Vec::with_capacity(rows.len());
         for row in rows {
             chain_ids.push(self.chain_id(tx, &row.row.chain).await?);
         }
         let mut insert = QueryBuilder::<Sqlite>::new(INSERT);
-        insert.push_values(rows.iter().zip(chain_ids), |mut values, (Keyed { row, key }, chain_id)| {
+        let keyed = (first_id..).zip(rows).zip(chain_ids);
+        insert.push_values(keyed, |mut values, ((id, Keyed { row, key }), chain_id)| {
             let log = &row.log;
-            values.push_bind(log.received_at.as_micros()).push_bind(key.ms).push_bind(key.seq);
+            values.push_bind(id).push_bind(log.received_at.as_micros()).push_bind(key.ms).push_bind(key.seq);
             values.push_bind(key.part).push_bind(chain_id).push_bind(log.log_level.code());
             values.push_bind(log.device_id.as_str()).push_bind(log.message.as_str());
             values.push_bind(log.log_data.as_str()).push_bind(array_text(key));
         });
         // Only the full size comes again and again.
-        insert.build().persistent(rows.len() == ROWS_PER_INSERT).execute(tx).await?;
-        Ok(())
+        insert.build().persistent(rows.len() == ROWS_PER_INSERT).execute(&mut *tx).await?;
+        if self.index.any() {
+            let rows: Vec<&Row> = rows.iter().map(|keyed| keyed.row).collect();
+            index_rows(tx, &rows, first_id, &self.index).await?;
+        }
+        Ok(first_id.saturating_add(i64::try_from(rows.len()).unwrap_or(i64::MAX)))
     }
 
     /// Remembered only when it was found: an id that was just made is gone if the transaction fails.

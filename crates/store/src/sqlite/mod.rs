@@ -10,6 +10,7 @@ mod lease;
 mod read;
 mod retain;
 mod rollup;
+mod search;
 mod token;
 
 use std::str::FromStr;
@@ -25,6 +26,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::chains::Chains;
 use crate::error::{OpenError, StoreError};
+use crate::search::IndexSettings;
 use crate::settings::StoreSettings;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -41,6 +43,7 @@ pub(crate) struct Lite {
     readers: SqlitePool,
     chains: Arc<Chains>,
     ledger_keep: Duration,
+    index: IndexSettings,
 }
 
 impl Lite {
@@ -51,7 +54,13 @@ impl Lite {
         let writer = pool(settings, 1).connect_with(options.clone()).await.map_err(unreachable)?;
         let readers = pool(settings, settings.pool.max(1));
         let readers = readers.connect_with(options.read_only(true)).await.map_err(unreachable)?;
-        Ok(Self { writer, readers, chains: Arc::default(), ledger_keep: settings.ledger_keep })
+        Ok(Self {
+            writer,
+            readers,
+            chains: Arc::default(),
+            ledger_keep: settings.ledger_keep,
+            index: settings.index.clone(),
+        })
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {

@@ -13,12 +13,12 @@ use crate::page::{LogQuery, Rows, StoredRow, Total};
 use crate::stats::level_of;
 
 /// The filters that all queries share.
-const FILTERS: &str = "received_at >= ?2 AND received_at <= ?3 \
+pub(super) const FILTERS: &str = "received_at >= ?2 AND received_at <= ?3 \
                        AND (?4 IS NULL OR chain_id IN (SELECT value FROM json_each(?4)))";
 
-const ORDER: &str = "ORDER BY received_at DESC, ms DESC, seq DESC, part DESC";
+pub(super) const ORDER: &str = "ORDER BY received_at DESC, ms DESC, seq DESC, part DESC";
 
-fn device_filter(query: &LogQuery) -> &'static str {
+pub(super) fn device_filter(query: &LogQuery) -> &'static str {
     if query.device_id.is_some() { "device_id = ?1" } else { "?1 IS NULL" }
 }
 
@@ -115,7 +115,7 @@ async fn count(
     checked(count.bind(chains).bind(query.counted()).fetch_one(conn).await)
 }
 
-fn stored_row(row: &SqliteRow) -> Result<StoredRow, StoreError> {
+pub(super) fn stored_row(row: &SqliteRow) -> Result<StoredRow, StoreError> {
     let sources: Option<String> = checked(row.try_get("sources"))?;
     let sources = sources.map(|text| serde_json::from_str(&text)).transpose();
     Ok(StoredRow {

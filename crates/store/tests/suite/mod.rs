@@ -3,6 +3,7 @@
 pub mod kit;
 mod ledger;
 mod rows;
+mod search;
 mod start;
 
 use std::panic::AssertUnwindSafe;
@@ -44,6 +45,10 @@ pub fn contract(database: impl Fn(&str) -> String) {
         rows::statistics_are_exact_under_load,
         rows::forgetting,
         rows::refused_data,
+        search::what_is_found,
+        search::totals_of_a_search,
+        search::indexes_are_noted,
+        search::searching_after_forgetting,
         ledger::knows_what_was_committed,
         ledger::the_same_batch_again_is_ok_and_stored_once,
         ledger::the_same_batch_at_once_is_stored_once,

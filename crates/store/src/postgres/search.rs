@@ -1,0 +1,92 @@
+//! Finding rows by their terms, off a GIN index.
+
+use sawpit_model::Timestamp;
+use sqlx::Row as _;
+use time::OffsetDateTime;
+
+use super::read::{codes, stored_row};
+use super::{Pg, checked, fault};
+use crate::error::StoreError;
+use crate::page::{LogQuery, StoredRow};
+use crate::search::{Index, Search, Whole};
+
+/// A span's rows. Those that have the terms are collected and sorted: the spans bound how many that are.
+macro_rules! search {
+    ($device:literal) => {
+        concat!(
+            "SELECT l.received_at, l.ms, l.seq, l.part, l.log_level, l.device_id, l.message, l.log_data::text,
+                    l.sources, coalesce(c.name, '') AS chain
+             FROM (SELECT * FROM logs WHERE ",
+            $device,
+            " AND received_at >= $2 AND received_at <= $3 AND ($4::integer[] IS NULL OR chain_id = ANY($4))
+                 AND log_level = ANY($5::smallint[]) AND (received_at, ms, seq, part) < ($6, $7, $8, $9)
+                 AND terms @@ $11::tsquery
+                 ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $10) l
+             LEFT JOIN chains c ON c.id = l.chain_id
+             ORDER BY l.received_at DESC, l.ms DESC, l.seq DESC, l.part DESC"
+        )
+    };
+}
+
+const OF_DEVICE: &str = search!("device_id = $1");
+const OF_ALL: &str = search!("$1::text IS NULL");
+
+const KEPT: &str = "SELECT name, since FROM search_indexes";
+
+const NOTE: &str = "INSERT INTO search_indexes (name, since) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+
+const FORGET: &str = "DELETE FROM search_indexes WHERE name = $1";
+
+impl Pg {
+    /// The rows from `first` to `last` that have the terms, newest first, one more than the page holds.
+    pub(crate) async fn search(
+        &self,
+        query: &LogQuery,
+        first: Timestamp,
+        last: Timestamp,
+    ) -> Result<Vec<StoredRow>, StoreError> {
+        let chains = self.chains_with(query.plugin.as_ref()).await?;
+        let (first, last) = (OffsetDateTime::from(first), OffsetDateTime::from(last));
+        let (levels, bound, terms) = (codes(query), query.bound(), tsquery(&query.search));
+        let ask = if query.device_id.is_some() { OF_DEVICE } else { OF_ALL };
+        let answer = read!(self, conn => {
+            let rows = sqlx::query(ask).bind(&query.device_id).bind(first).bind(last).bind(&chains).bind(&levels);
+            let rows = rows.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
+            let rows = rows.bind(bound.part).bind(query.fetched()).bind(&terms);
+            // Planned anew each time: how long the span is and how many rows have the terms decides the plan.
+            rows.persistent(false).fetch_all(&mut **conn).await
+        });
+        answer?.iter().map(stored_row).collect()
+    }
+
+    pub(crate) async fn kept_indexes(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let rows = read!(self, conn => sqlx::query(KEPT).fetch_all(&mut **conn).await)?;
+        let failed = |e: sqlx::Error| StoreError::new(fault::of(&e), e);
+        let kept = rows.iter().map(|row| {
+            let since: OffsetDateTime = row.try_get("since")?;
+            Ok((row.try_get("name")?, since.into()))
+        });
+        kept.collect::<sqlx::Result<_>>().map_err(failed)
+    }
+
+    pub(crate) async fn note_index(&self, index: Index, now: Timestamp) -> Result<(), StoreError> {
+        let mut conn = self.acquire().await?;
+        let work = if index.is_kept(&self.index) {
+            sqlx::query(NOTE).bind(index.name()).bind(OffsetDateTime::from(now))
+        } else {
+            sqlx::query(FORGET).bind(index.name())
+        };
+        let answer = self.answer(work.execute(&mut *conn)).await;
+        checked(&mut conn, answer)?;
+        Ok(())
+    }
+}
+
+/// Terms hold no operator of PostgreSQL's.
+fn tsquery(search: &Search) -> String {
+    let term = |term: &crate::search::Term| match term.whole {
+        Whole::Word => term.text.clone(),
+        Whole::Prefix => format!("{}:*", term.text),
+    };
+    search.terms().iter().map(term).collect::<Vec<_>>().join(" & ")
+}

@@ -1,0 +1,147 @@
+//! Finding rows by their terms, off an FTS5 table that names rows by their key.
+
+use sawpit_model::Timestamp;
+use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, SqliteConnection};
+
+use super::read::{FILTERS, ORDER, device_filter, stored_row};
+use super::{Lite, checked};
+use crate::batch::Row;
+use crate::error::StoreError;
+use crate::page::{LogQuery, StoredRow};
+use crate::search::{Index, IndexSettings, Search, Terms, Whole};
+
+const MINUTE: i64 = 60_000_000;
+
+/// Which keys the rows from `?1` to `?2` (minutes) can have.
+const KEYS: &str =
+    "SELECT min(first_id), max(last_id) FROM search_minutes WHERE minute >= ?1 AND minute <= ?2";
+
+const KEPT: &str = "SELECT name, since FROM search_indexes";
+
+const NOTE: &str = "INSERT INTO search_indexes (name, since) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+
+const FORGET: &str = "DELETE FROM search_indexes WHERE name = ?1";
+
+const WIDEN: &str = "INSERT INTO search_minutes (minute, first_id, last_id) VALUES (?1, ?2, ?2) \
+                     ON CONFLICT (minute) DO UPDATE SET first_id = min(first_id, excluded.first_id), \
+                     last_id = max(last_id, excluded.last_id)";
+
+/// The rows that have the terms come first, each is then read by its key and filtered: `CROSS JOIN` keeps SQLite from
+/// going the other way. Only our own words and numbers go into the text.
+fn search_of(query: &LogQuery) -> String {
+    let (device, levels) = (device_filter(query), query.level_codes());
+    let levels: Vec<String> = levels.iter().map(u8::to_string).collect();
+    let levels = levels.join(",");
+    format!(
+        "SELECT received_at, ms, seq, part, log_level, device_id, message, log_data, sources, \
+         coalesce((SELECT name FROM chains WHERE id = chain_id), '') AS chain \
+         FROM search CROSS JOIN logs ON logs.id = search.rowid \
+         WHERE search MATCH ?10 AND search.rowid >= ?11 AND search.rowid <= ?12 AND {device} AND {FILTERS} \
+         AND log_level IN ({levels}) AND (received_at, ms, seq, part) < (?5, ?6, ?7, ?8) {ORDER} LIMIT ?9"
+    )
+}
+
+impl Lite {
+    /// The rows from `first` to `last` that have the terms, newest first, one more than the page holds.
+    pub(crate) async fn search(
+        &self,
+        query: &LogQuery,
+        first: Timestamp,
+        last: Timestamp,
+    ) -> Result<Vec<StoredRow>, StoreError> {
+        let chains = self.chains_with(query.plugin.as_ref()).await?;
+        let mut conn = self.reader().await?;
+        let keys = sqlx::query_as(KEYS).bind(minute_of(first)).bind(minute_of(last));
+        let keys: (Option<i64>, Option<i64>) = checked(keys.fetch_one(&mut *conn).await)?;
+        let (Some(first_id), Some(last_id)) = keys else { return Ok(Vec::new()) };
+        let (bound, text) = (query.bound(), search_of(query));
+        let rows = sqlx::query(AssertSqlSafe(text)).bind(&query.device_id).bind(first.as_micros());
+        let rows = rows.bind(last.as_micros()).bind(&chains);
+        let rows = rows.bind(bound.received_at.as_micros()).bind(bound.ms).bind(bound.seq).bind(bound.part);
+        let rows = rows.bind(query.fetched()).bind(fts_query(&query.search)).bind(first_id).bind(last_id);
+        checked(rows.fetch_all(&mut *conn).await)?.iter().map(stored_row).collect()
+    }
+
+    pub(crate) async fn kept_indexes(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let kept = sqlx::query_as(KEPT).fetch_all(&mut *self.reader().await?).await;
+        let kept: Vec<(String, i64)> = checked(kept)?;
+        Ok(kept.into_iter().map(|(name, since)| (name, Timestamp::from_micros(since))).collect())
+    }
+
+    pub(crate) async fn note_index(&self, index: Index, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let work = if index.is_kept(&self.index) {
+            sqlx::query(NOTE).bind(index.name()).bind(now.as_micros())
+        } else {
+            sqlx::query(FORGET).bind(index.name())
+        };
+        checked(work.execute(&mut *tx).await)?;
+        checked(tx.commit().await)
+    }
+}
+
+/// The key after the last one. The transaction has the write lock, so nobody else takes it.
+pub(super) async fn next_id(tx: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM logs").fetch_one(tx).await
+}
+
+/// Indexes rows that were stored with the keys from `first_id` on.
+pub(super) async fn index_rows(
+    tx: &mut SqliteConnection,
+    rows: &[&Row],
+    first_id: i64,
+    settings: &IndexSettings,
+) -> sqlx::Result<()> {
+    let ids = first_id..;
+    let terms = rows.iter().zip(ids.clone()).filter_map(|(row, id)| {
+        Some((id, Terms::of(&row.log.message, &row.log.log_data, settings).joined()?))
+    });
+    let terms: Vec<(i64, String)> = terms.collect();
+    if terms.is_empty() {
+        return Ok(());
+    }
+    let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO search (rowid, terms) ");
+    insert.push_values(&terms, |mut line, (id, terms)| {
+        line.push_bind(*id).push_bind(terms);
+    });
+    insert.build().persistent(false).execute(&mut *tx).await?;
+    // Rows of one minute have neighbouring keys, so the first and the last of each run are enough.
+    let mut known = None;
+    for ((row, id), next) in rows.iter().zip(ids).zip(rows.iter().skip(1).map(Some).chain([None])) {
+        let minute = minute_of(row.log.received_at);
+        let ends = next.is_none_or(|next| minute_of(next.log.received_at) != minute);
+        if known != Some(minute) || ends {
+            sqlx::query(WIDEN).bind(minute).bind(id).execute(&mut *tx).await?;
+        }
+        known = Some(minute);
+    }
+    Ok(())
+}
+
+/// Takes rows out that are deleted.
+pub(super) async fn forget_rows(tx: &mut SqliteConnection, ids: &[i64]) -> sqlx::Result<()> {
+    let forget = "DELETE FROM search WHERE rowid IN (SELECT value FROM json_each(?1))";
+    let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+    sqlx::query(forget).bind(format!("[{}]", ids.join(","))).execute(tx).await?;
+    Ok(())
+}
+
+/// Forgets where the minutes are that have no rows any more.
+pub(super) async fn forget_minutes(tx: &mut SqliteConnection, before: Timestamp) -> sqlx::Result<()> {
+    let forget = sqlx::query("DELETE FROM search_minutes WHERE minute < ?1").bind(minute_of(before));
+    forget.execute(tx).await?;
+    Ok(())
+}
+
+const fn minute_of(time: Timestamp) -> i64 {
+    time.as_micros().div_euclid(MINUTE)
+}
+
+/// Terms hold no quotation marks.
+fn fts_query(search: &Search) -> String {
+    let term = |term: &crate::search::Term| match term.whole {
+        Whole::Word => format!("\"{}\"", term.text),
+        Whole::Prefix => format!("\"{}\" *", term.text),
+    };
+    search.terms().iter().map(term).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,159 @@
+//! Searching, alike on either database.
+
+use sawpit_model::{Level, RawObject};
+use sawpit_store::{Index, IndexSettings, Indexed, LogQuery, Row, Search, Store, StoreSettings, Total};
+
+use super::kit::*;
+
+async fn open_with(url: &str, text: bool, data: bool) -> Store {
+    let index = IndexSettings { text, data, ..IndexSettings::default() };
+    let store = Store::open(StoreSettings { index, ..settings(url) }, now()).await.unwrap();
+    store.note_indexes(now()).await.unwrap();
+    store
+}
+
+fn words(text: &str) -> Search {
+    let mut search = Search::default();
+    search.words(text).unwrap();
+    search
+}
+
+fn data(path: &str, value: &str) -> Search {
+    let mut search = Search::default();
+    search.data(path, value).unwrap();
+    search
+}
+
+/// A row whose text, data, level, device and place in time all differ.
+fn odd_row(n: i64) -> Row {
+    let mut log = log(&format!("d{}", n % 3), &message(n), at(-n * n * SECOND / 7));
+    log.log_level = Level::ALL[(n % 5) as usize];
+    let text =
+        format!(r#"{{"n":{n},"mod":{{"seven":{},"name":"n{}"}},"odd":{}}}"#, n % 7, n % 11, n % 2 == 1);
+    log.log_data = RawObject::from_trusted(text);
+    row(id(100_000 - n as u64, 0), log)
+}
+
+fn message(n: i64) -> String {
+    let mut text = format!("Reading {n}: every");
+    for (step, word) in [(2, "Second"), (10, "tenth"), (100, "hundredth"), (700, "seldöm")] {
+        if n % step == 0 {
+            text.push_str(&format!(" {word},"));
+        }
+    }
+    text
+}
+
+/// All pages of a query.
+async fn read(store: &Store, query: LogQuery) -> Vec<String> {
+    let (mut query, mut found) = (query, Vec::new());
+    loop {
+        let page = store.query(&query).await.unwrap();
+        found.extend(page.rows.into_iter().map(|row| row.message));
+        if page.next_cursor.is_none() {
+            return found;
+        }
+        query.cursor = page.next_cursor;
+    }
+}
+
+/// Every search finds what [`Search::finds`] says, newest first, on pages of any size, with all other filters.
+pub async fn what_is_found(url: String) {
+    let store = open_with(&url, true, true).await;
+    let lease = store.lease("w").await.unwrap();
+    let mut rows: Vec<Row> = (0..1_500).map(odd_row).collect();
+    // Stored in another order than they were received.
+    rows.sort_by_key(|row| row.log.message.len() * 7_919 % 101);
+    for rows in rows.chunks(250) {
+        store.commit(&lease, &batch(rows.to_vec())).await.unwrap();
+    }
+    rows.sort_by_key(|row| std::cmp::Reverse((row.log.received_at, row.sources[0])));
+    let mut both = words("second");
+    both.data("odd", "false").unwrap();
+    let searches = [
+        words("every"),
+        words("second"),
+        words("READING tenth"),
+        words("hundredth"),
+        words("SELDÖM"),
+        words("7*"),
+        words("nowhere"),
+        data("mod.seven", "3"),
+        data("mod.name", "n4"),
+        data("n", "77.0"),
+        data("n", "-1"),
+        both,
+    ];
+    for search in searches {
+        for (limit, device, levels) in [
+            (7, None, vec![]),
+            (1_000, None, vec![]),
+            (50, Some("d1"), vec![]),
+            (50, None, vec![Level::Error]),
+        ] {
+            let (since, until) =
+                if limit == 50 { (Some(at(-40 * HOUR)), Some(at(-60 * SECOND))) } else { (None, None) };
+            let device_id = device.map(str::to_owned);
+            let wanted = rows.iter().filter(|row| {
+                search.finds(&row.log.message, &row.log.log_data)
+                    && device.is_none_or(|device| row.log.device_id == device)
+                    && (levels.is_empty() || levels.contains(&row.log.log_level))
+                    && since.is_none_or(|since| row.log.received_at >= since)
+                    && until.is_none_or(|until| row.log.received_at < until)
+            });
+            let wanted: Vec<String> = wanted.map(|row| row.log.message.clone()).collect();
+            let (search, levels) = (search.clone(), levels.clone());
+            let query = LogQuery { search, device_id, levels, since, until, limit, ..LogQuery::default() };
+            assert_eq!(read(&store, query.clone()).await, wanted, "{query:?}");
+        }
+    }
+}
+
+/// The total is what the page shows, and says so.
+pub async fn totals_of_a_search(url: String) {
+    let store = open_with(&url, true, false).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch((0..20).map(odd_row).collect())).await.unwrap();
+    for (limit, total) in [(100, Total::Exact(10)), (10, Total::Exact(10)), (9, Total::AtLeast(9))] {
+        let query = LogQuery { search: words("second"), limit, ..LogQuery::default() };
+        assert_eq!(store.query(&query).await.unwrap().total, total);
+    }
+}
+
+/// What is not kept is said, by its setting; and since when it is.
+pub async fn indexes_are_noted(url: String) {
+    let store = open_with(&url, false, false).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch(vec![odd_row(10)])).await.unwrap();
+    assert_eq!(store.indexed(&words("a")).await.unwrap(), Indexed::Missing(Index::Text));
+    assert_eq!(store.indexed(&data("a", "b")).await.unwrap(), Indexed::Missing(Index::Data));
+    let store = open_with(&url, true, false).await;
+    assert_eq!(store.indexed(&words("a")).await.unwrap(), Indexed::Since(now()));
+    // Another worker that starts later changes nothing.
+    store.note_indexes(at(HOUR)).await.unwrap();
+    assert_eq!(store.indexed(&words("a")).await.unwrap(), Indexed::Since(now()));
+    let mut both = words("a");
+    both.data("a", "b").unwrap();
+    assert_eq!(store.indexed(&both).await.unwrap(), Indexed::Missing(Index::Data));
+    store.commit(&lease, &batch(vec![odd_row(20)])).await.unwrap();
+    let query = LogQuery { search: words("tenth"), ..LogQuery::default() };
+    assert_eq!(read(&store, query).await, [message(20)], "only what was stored since then");
+    open_with(&url, false, true).await;
+    assert_eq!(store.indexed(&words("a")).await.unwrap(), Indexed::Missing(Index::Text));
+    assert_eq!(store.indexed(&data("a", "b")).await.unwrap(), Indexed::Since(now()));
+}
+
+/// What retention deletes is not found any more, and the rest is.
+pub async fn searching_after_forgetting(url: String) {
+    let store = open_with(&url, true, true).await;
+    let lease = store.lease("w").await.unwrap();
+    let aged = |n: u64, days: i64| row(id(n, 0), log("d", &format!("aged {days}"), at(-days * DAY)));
+    let rows: Vec<Row> = (0..60).map(|n| aged(n, n as i64)).collect();
+    store.commit(&lease, &batch(rows)).await.unwrap();
+    store.forget(at(-30 * DAY)).await.unwrap();
+    let query = LogQuery { search: words("aged"), limit: 1_000, ..LogQuery::default() };
+    let left: Vec<String> = (0..=30).map(|days| format!("aged {days}")).collect();
+    assert_eq!(read(&store, query.clone()).await, left);
+    store.commit(&lease, &batch(vec![aged(100, 3)])).await.unwrap();
+    assert_eq!(read(&store, query).await.len(), left.len() + 1);
+}
