@@ -43,11 +43,12 @@ impl<'a> Tries<'a> {
             let wait = self.backoff.next(self.random.unit());
             match decide(result, messages, wait) {
                 Decision::Retry { after, cause } => {
-                    report::retry(&cause, after);
+                    report::retry(self.shared, &cause, after);
                     tokio::time::sleep(after).await;
                 }
                 Decision::Ack => {
                     self.backoff.reset();
+                    self.shared.waiting.is_over();
                     report::committed_in(started.elapsed());
                     return Decision::Ack;
                 }
@@ -64,7 +65,10 @@ impl<'a> Tries<'a> {
     pub(crate) async fn ledger(&mut self, owners: &[String], ids: &[MessageId]) -> HashSet<MessageId> {
         loop {
             match self.ask(owners, ids).await {
-                Ok(known) => return known,
+                Ok(known) => {
+                    self.shared.waiting.is_over();
+                    return known;
+                }
                 Err(error) => self.wait(&error).await,
             }
         }
@@ -85,7 +89,7 @@ impl<'a> Tries<'a> {
 
     async fn wait(&mut self, error: &StoreError) {
         let after = self.backoff.next(self.random.unit());
-        report::retry(&error.to_string(), after);
+        report::retry(self.shared, &error.to_string(), after);
         tokio::time::sleep(after).await;
     }
 }

@@ -11,6 +11,7 @@
 //! - [`step`] turns a batch's logs into rows, without I/O, on the CPU pool;
 //! - `batch` takes one batch to its end, `commit` tries the store, `settle` decides what follows each outcome;
 //! - `lease` holds the worker's standing in the database, by which a stalled worker is fenced off;
+//! - `waiting` tells the worker's health when no batch can be stored;
 //! - `upkeep` makes partitions ahead and measures the backlog.
 
 mod batch;
@@ -22,13 +23,15 @@ mod settings;
 mod settle;
 pub mod step;
 mod upkeep;
+mod waiting;
 mod work;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue, QueueError};
-use sawpit_service::{Clock, Door, Shutdown};
+use sawpit_service::{Clock, Door, Health, Shutdown};
 use sawpit_store::{Store, StoreError};
 use tokio::task::JoinSet;
 
@@ -48,6 +51,8 @@ pub struct WorkerParts {
     pub cache: Option<Cache>,
     /// Tells when a batch was committed.
     pub clock: Clock,
+    /// Told when no batch can be stored.
+    pub health: Health,
     /// How the worker behaves.
     pub settings: WorkerSettings,
 }
@@ -81,12 +86,23 @@ pub async fn run(parts: WorkerParts, shutdown: Shutdown) -> Result<(), WorkerErr
         door: Door::new(parts.settings.threads, in_flight)?,
         settler: consumer.settler(),
         lease,
+        waiting: Arc::default(),
         parts,
     });
+    watch_commits(&shared);
     let mut beside = JoinSet::new();
     beside.spawn(upkeep::measure(Arc::clone(&shared)));
     tracing::info!(worker = name, in_flight, "worker started");
     work::Loop::new(shared, consumer, shutdown).run().await;
     tracing::info!(worker = name, "worker stopped");
     Ok(())
+}
+
+/// The worker is not ready while the database refuses what it must do: that is tried for ever, and somebody should know.
+fn watch_commits(shared: &Arc<work::Shared>) {
+    let (waiting, patience) = (Arc::clone(&shared.waiting), shared.parts.settings.unready_after);
+    shared.parts.health.register("commits", move || {
+        let state = waiting.check(patience, Instant::now());
+        async move { state }
+    });
 }

@@ -1,7 +1,7 @@
 //! What the operator and the hosts learn of a batch: metrics, and marks in the cache.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sawpit_model::{MessageId, Timestamp};
@@ -101,7 +101,8 @@ pub(crate) fn committed_in(took: Duration) {
 }
 
 /// The store is away and is waited for.
-pub(crate) fn retry(cause: &str, after: Duration) {
+pub(crate) fn retry(shared: &Shared, cause: &str, after: Duration) {
+    shared.waiting.goes_on(cause, Instant::now());
     metrics::counter!("sawpit_worker_retries_total").increment(1);
     tracing::warn!(cause, ?after, "the store is away, trying again");
 }

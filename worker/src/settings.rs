@@ -28,6 +28,10 @@ pub struct WorkerSettings {
     pub reclaim_every: Duration,
     /// How often the store makes partitions ahead and trims its ledger.
     pub maintain_every: Duration,
+    /// How long a worker that asks for nothing, and has nothing in hand, stays among the queue's consumers.
+    pub consumer_keep: Duration,
+    /// How long batches may wait for the store before the worker says that it is not ready.
+    pub unready_after: Duration,
     /// How long logs are kept, a day at least; none for ever.
     pub retention: Option<Duration>,
     /// How often the backlog is measured.
@@ -50,6 +54,8 @@ impl WorkerSettings {
             max_tries: 10,
             reclaim_every: Duration::from_secs(30),
             maintain_every: Duration::from_secs(3_600),
+            consumer_keep: Duration::from_secs(24 * 60 * 60),
+            unready_after: Duration::from_secs(10),
             retention: None,
             backlog_every: Duration::from_secs(5),
             cache_ttl: Duration::from_secs(300),

@@ -30,12 +30,18 @@ fn show(gauge: &'static str, measured: Result<u64, QueueError>) {
     }
 }
 
-/// Makes partitions ahead, trims the ledger, and forgets what is too old.
+/// Makes partitions ahead, trims the ledger, and forgets workers that are gone and what is too old.
 pub(crate) async fn maintain(shared: Arc<Shared>) {
     let now = shared.parts.clock.now();
     if let Err(error) = shared.parts.store.maintain(now).await {
         metrics::counter!("sawpit_worker_maintain_errors_total").increment(1);
         tracing::warn!(%error, "the store's maintenance failed; it is tried again at its next turn");
+    }
+    let keep = shared.parts.settings.consumer_keep;
+    match shared.parts.queue.forget_consumers(keep).await {
+        Ok(0) => {}
+        Ok(consumers) => tracing::info!(consumers, "workers that are gone were taken out of the group"),
+        Err(error) => tracing::debug!(%error, "workers that are gone stay in the group"),
     }
     if let Some(retention) = shared.parts.settings.retention {
         forget(&shared, before(now, retention)).await;

@@ -8,6 +8,7 @@ use sawpit_service::{Backoff, Door, Random, Shutdown};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::lease::{Generation, Leases};
+use crate::waiting::Waiting;
 use crate::{WorkerParts, batch, report, upkeep};
 
 /// What all batches of a worker share.
@@ -16,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) settler: Settler,
     pub(crate) lease: Leases,
     pub(crate) door: Door,
+    pub(crate) waiting: Arc<Waiting>,
 }
 
 /// Deliveries taken together.

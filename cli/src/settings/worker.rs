@@ -19,6 +19,18 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("retry-max", "TIME", "Longest wait between two tries").default("5s"),
     SettingSpec::new("max-tries", "N", "Deliveries after which a message is buried").default("10"),
     SettingSpec::new("maintain-every", "TIME", "How often partitions are made ahead").default("1h"),
+    SettingSpec::new(
+        "consumer-keep",
+        "TIME",
+        "How long a worker that is gone stays among the queue's consumers",
+    )
+    .default("1d"),
+    SettingSpec::new(
+        "unready-after",
+        "TIME",
+        "How long batches may wait for the database until the worker is not ready",
+    )
+    .default("10s"),
     SettingSpec::new("retention", "TIME", "How long logs are kept, as in 30d; for ever unless given"),
 ];
 
@@ -38,6 +50,7 @@ pub fn resolve(
     let (retry_base, retry_max) = (resolver.get("retry-base"), resolver.get("retry-max"));
     let max_tries = resolver.get_in("max-tries", 1..=1_000);
     let maintain_every = resolver.get("maintain-every");
+    let (consumer_keep, unready_after) = (resolver.get("consumer-keep"), resolver.get("unready-after"));
     let retention = resolver.optional::<Duration>("retention");
     if let Some(Some(retention)) = retention {
         resolver.check(retention >= SHORTEST_RETENTION, &["retention"], "must be a day (1d) at least");
@@ -53,6 +66,8 @@ pub fn resolve(
         retry_max: retry_max?,
         max_tries: max_tries?,
         maintain_every: maintain_every?,
+        consumer_keep: consumer_keep?,
+        unready_after: unready_after?,
         retention: retention?,
         reclaim_every: reclaim_idle? / 2,
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))

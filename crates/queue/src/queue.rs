@@ -1,6 +1,7 @@
 //! The contract, whichever backend is behind it.
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use sawpit_model::{Entry, MessageId};
@@ -98,6 +99,18 @@ impl Queue {
         match &self.0 {
             Backend::Redis(redis) => redis.left().await,
             Backend::Embedded(file) => Ok(Some(file.left())),
+        }
+    }
+
+    /// Forgets consumers that have nothing in hand and asked for nothing this long; how many. Safe at any time: one that
+    /// lives after all is known again when it asks. The embedded queue remembers none.
+    ///
+    /// # Errors
+    /// The queue is away.
+    pub async fn forget_consumers(&self, idle: Duration) -> Result<u64, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.forget_consumers(idle).await,
+            Backend::Embedded(_) => Ok(0),
         }
     }
 

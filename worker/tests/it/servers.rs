@@ -1,7 +1,10 @@
 //! Redis and PostgreSQL, that fail while the workers run.
 
+use std::time::Duration;
+
 use sawpit_store::{Batch, CommitError, Row};
 use sawpit_testkit::{Postgres, Redis, TempFolder};
+use sawpit_worker::WorkerSettings;
 
 use crate::world::{IDLE, World, entry, patient};
 
@@ -140,4 +143,32 @@ async fn a_redis_that_forgot_what_was_settled_doubles_nothing() {
     world.emptied().await;
     worker.drain().await;
     World::assert_once(&world.rows_of(&[ids, more].concat()).await);
+}
+
+/// A database that refuses for good is no data's fault: nothing is buried, somebody is told, and once it is mended all
+/// goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_that_a_person_must_mend_is_told_and_waited_for() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let settings = WorkerSettings { unready_after: Duration::from_millis(300), ..WorkerSettings::new("w") };
+    let worker = world.worker_with(settings);
+    let first = world.append(10, &["{}"]).await;
+    world.emptied().await;
+    World::assert_once(&world.rows_of(&first).await);
+    assert!(world.health.ready().await.is_ready());
+    servers.postgres.query("postgres", "ALTER TABLE ledger RENAME TO hidden");
+    let ids = world.append(250, &["{}"]).await;
+    let told = patient(async || {
+        let ready = world.health.ready().await;
+        ready.checks.into_iter().find_map(|check| check.error)
+    })
+    .await;
+    assert!(told.contains("no batch could be stored for") && told.contains("ledger"), "{told}");
+    servers.postgres.query("postgres", "ALTER TABLE hidden RENAME TO ledger");
+    world.emptied().await;
+    assert!(world.health.ready().await.is_ready());
+    worker.drain().await;
+    assert_eq!(world.queue.dead_count().await.unwrap(), 0);
+    World::assert_once(&world.rows_of(&ids).await);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
-use sawpit_service::{Clock, Shutdown};
+use sawpit_service::{Clock, Health, Shutdown};
 use sawpit_store::{Store, StoreSettings};
 use sawpit_worker::{WorkerError, WorkerParts, WorkerSettings, run};
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ pub struct World {
     pub queue: Queue,
     pub store: Store,
     pub cache: Cache,
+    pub health: Health,
     registry: Registry,
 }
 
@@ -46,7 +47,8 @@ impl World {
         let settings = StoreSettings { url: store.to_owned(), ..StoreSettings::default() };
         let store = Store::open(settings, Clock::system().now()).await.unwrap();
         let cache = Cache::open("memory:", CacheSettings::default()).await.unwrap();
-        Self { queue, store, cache, registry: registry(folder.join("plugins")) }
+        let health = Health::new(Duration::from_secs(1));
+        Self { queue, store, cache, health, registry: registry(folder.join("plugins")) }
     }
 
     /// Appends so many logs of a device, with these `log_data` in turn.
@@ -79,6 +81,7 @@ impl World {
             registry: self.registry.clone(),
             cache: Some(self.cache.clone()),
             clock: Clock::system(),
+            health: self.health.clone(),
             settings,
         };
         let shutdown = Shutdown::new();

@@ -26,6 +26,7 @@ mod reply;
 mod script;
 mod servers;
 mod takeover;
+mod tidy;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};

@@ -83,6 +83,21 @@ end
 return buried
 ";
 
+/// Deletes consumers that have nothing in hand and did not ask for long. In one step with the look at what they have:
+/// with a consumer Redis deletes what it has in hand.
+const FORGET: &str = r"
+local gone = 0
+for _, facts in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+    local consumer = {}
+    for i = 1, #facts, 2 do consumer[facts[i]] = facts[i + 1] end
+    if consumer['pending'] == 0 and consumer['idle'] >= tonumber(ARGV[2]) then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer['name'])
+        gone = gone + 1
+    end
+end
+return gone
+";
+
 /// Raises a number, never lowers it; says what it is.
 const RAISE: &str = r"
 local found = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -129,6 +144,7 @@ pub(super) struct Scripts {
     pub(super) replay: Script,
     pub(super) bury: Script,
     pub(super) raise: Script,
+    pub(super) forget: Script,
 }
 
 /// A script that is called by its hash, beside other commands: who does not know it answers NOSCRIPT, and is told.
@@ -147,6 +163,7 @@ impl Scripts {
             replay: Script::new(&with_add(REPLAY)),
             bury: Script::new(&with_add(BURY)),
             raise: Script::new(RAISE),
+            forget: Script::new(FORGET),
         }
     }
 }

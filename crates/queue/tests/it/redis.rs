@@ -453,3 +453,57 @@ async fn a_letter_that_holds_no_log_is_not_put_back() {
     assert_eq!(queue.backlog().await.unwrap(), 0);
     assert_eq!(queue.dead_show(id).await.unwrap().id, id, "it is kept");
 }
+
+/// What a consumer has in hand keeps it, and so does asking; the rest goes, and is there again when it asks.
+async fn consumers_are_forgotten_when_they_have_nothing(world: World) {
+    let queue = world.open().await;
+    let idle = Duration::from_millis(600);
+    for entry in entries(40) {
+        queue.producer().append(entry).await.unwrap();
+    }
+    let mut dead = queue.consumer("dead").await.unwrap();
+    let mut holder = queue.consumer("holder").await.unwrap();
+    let settled = read_all(&mut dead, 40).await;
+    dead.settler().ack(settled).await.unwrap();
+    for entry in entries(40) {
+        queue.producer().append(entry).await.unwrap();
+    }
+    let held = read_all(&mut holder, 40).await;
+    assert_eq!(queue.forget_consumers(idle).await.unwrap(), 0, "none is idle long enough");
+    tokio::time::sleep(idle).await;
+    let mut asks = queue.consumer("asks").await.unwrap();
+    assert!(asks.read().await.unwrap().is_empty());
+    assert!(queue.forget_consumers(idle).await.unwrap() >= 1);
+    let names = consumers(&world);
+    assert!(!names.contains("dead") && names.contains("holder"), "{names}");
+    assert_eq!(queue.forget_consumers(idle).await.unwrap(), 0);
+    holder.settler().ack(held).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+    queue.producer().append(entry(7)).await.unwrap();
+    assert_eq!(read_all(&mut dead, 1).await.len(), 1);
+}
+
+/// What Redis says of the consumers of all partitions.
+fn consumers(world: &World) -> String {
+    let server = world.server.as_ref().unwrap();
+    let streams = server.command(&["KEYS", "logs:stream*"]);
+    let streams = streams.lines().filter(|key| !key.ends_with(":partitions"));
+    streams.map(|stream| server.command(&["XINFO", "CONSUMERS", stream, "log_workers"])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_consumers_are_forgotten() {
+    consumers_are_forgotten_when_they_have_nothing(World::redis()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_consumers_of_partitions_are_forgotten() {
+    consumers_are_forgotten_when_they_have_nothing(World::partitioned()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_read_has_no_consumers_to_forget() {
+    let world = World::redis();
+    let queue = world.open().await;
+    assert_eq!(queue.forget_consumers(Duration::ZERO).await.unwrap(), 0);
+}
