@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use sawpit_testkit::GUESTS;
 use system::{Plugins, System};
 use table::Table;
-use wrk::{Load, Shape};
+use wrk::{Answerer, Load, Measured, Shape};
 
 /// Logs that wait for the worker when its measurement starts.
 const WORKER_LOGS: u64 = 100_000;
@@ -40,8 +40,31 @@ fn main() -> Result<()> {
     measure_host(&args, &mut table)?;
     measure_worker(&args, &mut table)?;
     println!("{table}");
+    measure_queries(&args)?;
     measure_reload(&args)?;
     measure_calls(&args)
+}
+
+/// How long the page of a device takes, from the cache and from the database.
+fn measure_queries(args: &Args) -> Result<()> {
+    let system = System::start(&args.sawpit, &args.plugins, Plugins::None)?;
+    system.fill(WORKER_LOGS)?;
+    system.drain()?;
+    let host = system.host()?;
+    let mut baseline = None;
+    println!(
+        "{:<44} {:>12} {:>8} {:>8} {:>6}",
+        "query of one device", "requests/s", "p50 ms", "p99 ms", "ratio"
+    );
+    for (answerer, name) in [(Answerer::Database, "from the database"), (Answerer::Cache, "from the cache")] {
+        let load = Load { address: host.address, shape: Shape::Query(answerer), duration: args.duration };
+        Load { duration: Duration::from_secs(1), ..load }.run()?;
+        let Measured { requests_per_second, p50_ms, p99_ms, .. } = load.run()?;
+        let ratio = *baseline.get_or_insert(p50_ms) / p50_ms;
+        println!("{name:<44} {requests_per_second:>12.0} {p50_ms:>8.2} {p99_ms:>8.2} {ratio:>6.1}");
+    }
+    println!();
+    Ok(())
 }
 
 /// How long a new version of a plugin takes to serve.

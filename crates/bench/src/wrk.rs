@@ -10,6 +10,9 @@ use sawpit_testkit::TempFolder;
 /// Kept-alive connections of the load generator.
 const CONNECTIONS: u32 = 64;
 
+/// Of one that asks: what counts is how long one answer takes.
+const ASKING: u32 = 1;
+
 /// What one request carries.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
@@ -17,6 +20,17 @@ pub enum Shape {
     Single,
     /// This many logs to `/api/logs/batch`.
     Batch(u32),
+    /// No log: it asks for the newest ones of 100 devices in turn.
+    Query(Answerer),
+}
+
+/// Who shall answer a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answerer {
+    /// The cache, once it has the answers.
+    Cache,
+    /// The database, each time.
+    Database,
 }
 
 /// One measurement to make.
@@ -31,6 +45,7 @@ pub struct Load {
 pub struct Measured {
     pub requests_per_second: f64,
     pub logs_per_second: f64,
+    pub p50_ms: f64,
     pub p99_ms: f64,
 }
 
@@ -42,7 +57,7 @@ impl Load {
         let script = folder.join("post.lua");
         std::fs::write(&script, self.script()).context("writing the script of wrk")?;
         let output = Command::new("wrk")
-            .args(["-t", "1", "-c", &CONNECTIONS.to_string(), "--latency"])
+            .args(["-t", "1", "-c", &self.connections().to_string(), "--latency"])
             .arg("-d")
             .arg(format!("{}s", self.duration.as_secs().max(1)))
             .arg("-s")
@@ -53,15 +68,48 @@ impl Load {
         self.read(&String::from_utf8_lossy(&output.stdout))
     }
 
-    /// Bodies are made before the run, so that wrk does not spend the machine on making them.
+    const fn connections(&self) -> u32 {
+        match self.shape {
+            Shape::Query(_) => ASKING,
+            Shape::Single | Shape::Batch(_) => CONNECTIONS,
+        }
+    }
+
     fn script(&self) -> String {
-        let (path, logs) = match self.shape {
-            Shape::Single => ("/api/log", 1),
-            Shape::Batch(logs) => ("/api/logs/batch", logs),
+        match self.shape {
+            Shape::Query(answerer) => asking(answerer),
+            Shape::Single => posting("/api/log", 1, ("", "")),
+            Shape::Batch(logs) => posting("/api/logs/batch", logs, (r#"{"logs":["#, "]}")),
+        }
+    }
+
+    fn read(&self, printed: &str) -> Result<Measured> {
+        if printed.contains("Non-2xx") || printed.contains("Socket errors") {
+            bail!("not every request was answered 2xx:\n{printed}");
+        }
+        let word_after = |label: &str| {
+            let rest = printed.split(label).nth(1)?;
+            rest.split_whitespace().next()
         };
-        let open_close = if matches!(self.shape, Shape::Single) { ("", "") } else { (r#"{"logs":["#, "]}") };
-        format!(
-            r#"
+        let per_second = word_after("Requests/sec:").and_then(|text| text.parse::<f64>().ok());
+        let (p50_ms, p99_ms) =
+            (word_after("50%").and_then(milliseconds), word_after("99%").and_then(milliseconds));
+        let (Some(requests_per_second), Some(p50_ms), Some(p99_ms)) = (per_second, p50_ms, p99_ms) else {
+            bail!("wrk printed no result:\n{printed}");
+        };
+        let logs = match self.shape {
+            Shape::Single => 1.0,
+            Shape::Batch(logs) => f64::from(logs),
+            Shape::Query(_) => 0.0,
+        };
+        Ok(Measured { requests_per_second, logs_per_second: requests_per_second * logs, p50_ms, p99_ms })
+    }
+}
+
+/// Bodies are made before the run, so that wrk does not spend the machine on making them.
+fn posting(path: &str, logs: u32, (open, close): (&str, &str)) -> String {
+    format!(
+        r#"
 local function log(n)
     return '{{"device_id":"sensor-' .. (n % 100) .. '","log_level":"INFO","message":"reading number ' .. n ..
         ' taken at the usual place","log_data":{{"temperature":' .. (n % 60) .. '.25,"humidity":' .. (n % 100) ..
@@ -82,29 +130,25 @@ request = function()
     return wrk.format(nil, nil, nil, bodies[turn])
 end
 "#,
-            open_close.0, open_close.1
-        )
-    }
+        open, close
+    )
+}
 
-    fn read(&self, printed: &str) -> Result<Measured> {
-        if printed.contains("Non-2xx") || printed.contains("Socket errors") {
-            bail!("not every request was answered 2xx:\n{printed}");
-        }
-        let word_after = |label: &str| {
-            let rest = printed.split(label).nth(1)?;
-            rest.split_whitespace().next()
-        };
-        let per_second = word_after("Requests/sec:").and_then(|text| text.parse::<f64>().ok());
-        let p99_ms = word_after("99%").and_then(milliseconds);
-        let (Some(requests_per_second), Some(p99_ms)) = (per_second, p99_ms) else {
-            bail!("wrk printed no result:\n{printed}");
-        };
-        let logs = match self.shape {
-            Shape::Single => 1.0,
-            Shape::Batch(logs) => f64::from(logs),
-        };
-        Ok(Measured { requests_per_second, logs_per_second: requests_per_second * logs, p99_ms })
-    }
+fn asking(answerer: Answerer) -> String {
+    let cache_control = match answerer {
+        Answerer::Cache => "",
+        Answerer::Database => r#"wrk.headers["Cache-Control"] = "no-cache""#,
+    };
+    format!(
+        r#"
+{cache_control}
+local turn = 0
+request = function()
+    turn = turn + 1
+    return wrk.format("GET", "/api/logs/sensor-" .. (turn % 100))
+end
+"#
+    )
 }
 
 /// From wrk's `850.00us`, `3.20ms` or `1.02s`.
@@ -138,7 +182,7 @@ mod tests {
     fn reads_what_wrk_prints() {
         let measured = batch().read(PRINTED).unwrap();
         assert_eq!(measured.logs_per_second, 1_234_567.0);
-        assert_eq!(measured.p99_ms, 3.2);
+        assert_eq!((measured.p50_ms, measured.p99_ms), (1.0, 3.2));
         assert_eq!(milliseconds("850.00us"), Some(0.85));
         assert_eq!(milliseconds("1.02s"), Some(1_020.0));
     }
