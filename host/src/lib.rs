@@ -11,6 +11,7 @@ mod body;
 mod cached;
 mod chain_page;
 mod come_back;
+mod docs;
 mod flight;
 mod gather;
 mod host;

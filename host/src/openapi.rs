@@ -13,8 +13,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr};
-use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
 
 use crate::cached::Source;
 use crate::problem::{FieldProblem, ProblemBody, Rejected};
@@ -223,9 +224,26 @@ fn metrics_page() {}
         ready,
         metrics_page,
     ),
-    components(schemas(ProblemBody, FieldProblem, Rejected))
+    components(schemas(ProblemBody, FieldProblem, Rejected)),
+    modifiers(&Tokens)
 )]
 struct Api;
+
+/// Tokens may be asked for; by default they are not on a loopback address.
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        const NAME: &str = "token";
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("As `sawpit token create` shows it. Only where tokens are asked for."));
+        api.components
+            .get_or_insert_default()
+            .add_security_scheme(NAME, SecurityScheme::Http(scheme.build()));
+        api.security = Some(vec![SecurityRequirement::default(), SecurityRequirement::new(NAME, [""; 0])]);
+    }
+}
 
 static DOCUMENT: LazyLock<Bytes> =
     LazyLock::new(|| Api::openapi().to_pretty_json().unwrap_or_else(|_| "{}".to_owned()).into());

@@ -15,7 +15,7 @@ use crate::ingest::{batch, single};
 use crate::manners::mannerly;
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
-use crate::{chain_page, openapi, plugins_page, query, stats, tail};
+use crate::{chain_page, docs, openapi, plugins_page, query, stats, tail};
 
 pub(crate) const LOG: &str = "/api/log";
 pub(crate) const BATCH: &str = "/api/logs/batch";
@@ -27,6 +27,9 @@ pub(crate) const PLUGINS: &str = "/api/plugins";
 pub(crate) const DIFFERENCES: &str = "/api/plugins/{file}/differences";
 pub(crate) const CHAIN: &str = "/api/chains/{id}";
 pub(crate) const OPENAPI: &str = "/openapi.json";
+pub(crate) const DOCS: &str = "/docs";
+pub(crate) const DOCS_PAGE: &str = "/docs/";
+pub(crate) const DOCS_FILE: &str = "/docs/{file}";
 pub(crate) const LIVE: &str = "/health/live";
 pub(crate) const READY: &str = "/health/ready";
 pub(crate) const METRICS: &str = "/metrics";
@@ -50,6 +53,9 @@ pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
         .route(STATS, get(stats::get_stats))
         .route(CHAIN, get(chain_page::get_chain))
         .route(OPENAPI, get(openapi::get_openapi))
+        .route(DOCS, get(docs::go_to_page))
+        .route(DOCS_PAGE, get(docs::get_page))
+        .route(DOCS_FILE, get(docs::get_file))
         .with_state(Arc::clone(app))
         .merge(ops.health.clone());
     let plugins = plugins_page::plugin_routes(app.registry.clone());
@@ -76,14 +82,14 @@ fn finish(router: Router, app: &App, of_listener: Guard) -> Router {
 
 /// The pattern as a label that lives for ever.
 pub(crate) fn pattern(matched: &str) -> &'static str {
-    let api = [LOG, BATCH, LOGS, DEVICE, TAIL, STATS, CHAIN, OPENAPI];
+    let api = [LOG, BATCH, LOGS, DEVICE, TAIL, STATS, CHAIN, OPENAPI, DOCS, DOCS_PAGE, DOCS_FILE];
     let admin = [PLUGINS, DIFFERENCES, METRICS, LIVE, READY];
     api.into_iter().chain(admin).find(|pattern| *pattern == matched).unwrap_or("other")
 }
 
 async fn unknown_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(128).collect();
-    Problem::new(Kind::UnknownRoute, format!("{path} is not a route; /openapi.json lists them."))
+    Problem::new(Kind::UnknownRoute, format!("{path} is not a route; /docs/ lists them."))
 }
 
 /// `Allow` is added by the router, to the answer of OPTIONS as well.

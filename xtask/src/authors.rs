@@ -1,4 +1,5 @@
-//! What the tests of plugins in other languages than Rust build with: clang, componentize-qjs, componentize-py.
+//! What the tests of plugins in other languages than Rust build with: clang, componentize-qjs, componentize-py; and
+//! schemathesis, with which they try the API.
 //!
 //! The versions are those that `sawpit plugin new` writes into its projects. All but the compilers goes into
 //! target/author-tools/, where the tests look for it.
@@ -17,6 +18,9 @@ const TEMPLATES: &str = "cli/src/plugin/template";
 /// The npm package, and the PyPI package.
 const JS: &str = "componentize-qjs";
 const PYTHON: &str = "componentize-py";
+/// What tries the API by its description, of PyPI.
+const API: &str = "schemathesis";
+const API_VERSION: &str = "4.32.5";
 
 /// Installs what is missing.
 pub fn install() -> Outcome<()> {
@@ -28,7 +32,10 @@ pub fn install() -> Outcome<()> {
         packages::install(&missing, WHY)?;
     }
     timed(JS, || install_js(&pinned("js/package.json", "\"componentize-qjs\": \"")?))?;
-    timed(PYTHON, || install_python(&pinned("python/requirements.txt", "componentize-py==")?))
+    timed(PYTHON, || {
+        install_python("python", PYTHON, &pinned("python/requirements.txt", "componentize-py==")?, WHY)
+    })?;
+    timed(API, || install_python(API, API, API_VERSION, "the tests try the API by its description"))
 }
 
 /// The version that stands after `before` in a file of the templates.
@@ -67,17 +74,18 @@ fn install_js(version: &str) -> Outcome<bool> {
     Ok(true)
 }
 
-fn install_python(version: &str) -> Outcome<bool> {
-    let environment = paths::author_tools().join("python");
-    let tool = environment.join("bin").join(PYTHON);
+/// A program of PyPI, with its own environment of this name; whether it was missing.
+fn install_python(folder: &str, package: &str, version: &str, why: &str) -> Outcome<bool> {
+    let environment = paths::author_tools().join(folder);
+    let tool = environment.join("bin").join(package);
     let said = cmd::output(Command::new(tool).arg("--version"));
     if said.is_some_and(|said| said.ends_with(&format!(" {version}"))) {
         return Ok(false);
     }
-    println!("{WHY}: installing {PYTHON} {version} into {}", environment.display());
+    println!("{why}: installing {package} {version} into {}", environment.display());
     make_environment(&environment)?;
     let pip = environment.join("bin/pip");
-    cmd::run(Command::new(pip).args(["install", "--quiet", &format!("{PYTHON}=={version}")]))?;
+    cmd::run(Command::new(pip).args(["install", "--quiet", &format!("{package}=={version}")]))?;
     Ok(true)
 }
 

@@ -12,7 +12,7 @@ pub const HELP: &str = "\
 test [-- ARGS]  install what the tests need, build the plugins, run every test
 
 Needs redis-server, nginx, PostgreSQL 15 or newer, promtool, clang with lld, Node.js with npm, and Python, installed with
-apt-get when missing; componentize-qjs and componentize-py go into target/author-tools/. ARGS go to `cargo test`,
+apt-get when missing; componentize-qjs, componentize-py and schemathesis go into target/author-tools/. ARGS go to `cargo test`,
 such as `-- -p sawpit-queue`.";
 
 pub const TOOLS_HELP: &str = "\

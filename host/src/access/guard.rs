@@ -103,7 +103,12 @@ fn needed(path: &str, method: &Method) -> Option<Role> {
             Some(Role::Read)
         }
         routes::PLUGINS | routes::DIFFERENCES | routes::METRICS => Some(Role::Admin),
-        routes::OPENAPI | routes::LIVE | routes::READY => None,
+        routes::OPENAPI
+        | routes::DOCS
+        | routes::DOCS_PAGE
+        | routes::DOCS_FILE
+        | routes::LIVE
+        | routes::READY => None,
         // A route that is forgotten here is closed rather than open.
         _ => Some(Role::Admin),
     }
