@@ -10,6 +10,7 @@
 //! - `intake` sorts deliveries (new, known to the ledger, corrupt, tried too often);
 //! - [`step`] turns a batch's logs into rows, without I/O, on the CPU pool;
 //! - `batch` takes one batch to its end, `commit` tries the store, `settle` decides what follows each outcome;
+//! - `traced` tells of each batch in the traces that its messages come from;
 //! - `lease` holds the worker's standing in the database, by which a stalled worker is fenced off;
 //! - `upkeep` makes partitions ahead and measures the backlog.
 
@@ -21,6 +22,7 @@ mod report;
 mod settings;
 mod settle;
 pub mod step;
+mod traced;
 mod upkeep;
 mod work;
 
@@ -28,7 +30,7 @@ use std::sync::Arc;
 
 use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue, QueueError};
-use sawpit_service::{Clock, Door, Shutdown};
+use sawpit_service::{Clock, Door, Shutdown, Tracer};
 use sawpit_store::{Store, StoreError};
 use tokio::task::JoinSet;
 
@@ -48,6 +50,8 @@ pub struct WorkerParts {
     pub cache: Option<Cache>,
     /// Tells when a batch was committed.
     pub clock: Clock,
+    /// Makes the spans of batches, where they are traced.
+    pub tracer: Tracer,
     /// How the worker behaves.
     pub settings: WorkerSettings,
 }

@@ -37,5 +37,6 @@ async fn work(command: WorkerCommand, process: Process) -> Result<Exit> {
 /// What the worker gets of the process's parts.
 pub fn worker_parts(parts: &Parts, process: &Process, settings: WorkerSettings) -> WorkerParts {
     let Parts { queue, store, cache, registry } = parts.clone();
-    WorkerParts { queue, store, cache: Some(cache), registry, clock: process.clock.clone(), settings }
+    let Process { clock, tracer, .. } = process.clone();
+    WorkerParts { queue, store, cache: Some(cache), registry, clock, tracer, settings }
 }

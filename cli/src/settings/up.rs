@@ -36,7 +36,7 @@ pub fn specs() -> Vec<SettingSpec> {
     let parts =
         [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, worker::SPECS, access::SPECS]
             .concat();
-    [super::process_specs(), SPECS.to_vec(), parts].concat()
+    [super::traced_process_specs(), SPECS.to_vec(), parts].concat()
 }
 
 /// URL of the database in the data folder.
@@ -48,7 +48,7 @@ pub fn database(data: &Path) -> String {
 /// Every wrong setting.
 pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
-        let process = super::process(resolver);
+        let process = super::traced_process(resolver, "sawpit");
         let doors = access::doors(resolver);
         let data = resolver.get::<PathBuf>("data");
         let inside = |name: &str| data.as_ref().map(|data| data.join(name));

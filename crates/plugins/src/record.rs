@@ -74,6 +74,26 @@ impl CallVerdict {
     }
 }
 
+impl RecordedCall {
+    /// The call as some of its logs see it: those for which `place` gives their place in another list. None: none of
+    /// them was in it.
+    #[must_use]
+    pub fn of(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Self> {
+        let logs: Vec<_> =
+            self.logs.iter().filter_map(|(log, verdict)| Some((place(*log)?, *verdict))).collect();
+        (!logs.is_empty()).then(|| Self { logs, ..self.clone() })
+    }
+
+    /// What the call made of all its watched logs, or `mixed`.
+    #[must_use]
+    pub fn verdict(&self) -> &'static str {
+        match self.logs.split_first() {
+            Some(((_, first), rest)) if rest.iter().all(|(_, verdict)| verdict == first) => first.as_str(),
+            _ => "mixed",
+        }
+    }
+}
+
 impl Recorder {
     /// Notes nothing.
     #[must_use]
@@ -163,6 +183,25 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_logs_see_their_part_of_a_call() {
+        let call = RecordedCall {
+            plugin: "p".to_owned(),
+            version: "1.0.0".to_owned(),
+            stage: Stage::Filter,
+            started: Instant::now(),
+            took: Duration::ZERO,
+            size: 9,
+            error: None,
+            logs: vec![(3, CallVerdict::Accepted), (5, CallVerdict::Dropped), (6, CallVerdict::Dropped)],
+        };
+        assert_eq!(call.verdict(), "mixed");
+        let mine = call.of(|log| log.checked_sub(5)).unwrap();
+        assert_eq!(mine.logs, [(0, CallVerdict::Dropped), (1, CallVerdict::Dropped)]);
+        assert_eq!((mine.verdict(), mine.size), ("dropped", 9));
+        assert!(call.of(|log| log.checked_sub(7)).is_none());
+    }
 
     #[test]
     fn logs_are_watched_by_range() {

@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Queue, QueueSettings};
-use sawpit_service::{Clock, Shutdown};
+use sawpit_service::{Clock, Shutdown, Tracer};
 use sawpit_store::{LogQuery, Store, StoreSettings};
 use sawpit_testkit::{Postgres, Redis, TempFolder, scramble};
 use sawpit_worker::{WorkerParts, WorkerSettings, run};
@@ -215,7 +215,15 @@ async fn open(place: &Place, name: String, queue: Option<Queue>) -> WorkerParts 
         ..WorkerSettings::new(name)
     };
     let (store, registry) = (place.store().await, place.registry.clone());
-    WorkerParts { queue, store, registry, cache: None, clock: Clock::system(), settings }
+    WorkerParts {
+        queue,
+        store,
+        registry,
+        cache: None,
+        clock: Clock::system(),
+        tracer: Tracer::off(),
+        settings,
+    }
 }
 
 /// Ends when the worker is to die.

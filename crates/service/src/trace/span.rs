@@ -63,6 +63,21 @@ pub struct Past {
     pub error: Option<Cow<'static, str>>,
 }
 
+impl Past {
+    /// Without attributes, and a success.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>, kind: Kind, started: Instant, took: Duration) -> Self {
+        Self { name: name.into(), kind, started, took, attributes: Vec::new(), error: None }
+    }
+
+    /// With an attribute more.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.attributes.push((key, value.into()));
+        self
+    }
+}
+
 impl Span {
     /// None when it is not sampled.
     pub(super) fn recording(span: opentelemetry_sdk::trace::Span, tracer: &SdkTracer) -> Option<Self> {
