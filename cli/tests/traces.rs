@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use sawpit_testkit::{
-    CollectedSpan, Collector, Guest, Process, Signal, TRAP, TempFolder, free_port, on_letter,
+    CollectedSpan, Collector, Guest, Postgres, Process, Redis, Signal, TRAP, TempFolder, free_port, on_letter,
 };
 use serde_json::{Value, json};
 use support::{Api, SOON, example_plugins, free_address, run, sawpit};
@@ -127,6 +127,42 @@ async fn one_trace_goes_from_the_request_through_each_plugin_and_the_queue_to_th
     assert!(all.iter().all(|span| span.start <= span.end && !span.failed && span.service == "sawpit"));
     let told = all.iter().flat_map(|span| span.attributes.values()).collect::<Vec<_>>();
     assert!(told.iter().all(|value| !value.contains("ops") && !value.contains("t-1")), "{told:?}");
+}
+
+#[tokio::test]
+async fn the_trace_goes_on_in_the_worker_of_another_process() {
+    let (collector, redis, postgres) = (Collector::start(), Redis::start(), Postgres::start());
+    let (plugins, store) = (example_plugins(), postgres.create_database("sawpit"));
+    let start = |command: &str, sample: &str| {
+        let (address, queue) = (free_address(), redis.url());
+        let (listen, plugins, url) = (address.to_string(), plugins.path().to_str().unwrap(), collector.url());
+        let parts = ["--listen", &listen, "--queue", &queue, "--store", &store, "--plugins", plugins];
+        let traces = ["--otlp-endpoint", &url, "--trace-sample", sample];
+        let process = sawpit(&[&[command], &parts[..], &traces].concat());
+        (address, process)
+    };
+    // The host decides; the worker would keep none.
+    let ((address, host), (worker_address, worker)) = (start("host", "1"), start("worker", "0"));
+    host.wait_http(address, "/health/ready", SOON);
+    worker.wait_http(worker_address, "/health/ready", SOON);
+    let api = Api::new(format!("http://{address}"));
+    let log = json!({"device_id": "t-4", "log_level": "ERROR", "message": "a@example.com"}).to_string();
+    let (status, answer) = api.post("/api/log", log).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    api.wait_rows("t-4", &answer["message_id"], 1).await;
+    for process in [&host, &worker] {
+        assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
+    }
+    let spans = collector.spans();
+    let server = child(&spans, "", "POST /api/log");
+    let send = child(&spans, &server.span_id, "send logs:stream");
+    let process = child(&spans, &send.span_id, "process logs:stream");
+    let commit = child(&spans, &process.span_id, "commit");
+    child(&spans, &process.span_id, "plugin transform");
+    assert_eq!([&send.service, &process.service], ["sawpit-host", "sawpit-worker"]);
+    assert!([send, process, commit].iter().all(|span| span.trace_id == server.trace_id), "{spans:#?}");
+    assert_eq!(send.attributes["messaging.system"], "redis");
+    assert_eq!(commit.attributes["db.system.name"], "postgresql");
 }
 
 #[tokio::test]
