@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use sawpit_model::Log;
-use sawpit_plugins::{Chain, Ingested, Registry, Stage};
+use sawpit_plugins::{Chain, Ingested, Recorder, Registry, Stage};
 use sawpit_queue::{Cache, Producer, Queue};
-use sawpit_service::{Clock, Door, Shutdown};
+use sawpit_service::{Clock, Door, Shutdown, Tracer};
 use sawpit_store::Store;
 use tokio::sync::Semaphore;
 
@@ -42,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
     pub(crate) come_back: Arc<ComeBack>,
+    pub(crate) tracer: Tracer,
     gather: Gather,
     door: Door,
 }
@@ -65,6 +66,7 @@ impl Shared {
             flights: Flights::default(),
             tails: Arc::new(Semaphore::new(settings.tail_clients)),
             shutdown: parts.shutdown,
+            tracer: parts.tracer,
             in_flight: InFlight::new(settings.in_flight_bytes),
             settings,
             come_back,
@@ -106,17 +108,23 @@ impl Shared {
         Problem::new(kind, detail).retry_after(seconds)
     }
 
-    /// Runs the ingest stages of the chain over the logs of one request.
-    pub(crate) async fn ingest(&self, logs: Vec<Log>) -> Result<Done, Problem> {
+    /// What the queue is: the messaging system in traces.
+    pub(crate) fn queue_kind(&self) -> &'static str {
+        self.queue.kind()
+    }
+
+    /// Runs the ingest stages of the chain over the logs of one request. If it is traced, the plugins' calls are told.
+    pub(crate) async fn ingest(&self, logs: Vec<Log>, traced: bool) -> Result<Done, Problem> {
         let chain = self.registry.chain();
         if is_idle(&chain) {
             return Ok(Done {
                 chain: chain.id().into(),
                 outcomes: logs.into_iter().map(Ingested::Accepted).collect(),
+                calls: Vec::new(),
             });
         }
         drop(chain);
-        self.gather.run(logs).await.map_err(|error| match error {
+        self.gather.run(logs, traced).await.map_err(|error| match error {
             GatherError::Full => self.come_back(
                 Kind::Busy,
                 format!(
@@ -161,9 +169,11 @@ fn gather(settings: &HostSettings, door: &Door, registry: Registry) -> Gather {
         call_logs: settings.gather_logs,
         waiting_logs: settings.gather_waiting_logs,
     };
-    Gather::new(limits, door.clone(), move |logs| {
+    Gather::new(limits, door.clone(), move |logs, traced| {
         let chain = registry.chain();
-        Done { chain: chain.id().into(), outcomes: chain.ingest(logs) }
+        let mut recorder = Recorder::of(traced);
+        let outcomes = chain.ingest_recorded(logs, &mut recorder);
+        Done { chain: chain.id().into(), outcomes, calls: recorder.into_calls() }
     })
 }
 

@@ -6,10 +6,11 @@
 //! by themselves while the runners are busy. The plugins never run on the threads that serve connections.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sawpit_model::Log;
-use sawpit_plugins::Ingested;
+use sawpit_plugins::{Ingested, RecordedCall};
 use sawpit_service::Door;
 use tokio::sync::oneshot;
 
@@ -19,6 +20,8 @@ pub(crate) struct Done {
     pub(crate) chain: Arc<str>,
     /// Same length and order as the logs.
     pub(crate) outcomes: Vec<Ingested>,
+    /// The plugins' calls that traced logs were in.
+    pub(crate) calls: Vec<RecordedCall>,
 }
 
 /// Why a request got no outcome.
@@ -37,6 +40,7 @@ const CALLS_PER_VISIT: usize = 16;
 
 struct Job {
     logs: Vec<Log>,
+    traced: bool,
     reply: oneshot::Sender<Result<Done, GatherError>>,
 }
 
@@ -58,7 +62,8 @@ struct Waiting {
     runners: usize,
 }
 
-type Call = dyn Fn(Vec<Log>) -> Done + Send + Sync;
+/// Runs a list, of which the logs in these ranges are traced.
+type Call = dyn Fn(Vec<Log>, Vec<Range<usize>>) -> Done + Send + Sync;
 
 struct Inner {
     limits: GatherLimits,
@@ -78,15 +83,15 @@ impl Gather {
     pub(crate) fn new(
         limits: GatherLimits,
         door: Door,
-        call: impl Fn(Vec<Log>) -> Done + Send + Sync + 'static,
+        call: impl Fn(Vec<Log>, Vec<Range<usize>>) -> Done + Send + Sync + 'static,
     ) -> Self {
         Self { inner: Arc::new(Inner { limits, waiting: Mutex::default(), call: Box::new(call) }), door }
     }
 
-    /// Runs the logs of one request in one call, together with those of others.
-    pub(crate) async fn run(&self, logs: Vec<Log>) -> Result<Done, GatherError> {
+    /// Runs the logs of one request in one call, together with those of others. If it is traced, the calls are told.
+    pub(crate) async fn run(&self, logs: Vec<Log>, traced: bool) -> Result<Done, GatherError> {
         let (reply, answer) = oneshot::channel();
-        if self.inner.push(Job { logs, reply })? == Start::Runner {
+        if self.inner.push(Job { logs, traced, reply })? == Start::Runner {
             tokio::spawn(self.clone().runner());
         }
         // A call that panics drops the senders of its jobs.
@@ -181,24 +186,36 @@ impl Inner {
 
     fn call(&self, jobs: Vec<Job>) {
         let mut all = Vec::with_capacity(jobs.iter().map(|job| job.logs.len()).sum());
-        let mut replies = Vec::with_capacity(jobs.len());
+        let mut places = Vec::with_capacity(jobs.len());
         for mut job in jobs {
-            replies.push((job.logs.len(), job.reply));
+            let start = all.len();
             all.append(&mut job.logs);
+            places.push(Place { logs: start..all.len(), traced: job.traced, reply: job.reply });
         }
         metrics::histogram!("sawpit_host_plugin_call_logs").record(all.len() as f64);
-        share((self.call)(all), replies);
+        let traced = places.iter().filter(|place| place.traced).map(|place| place.logs.clone()).collect();
+        share((self.call)(all, traced), places);
     }
+}
+
+/// A job whose logs are in a call.
+struct Place {
+    logs: Range<usize>,
+    traced: bool,
+    reply: oneshot::Sender<Result<Done, GatherError>>,
 }
 
 /// Gives each request its outcomes. Too few of them, which would be the chain's mistake, fail the requests at the
 /// end rather than answer for logs that no plugin saw.
-fn share(done: Done, replies: Vec<(usize, oneshot::Sender<Result<Done, GatherError>>)>) {
+fn share(done: Done, places: Vec<Place>) {
     let mut outcomes = done.outcomes.into_iter();
-    for (len, reply) in replies {
-        let mine: Vec<Ingested> = outcomes.by_ref().take(len).collect();
-        let whole = mine.len() == len;
-        let answer = Done { chain: Arc::clone(&done.chain), outcomes: mine };
+    for Place { logs, traced, reply } in places {
+        let mine: Vec<Ingested> = outcomes.by_ref().take(logs.len()).collect();
+        let whole = mine.len() == logs.len();
+        let place = |log: usize| logs.contains(&log).then(|| log - logs.start);
+        let calls =
+            if traced { done.calls.iter().filter_map(|call| call.of(place)).collect() } else { Vec::new() };
+        let answer = Done { chain: Arc::clone(&done.chain), outcomes: mine, calls };
         let _left = reply.send(if whole { Ok(answer) } else { Err(GatherError::Panicked) });
     }
 }
@@ -208,7 +225,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
+    use std::time::{Duration, Instant};
+
     use sawpit_model::{Level, RawObject, Timestamp};
+    use sawpit_plugins::{CallVerdict, Stage};
 
     use super::*;
 
@@ -223,7 +243,11 @@ mod tests {
     }
 
     fn accept(logs: Vec<Log>) -> Done {
-        Done { chain: "c".into(), outcomes: logs.into_iter().map(Ingested::Accepted).collect() }
+        Done {
+            chain: "c".into(),
+            outcomes: logs.into_iter().map(Ingested::Accepted).collect(),
+            calls: Vec::new(),
+        }
     }
 
     fn messages(done: &Done) -> Vec<String> {
@@ -237,7 +261,7 @@ mod tests {
     }
 
     fn gather(limits: GatherLimits, call: impl Fn(Vec<Log>) -> Done + Send + Sync + 'static) -> Gather {
-        Gather::new(limits, Door::new(limits.runners, limits.runners).unwrap(), call)
+        Gather::new(limits, Door::new(limits.runners, limits.runners).unwrap(), move |logs, _| call(logs))
     }
 
     const ONE_RUNNER: GatherLimits = GatherLimits { runners: 1, call_logs: 4, waiting_logs: 8 };
@@ -257,7 +281,7 @@ mod tests {
 
     async fn until(what: impl Fn() -> bool) {
         while !what() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -266,7 +290,7 @@ mod tests {
         let (gather, go, sizes) = held();
         let spawn = |names: &'static [&'static str]| {
             let gather = gather.clone();
-            tokio::spawn(async move { gather.run(names.iter().map(|m| log(m)).collect()).await })
+            tokio::spawn(async move { gather.run(names.iter().map(|m| log(m)).collect(), false).await })
         };
         let first = spawn(&["a"]);
         until(|| sizes.lock().unwrap().len() == 1).await;
@@ -287,19 +311,58 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_traced_request_is_told_of_the_calls_that_its_logs_were_in() {
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let limits = ONE_RUNNER;
+        let door = Door::new(limits.runners, limits.runners).unwrap();
+        let gather = Gather::new(limits, door, move |logs, traced| {
+            gate.lock().unwrap().recv().unwrap();
+            let watched = traced.into_iter().flatten().map(|log| (log, CallVerdict::Accepted)).collect();
+            let call = RecordedCall {
+                plugin: "p".into(),
+                version: "1.0.0".into(),
+                stage: Stage::Filter,
+                started: Instant::now(),
+                took: Duration::ZERO,
+                size: logs.len(),
+                error: None,
+                logs: watched,
+            };
+            Done { calls: vec![call], ..accept(logs) }
+        });
+        let spawn = |count: usize, traced: bool| {
+            let gather = gather.clone();
+            tokio::spawn(async move { gather.run((0..count).map(|_| log("a")).collect(), traced).await })
+        };
+        let first = spawn(1, false);
+        until(|| gather.inner.waiting().runners == 1 && gather.inner.waiting().logs == 0).await;
+        let other = spawn(2, false);
+        until(|| gather.inner.waiting().logs == 2).await;
+        let traced = spawn(2, true);
+        until(|| gather.inner.waiting().logs == 4).await;
+        (0..2).for_each(|_| go.send(()).unwrap());
+        assert!(first.await.unwrap().unwrap().calls.is_empty());
+        assert!(other.await.unwrap().unwrap().calls.is_empty());
+        let calls = traced.await.unwrap().unwrap().calls;
+        assert_eq!(calls[0].size, 4);
+        assert_eq!(calls[0].logs, [(0, CallVerdict::Accepted), (1, CallVerdict::Accepted)]);
+    }
+
+    #[tokio::test]
     async fn waiting_logs_are_limited() {
         let (gather, go, sizes) = held();
         let first = tokio::spawn({
             let gather = gather.clone();
-            async move { gather.run(vec![log("a")]).await }
+            async move { gather.run(vec![log("a")], false).await }
         });
         until(|| sizes.lock().unwrap().len() == 1).await;
         let eight = tokio::spawn({
             let gather = gather.clone();
-            async move { gather.run((0..8).map(|_| log("b")).collect()).await }
+            async move { gather.run((0..8).map(|_| log("b")).collect(), false).await }
         });
         until(|| gather.inner.waiting().logs == 8).await;
-        assert_eq!(gather.run(vec![log("c")]).await.err(), Some(GatherError::Full));
+        assert_eq!(gather.run(vec![log("c")], false).await.err(), Some(GatherError::Full));
         go.send(()).unwrap();
         go.send(()).unwrap();
         first.await.unwrap().unwrap();
@@ -309,7 +372,7 @@ mod tests {
             "a job larger than call_logs is one call"
         );
         go.send(()).unwrap();
-        gather.run(vec![log("d")]).await.unwrap();
+        gather.run(vec![log("d")], false).await.unwrap();
     }
 
     #[tokio::test]
@@ -317,12 +380,12 @@ mod tests {
         let (gather, go, sizes) = held();
         let first = tokio::spawn({
             let gather = gather.clone();
-            async move { gather.run(vec![log("a")]).await }
+            async move { gather.run(vec![log("a")], false).await }
         });
         until(|| sizes.lock().unwrap().len() == 1).await;
         let left = tokio::spawn({
             let gather = gather.clone();
-            async move { gather.run(vec![log("b")]).await }
+            async move { gather.run(vec![log("b")], false).await }
         });
         until(|| gather.inner.waiting().logs == 1).await;
         left.abort();
@@ -340,13 +403,14 @@ mod tests {
             assert!(calls.fetch_add(1, Ordering::Relaxed) != 0, "the first call");
             accept(logs)
         });
-        assert_eq!(gather.run(vec![log("a")]).await.err(), Some(GatherError::Panicked));
-        assert_eq!(messages(&gather.run(vec![log("b")]).await.unwrap()), ["b"]);
+        assert_eq!(gather.run(vec![log("a")], false).await.err(), Some(GatherError::Panicked));
+        assert_eq!(messages(&gather.run(vec![log("b")], false).await.unwrap()), ["b"]);
     }
 
     #[tokio::test]
     async fn missing_outcomes_are_an_error() {
-        let gather = gather(ONE_RUNNER, |_| Done { chain: "c".into(), outcomes: Vec::new() });
-        assert_eq!(gather.run(vec![log("a")]).await.err(), Some(GatherError::Panicked));
+        let gather =
+            gather(ONE_RUNNER, |_| Done { chain: "c".into(), outcomes: Vec::new(), calls: Vec::new() });
+        assert_eq!(gather.run(vec![log("a")], false).await.err(), Some(GatherError::Panicked));
     }
 }

@@ -4,7 +4,7 @@ use axum::Router;
 use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue};
 use sawpit_service::door::DoorOpenError;
-use sawpit_service::{Clock, Shutdown};
+use sawpit_service::{Clock, Shutdown, Tracer};
 use sawpit_store::Store;
 
 use crate::access::{Access, Guard};
@@ -26,6 +26,8 @@ pub struct HostParts {
     pub clock: Clock,
     /// Ends the answers that have no end of their own, so that a drain need not wait for them.
     pub shutdown: Shutdown,
+    /// Makes the spans of requests, where they are traced.
+    pub tracer: Tracer,
     /// What the service crate makes.
     pub ops: Ops,
     /// Limits and times.

@@ -28,6 +28,7 @@ mod serve;
 mod settings;
 mod stats;
 mod tail;
+mod traced;
 
 pub use access::Access;
 pub use host::{Host, HostError, HostParts, Ops};

@@ -12,10 +12,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use sawpit_model::Timestamp;
+use sawpit_service::in_trace;
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::problem::{Kind, Problem};
-use crate::routes;
+use crate::{routes, traced};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -60,19 +62,45 @@ impl RequestIds {
 }
 
 /// The middleware of all routes and of the fallbacks.
-pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let (id, method) = (app.request_ids.of(request.headers()), request.method().clone());
     let route =
         request.extensions().get::<MatchedPath>().map_or("unmatched", |path| routes::pattern(path.as_str()));
+    let parent = traced::traceparent(request.headers()).map(|(_, parent)| parent);
+    let mut span = traced::begin(&app, name(&method), route, parent.as_ref());
+    if let Some(span) = &mut span {
+        span.set("sawpit.request.id", id.to_str().unwrap_or_default().to_owned());
+        request.extensions_mut().insert(span.context().clone());
+    }
+    let trace_id = span.as_ref().map(|span| span.context().trace_id());
+    let work = observed(&app, &id, &method, route, request, next);
+    let mut response = match trace_id.or_else(|| parent.map(|parent| parent.trace_id())) {
+        Some(trace_id) => work.instrument(in_trace(&trace_id)).await,
+        None => work.await,
+    };
+    if let Some(span) = &mut span {
+        traced::answered(span, response.status());
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn observed(
+    app: &App,
+    id: &HeaderValue,
+    method: &Method,
+    route: &'static str,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let _in_flight = InFlightGauge::up();
-    let mut response = answer(&app, request, next).await;
-    record(route, &method, response.status(), started.elapsed());
+    let response = answer(app, request, next).await;
+    record(route, method, response.status(), started.elapsed());
     if response.status().is_server_error() {
         let id = id.to_str().unwrap_or("");
         tracing::warn!(%method, route, status = response.status().as_u16(), id, "answered an error of ours");
     }
-    response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
@@ -132,56 +160,9 @@ impl Drop for InFlightGauge {
     }
 }
 
-/// The `traceparent` header, if it is well-formed (W3C Trace Context, section 3.2): version, trace id, parent id and
-/// flags in lower-case hex, ids not all zero. Versions other than 00 may carry more, which is not passed on.
-pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex =
-        |text: &str, len| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let zero = |text: &str| text.bytes().all(|b| b == b'0');
-    let well_formed = hex(version, 2)
-        && version != "ff"
-        && hex(trace, 32)
-        && !zero(trace)
-        && hex(parent, 16)
-        && !zero(parent)
-        && hex(flags, 2)
-        && (version != "00" || parts.next().is_none());
-    well_formed.then(|| format!("{version}-{trace}-{parent}-{flags}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(text: &'static str) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        headers.insert("traceparent", HeaderValue::from_static(text));
-        traceparent(&headers)
-    }
-
-    #[test]
-    fn only_a_well_formed_traceparent_is_taken() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(parse(good).as_deref(), Some(good));
-        assert_eq!(
-            parse("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x").map(|t| t.len()),
-            Some(55)
-        );
-        for bad in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        ] {
-            assert_eq!(parse(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn a_client_cannot_choose_an_id_that_is_long_or_unprintable() {

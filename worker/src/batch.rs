@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sawpit_model::MessageId;
 use sawpit_plugins::Chain;
@@ -15,26 +16,29 @@ use crate::commit::Tries;
 use crate::intake::{self, Sorted};
 use crate::report::{self, Stored};
 use crate::settle::Decision;
-use crate::step::{FailedInput, Input, Stepped, step};
+use crate::step::{FailedInput, Input, Record, Stepped, step};
+use crate::traced::BatchTrace;
 use crate::work::{Arrival, Shared};
 
 /// Takes what arrived together to its end.
 pub(crate) async fn run(shared: Arc<Shared>, arrival: Arrival) {
     let Arrival { deliveries, former_owners, generation } = arrival;
     report::arrived(deliveries.len());
+    let mut trace = BatchTrace::begin(&shared, &deliveries);
     let mut tries = Tries::new(&shared, generation);
     let known = tries.ledger(&former_owners, &intake::doubtful(&deliveries)).await;
     let Sorted { process, known, bury } = intake::sort(deliveries, &known, shared.parts.settings.max_tries);
-    acknowledge(&shared, known, "known").await;
-    inter(&shared, bury).await;
+    acknowledge(&shared, known, "known", &mut trace).await;
+    inter(&shared, bury, &mut trace).await;
     // One version of the whole chain from start to end, also when the batch is halved (invariant 6).
     let chain = shared.parts.registry.chain();
     let mut groups = vec![process];
     while let Some(group) = groups.pop() {
         if !group.is_empty() {
-            groups.extend(settle_group(&shared, &chain, group, &mut tries).await);
+            groups.extend(settle_group(&shared, &chain, group, &mut tries, &mut trace).await);
         }
     }
+    trace.end();
 }
 
 /// Settles a group of messages, or gives back those of its parts that are still to be settled.
@@ -43,37 +47,49 @@ async fn settle_group(
     chain: &Arc<Chain>,
     group: Vec<Delivery>,
     tries: &mut Tries<'_>,
+    trace: &mut BatchTrace,
 ) -> Vec<Vec<Delivery>> {
-    let Some(Stepped { rows, settled, dropped, failed, untried }) = step_aside(shared, chain, &group).await
-    else {
-        return Vec::new();
-    };
+    let Some(stepped) = step_aside(shared, chain, &group, trace).await else { return Vec::new() };
+    let Stepped { rows, settled, dropped, failed, untried, .. } = stepped;
     let group = leave(group, &untried);
     let stored = Stored::of(&rows);
     let batch = Batch { ids: settled, rows, committed_at: shared.parts.clock.now() };
-    match tries.commit(&batch, group.len()).await {
+    let started = Instant::now();
+    let decision = tries.commit(&batch, group.len()).await;
+    trace.commit(&batch.ids, batch.rows.len(), started, &decision);
+    match decision {
         Decision::Ack => {
             stored.publish(shared, &batch).await;
             report::dropped(&dropped);
-            finish(shared, group, failed).await;
+            finish(shared, group, failed, trace).await;
         }
-        Decision::Bury { reason } => bury_all(shared, group, &reason).await,
+        Decision::Bury { reason } => bury_all(shared, group, &reason, trace).await,
         Decision::Bisect => return halves(group),
-        Decision::Compare => return compare(shared, group, tries).await,
+        Decision::Compare => return compare(shared, group, tries, trace).await,
         Decision::Abandon | Decision::Retry { .. } => report::batch("abandoned"),
     }
     Vec::new()
 }
 
 /// Runs the step on the CPU pool; `None` when it panicked, and the group is left to be delivered again.
-async fn step_aside(shared: &Shared, chain: &Arc<Chain>, group: &[Delivery]) -> Option<Stepped> {
+async fn step_aside(
+    shared: &Shared,
+    chain: &Arc<Chain>,
+    group: &[Delivery],
+    trace: &BatchTrace,
+) -> Option<Stepped> {
     let input = |delivery: &Delivery| {
         delivery.body.as_ref().ok().map(|entry| Input { id: delivery.id, entry: entry.clone() })
     };
     let inputs: Vec<Input> = group.iter().filter_map(input).collect();
     let chain = Arc::clone(chain);
-    match shared.door.run_when_free(move || step(&chain, inputs)).await {
-        Ok(stepped) => Some(stepped),
+    let record = if trace.is_on() { Record::Calls } else { Record::Nothing };
+    let ids: Vec<_> = inputs.iter().filter(|_| trace.is_on()).map(|input| input.id).collect();
+    match shared.door.run_when_free(move || step(&chain, inputs, record)).await {
+        Ok(mut stepped) => {
+            trace.calls(&ids, std::mem::take(&mut stepped.calls));
+            Some(stepped)
+        }
         Err(error) => {
             report::batch("panicked");
             tracing::error!(%error, "the transform step broke, its messages will be delivered again");
@@ -93,7 +109,7 @@ fn leave(mut group: Vec<Delivery>, untried: &[MessageId]) -> Vec<Delivery> {
 }
 
 /// After the commit: the messages that plugins failed on are buried, the others acknowledged.
-async fn finish(shared: &Shared, group: Vec<Delivery>, failed: Vec<FailedInput>) {
+async fn finish(shared: &Shared, group: Vec<Delivery>, failed: Vec<FailedInput>, trace: &mut BatchTrace) {
     let mut reasons: HashMap<MessageId, DeadReason> = failed
         .into_iter()
         .map(|failed| (failed.id, DeadReason { reason: failed.error, plugin: failed.plugin }))
@@ -105,13 +121,13 @@ async fn finish(shared: &Shared, group: Vec<Delivery>, failed: Vec<FailedInput>)
             None => done.push(delivery),
         }
     }
-    acknowledge(shared, done, "committed").await;
-    inter(shared, dead).await;
+    acknowledge(shared, done, "committed", trace).await;
+    inter(shared, dead, trace).await;
 }
 
-async fn bury_all(shared: &Shared, group: Vec<Delivery>, reason: &str) {
+async fn bury_all(shared: &Shared, group: Vec<Delivery>, reason: &str, trace: &mut BatchTrace) {
     let dead = |delivery| (delivery, DeadReason { reason: reason.to_owned(), plugin: None });
-    inter(shared, group.into_iter().map(dead).collect()).await;
+    inter(shared, group.into_iter().map(dead).collect(), trace).await;
 }
 
 fn halves(mut group: Vec<Delivery>) -> Vec<Vec<Delivery>> {
@@ -121,7 +137,12 @@ fn halves(mut group: Vec<Delivery>) -> Vec<Vec<Delivery>> {
 }
 
 /// Acknowledges what another batch has stored, and gives back the others.
-async fn compare(shared: &Shared, group: Vec<Delivery>, tries: &mut Tries<'_>) -> Vec<Vec<Delivery>> {
+async fn compare(
+    shared: &Shared,
+    group: Vec<Delivery>,
+    tries: &mut Tries<'_>,
+    trace: &mut BatchTrace,
+) -> Vec<Vec<Delivery>> {
     let ids: Vec<_> = group.iter().map(|delivery| delivery.id).collect();
     let known = tries.ledger(&[], &ids).await;
     let (stored, rest): (Vec<_>, Vec<_>) =
@@ -131,17 +152,18 @@ async fn compare(shared: &Shared, group: Vec<Delivery>, tries: &mut Tries<'_>) -
         report::batch("abandoned");
         return Vec::new();
     }
-    acknowledge(shared, stored, "known").await;
+    acknowledge(shared, stored, "known", trace).await;
     vec![rest]
 }
 
 /// Acknowledges messages that are committed. When the queue is away they come again and the ledger knows
 /// them, so a failure needs no more than a note.
-async fn acknowledge(shared: &Shared, done: Vec<Delivery>, outcome: &'static str) {
+async fn acknowledge(shared: &Shared, done: Vec<Delivery>, outcome: &'static str, trace: &mut BatchTrace) {
     let count = done.len();
     if count == 0 {
         return;
     }
+    trace.settled(done.iter().map(|delivery| delivery.id), outcome);
     match shared.settler.ack(done).await {
         Ok(_) => report::logs(outcome, count),
         Err(error) => tracing::warn!(%error, count, "committed, not acknowledged: they will come again"),
@@ -149,7 +171,7 @@ async fn acknowledge(shared: &Shared, done: Vec<Delivery>, outcome: &'static str
 }
 
 /// Moves messages to the dead letters. When the queue is away they come again and are judged again.
-async fn inter(shared: &Shared, dead: Vec<(Delivery, DeadReason)>) {
+async fn inter(shared: &Shared, dead: Vec<(Delivery, DeadReason)>, trace: &mut BatchTrace) {
     let count = dead.len();
     if count == 0 {
         return;
@@ -157,9 +179,13 @@ async fn inter(shared: &Shared, dead: Vec<(Delivery, DeadReason)>) {
     for (delivery, why) in &dead {
         tracing::warn!(id = %delivery.id, reason = why.reason, plugin = why.plugin, "dead letter");
     }
-    let plugins: Vec<_> = dead.iter().map(|(_, why)| why.plugin.clone()).collect();
+    let (ids, plugins): (Vec<_>, Vec<_>) =
+        dead.iter().map(|(delivery, why)| (delivery.id, why.plugin.clone())).unzip();
     match shared.settler.bury(dead).await {
-        Ok(_) => report::buried(plugins),
+        Ok(_) => {
+            report::buried(plugins);
+            trace.settled(ids.into_iter(), "buried");
+        }
         Err(error) => tracing::warn!(%error, count, "not buried: they will come again"),
     }
 }

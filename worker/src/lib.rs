@@ -10,6 +10,7 @@
 //! - `intake` sorts deliveries (new, known to the ledger, corrupt, tried too often);
 //! - [`step`] turns a batch's logs into rows, without I/O, on the CPU pool;
 //! - `batch` takes one batch to its end, `commit` tries the store, `settle` decides what follows each outcome;
+//! - `traced` tells of each batch in the traces that its messages come from;
 //! - `lease` holds the worker's standing in the database, by which a stalled worker is fenced off;
 //! - `waiting` tells the worker's health when no batch can be stored;
 //! - `upkeep` makes partitions ahead and measures the backlog.
@@ -22,6 +23,7 @@ mod report;
 mod settings;
 mod settle;
 pub mod step;
+mod traced;
 mod upkeep;
 mod waiting;
 mod work;
@@ -31,7 +33,7 @@ use std::time::Instant;
 
 use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue, QueueError};
-use sawpit_service::{Clock, Door, Health, Shutdown};
+use sawpit_service::{Clock, Door, Health, Shutdown, Tracer};
 use sawpit_store::{Store, StoreError};
 use tokio::task::JoinSet;
 
@@ -53,6 +55,8 @@ pub struct WorkerParts {
     pub clock: Clock,
     /// Told when no batch can be stored.
     pub health: Health,
+    /// Makes the spans of batches, where they are traced.
+    pub tracer: Tracer,
     /// How the worker behaves.
     pub settings: WorkerSettings,
 }

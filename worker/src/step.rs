@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sawpit_model::{Entry, Log, MessageId};
-use sawpit_plugins::{Cause, Chain, Ingested, Transformed};
+use sawpit_plugins::{Cause, Chain, Ingested, RecordedCall, Recorder, Transformed};
 use sawpit_store::Row;
 
 /// One message of a batch.
@@ -28,6 +28,17 @@ pub struct Stepped {
     pub failed: Vec<FailedInput>,
     /// The messages that a plugin was not called with, for want of time or instances: to be delivered again.
     pub untried: Vec<MessageId>,
+    /// The plugins' calls, where they are recorded; their logs are places among the inputs.
+    pub calls: Vec<RecordedCall>,
+}
+
+/// Whether the plugins' calls are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A message of the batch is traced.
+    Calls,
+    /// None is.
+    Nothing,
 }
 
 /// A message that a plugin could not handle, under the policy `on_error = "reject"` or `"quarantine"`.
@@ -43,10 +54,15 @@ pub struct FailedInput {
 
 /// Runs the chain over a batch and accounts for each of its messages.
 #[must_use]
-pub fn step(chain: &Chain, mut inputs: Vec<Input>) -> Stepped {
-    let before = ingest(chain, &mut inputs);
+pub fn step(chain: &Chain, mut inputs: Vec<Input>, record: Record) -> Stepped {
+    let recorder = || if record == Record::Calls { Recorder::all() } else { Recorder::off() };
+    let mut places: Vec<usize> = (0..inputs.len()).collect();
+    let before = ingest(chain, &mut inputs, &mut places, recorder());
     let logs: Vec<Log> = inputs.iter().map(|input| input.entry.log.clone()).collect();
-    let mut stepped = account(chain.id(), &inputs, chain.transform(logs));
+    let mut recorder = recorder();
+    let mut stepped = account(chain.id(), &inputs, chain.transform_recorded(logs, &mut recorder));
+    stepped.calls = before.calls;
+    stepped.calls.extend(among(recorder.into_calls(), &places));
     stepped.settled.extend(before.settled);
     stepped.failed.extend(before.failed);
     for (plugin, logs) in before.dropped {
@@ -56,14 +72,15 @@ pub fn step(chain: &Chain, mut inputs: Vec<Input>) -> Stepped {
 }
 
 /// Runs the host's stages over logs that no host's plugins have seen to the end: dead letters that are replayed, and
-/// what others wrote to the stream. Leaves the logs that go on.
-fn ingest(chain: &Chain, inputs: &mut Vec<Input>) -> Stepped {
+/// what others wrote to the stream. Leaves the logs that go on, and
+/// in `left` the places that they had.
+fn ingest(chain: &Chain, inputs: &mut Vec<Input>, left: &mut Vec<usize>, mut recorder: Recorder) -> Stepped {
     let mut stepped = Stepped::default();
     let places: Vec<usize> =
         inputs.iter().enumerate().filter(|(_, it)| it.entry.chain.is_empty()).map(|(at, _)| at).collect();
     let logs = places.iter().filter_map(|&at| inputs.get(at)).map(|it| it.entry.log.clone()).collect();
     let mut ended = vec![false; inputs.len()];
-    for (&at, outcome) in places.iter().zip(chain.ingest(logs)) {
+    for (&at, outcome) in places.iter().zip(chain.ingest_recorded(logs, &mut recorder)) {
         let (Some(input), Some(ended)) = (inputs.get_mut(at), ended.get_mut(at)) else { continue };
         *ended = !matches!(outcome, Ingested::Accepted(_));
         let failed = |plugin, error| FailedInput { id: input.id, plugin: Some(plugin), error };
@@ -81,9 +98,17 @@ fn ingest(chain: &Chain, inputs: &mut Vec<Input>) -> Stepped {
             }
         }
     }
-    let mut ended = ended.into_iter();
-    inputs.retain(|_| !ended.next().unwrap_or_default());
+    let goes_on = |at: &usize| ended.get(*at) == Some(&false);
+    left.retain(goes_on);
+    let mut at = 0..;
+    inputs.retain(|_| at.next().is_some_and(|at| goes_on(&at)));
+    stepped.calls = among(recorder.into_calls(), &places);
     stepped
+}
+
+/// Calls with logs of a list, whose places in another list these are.
+fn among(calls: Vec<RecordedCall>, places: &[usize]) -> Vec<RecordedCall> {
+    calls.into_iter().filter_map(|call| call.of(|log| places.get(log).copied())).collect()
 }
 
 /// From places in the batch to message ids.

@@ -43,13 +43,15 @@ const PROGRAM: [&str; 7] = [
 
 /// Each heavy library, which stands for `NAME-…` too, and who may name it: one crate, and where tests need the
 /// very same library, the test kit.
-const OWNERS: [(&str, &[&str]); 6] = [
+const OWNERS: [(&str, &[&str]); 8] = [
     ("redis", &["sawpit-queue"]),
     ("redb", &["sawpit-queue"]),
     ("sqlx", &["sawpit-store"]),
     ("wasmtime", &["sawpit-plugins"]),
     ("wit-component", &["sawpit-plugins", "sawpit-testkit"]),
     ("notify", &["sawpit-plugins"]),
+    ("opentelemetry", &["sawpit-service", "sawpit-testkit"]),
+    ("opentelemetry_sdk", &["sawpit-service"]),
 ];
 
 /// What breaks the rules in the output of `cargo metadata --no-deps`, a sentence each.

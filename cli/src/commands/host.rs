@@ -35,8 +35,8 @@ pub fn routers(parts: &Parts, process: &Process, settings: HostSettings) -> Resu
         health: ops::health_router(process.health.clone()),
         metrics: ops::metrics_router(process.metrics.clone()),
     };
-    let (clock, shutdown) = (process.clock.clone(), process.shutdown.clone());
-    Ok(Host::routers(HostParts { queue, store, cache, registry, clock, shutdown, ops, settings })?)
+    let Process { clock, shutdown, tracer, .. } = process.clone();
+    Ok(Host::routers(HostParts { queue, store, cache, registry, clock, shutdown, tracer, ops, settings })?)
 }
 
 /// Bound, so that nothing is started when an address is taken.

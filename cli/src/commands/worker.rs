@@ -37,6 +37,6 @@ async fn work(command: WorkerCommand, process: Process) -> Result<Exit> {
 /// What the worker gets of the process's parts.
 pub fn worker_parts(parts: &Parts, process: &Process, settings: WorkerSettings) -> WorkerParts {
     let Parts { queue, store, cache, registry } = parts.clone();
-    let (clock, health) = (process.clock.clone(), process.health.clone());
-    WorkerParts { queue, store, cache: Some(cache), registry, clock, health, settings }
+    let Process { clock, health, tracer, .. } = process.clone();
+    WorkerParts { queue, store, cache: Some(cache), registry, clock, health, tracer, settings }
 }

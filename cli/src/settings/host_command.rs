@@ -31,14 +31,14 @@ pub fn specs() -> Vec<SettingSpec> {
     let urls = [queue::QUEUE, queue::CACHE, store::STORE];
     let parts =
         [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, access::SPECS].concat();
-    [super::process_specs(), SPECS.to_vec(), urls.to_vec(), parts].concat()
+    [super::traced_process_specs(), SPECS.to_vec(), urls.to_vec(), parts].concat()
 }
 
 /// # Errors
 /// Every wrong setting.
 pub fn resolve(flags: &ArgMatches) -> Result<HostCommand, SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
-        let process = super::process(resolver);
+        let process = super::traced_process(resolver, "sawpit-host");
         let doors = access::doors(resolver);
         let limits = host::limits(resolver);
         let parts = parts(resolver, limits);

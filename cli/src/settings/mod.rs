@@ -25,6 +25,7 @@ use std::io::Write;
 
 use clap::ArgMatches;
 use sawpit_service::settings::{CONFIG, Resolver, SettingsErrors, process_env};
+use sawpit_service::trace::{self, TraceSettings};
 use sawpit_service::{Exit, ProcessSettings, SettingSpec, telemetry};
 
 /// How many threads the async runtime may be given.
@@ -38,13 +39,25 @@ fn process_specs() -> Vec<SettingSpec> {
     [&[CONFIG, THREADS], telemetry::SETTINGS].concat()
 }
 
+/// The settings of every command that logs go through.
+fn traced_process_specs() -> Vec<SettingSpec> {
+    [process_specs(), trace::SETTINGS.to_vec()].concat()
+}
+
 fn process(resolver: &mut Resolver) -> Option<ProcessSettings> {
     let telemetry = telemetry::TelemetrySettings::resolve(resolver);
     let threads = resolver.optional::<usize>("threads");
     if let Some(Some(threads)) = threads {
         resolver.check((1..=MOST_THREADS).contains(&threads), &["threads"], "must be 1 to 1024");
     }
-    Some(ProcessSettings { telemetry: telemetry?, threads: threads? })
+    Some(ProcessSettings { telemetry: telemetry?, threads: threads?, traces: TraceSettings::default() })
+}
+
+/// The same of a command that logs go through, under the name that it has in traces.
+fn traced_process(resolver: &mut Resolver, service: &'static str) -> Option<ProcessSettings> {
+    let process = process(resolver);
+    let traces = TraceSettings::resolve(resolver, service);
+    Some(ProcessSettings { traces: traces?, ..process? })
 }
 
 /// Reads one command's settings. Keys of the other commands may stand in the same file.

@@ -45,7 +45,7 @@ pub fn specs() -> Vec<SettingSpec> {
         access::SPECS,
     ]
     .concat();
-    [super::process_specs(), SPECS.to_vec(), parts].concat()
+    [super::traced_process_specs(), SPECS.to_vec(), parts].concat()
 }
 
 /// URL of the database in the data folder.
@@ -57,7 +57,7 @@ pub fn database(data: &Path) -> String {
 /// Every wrong setting.
 pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
-        let process = super::process(resolver);
+        let process = super::traced_process(resolver, "sawpit");
         let doors = access::doors(resolver);
         let data = resolver.get::<PathBuf>("data");
         let inside = |name: &str| data.as_ref().map(|data| data.join(name));

@@ -35,14 +35,14 @@ pub fn specs() -> Vec<SettingSpec> {
     // The limits on logs hold for what plugins make of them, too.
     let parts =
         [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS, index::SPECS, access::SPECS].concat();
-    [super::process_specs(), SPECS.to_vec(), urls.to_vec(), host::limit_specs(), parts].concat()
+    [super::traced_process_specs(), SPECS.to_vec(), urls.to_vec(), host::limit_specs(), parts].concat()
 }
 
 /// # Errors
 /// Every wrong setting.
 pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
-        let process = super::process(resolver);
+        let process = super::traced_process(resolver, "sawpit-worker");
         let rule = access::Rule::resolve(resolver);
         let listen = resolver.optional::<SocketAddr>("listen");
         let limits = host::limits(resolver);

@@ -6,7 +6,7 @@ use sawpit_model::Log;
 
 use crate::member::Member;
 use crate::transform::Batch;
-use crate::{Ingested, Mode, OnError, Plugin, Stage, Transformed, ingest};
+use crate::{Ingested, Mode, OnError, Plugin, Recorder, Stage, Transformed, ingest};
 
 /// An unchanging list of plugins.
 #[derive(Debug)]
@@ -68,13 +68,19 @@ impl Chain {
     /// same order and length. Blocks for as long as the plugins take: call it off the async threads.
     #[must_use]
     pub fn ingest(&self, logs: Vec<Log>) -> Vec<Ingested> {
+        self.ingest_recorded(logs, &mut Recorder::off())
+    }
+
+    /// The same, with the calls noted.
+    #[must_use]
+    pub fn ingest_recorded(&self, logs: Vec<Log>, recorder: &mut Recorder) -> Vec<Ingested> {
         let quarantines = |member: &Member| member.plugin().manifest().on_error == OnError::Quarantine;
         let ingests =
             |member: &&Member| [Stage::Filter, Stage::Enrich].iter().any(|it| member.plugin().runs(*it));
         let originals = self.members.iter().filter(ingests).any(quarantines).then(|| logs.clone());
         let mut list: Vec<_> = logs.into_iter().map(Ingested::Accepted).collect();
-        self.with(Stage::Filter).for_each(|member| ingest::filter(member, &mut list));
-        self.with(Stage::Enrich).for_each(|member| ingest::enrich(member, &mut list));
+        self.with(Stage::Filter).for_each(|member| ingest::filter(member, &mut list, recorder));
+        self.with(Stage::Enrich).for_each(|member| ingest::enrich(member, &mut list, recorder));
         for (item, original) in list.iter_mut().zip(originals.into_iter().flatten()) {
             if let Ingested::Quarantined { log, .. } = item {
                 *log = original;
@@ -87,8 +93,14 @@ impl Chain {
     /// [`Chain::ingest`] does.
     #[must_use]
     pub fn transform(&self, logs: Vec<Log>) -> Transformed {
+        self.transform_recorded(logs, &mut Recorder::off())
+    }
+
+    /// The same, with the calls noted.
+    #[must_use]
+    pub fn transform_recorded(&self, logs: Vec<Log>, recorder: &mut Recorder) -> Transformed {
         let mut batch = Batch::new(logs);
-        self.with(Stage::Transform).for_each(|member| batch.run(member));
+        self.with(Stage::Transform).for_each(|member| batch.run(member, recorder));
         batch.finish()
     }
 

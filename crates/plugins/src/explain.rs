@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::member::Member;
 use crate::transform::Batch;
-use crate::{Chain, Ingested, Mode, Stage, ingest};
+use crate::{Chain, Ingested, Mode, Recorder, Stage, ingest};
 
 /// A log's way through a chain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -150,8 +150,8 @@ fn step(member: &Member, stage: Stage, before: Vec<Log>) -> Step {
 fn ingested(member: &Member, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
     let mut list: Vec<_> = logs.into_iter().map(Ingested::Accepted).collect();
     match stage {
-        Stage::Enrich => ingest::enrich(member, &mut list),
-        _ => ingest::filter(member, &mut list),
+        Stage::Enrich => ingest::enrich(member, &mut list, &mut Recorder::off()),
+        _ => ingest::filter(member, &mut list, &mut Recorder::off()),
     }
     let mut after = Vec::new();
     let mut end = None;
@@ -171,7 +171,7 @@ fn ingested(member: &Member, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<
 /// A part that fails takes the other parts with it, as in a batch.
 fn transformed(member: &Member, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
     let mut batch = Batch::new(logs);
-    batch.run(member);
+    batch.run(member, &mut Recorder::off());
     let done = batch.finish();
     if let Some(failed) = done.failed.into_iter().next() {
         return (Vec::new(), Some(StepDecision::Failed { error: failed.error }));

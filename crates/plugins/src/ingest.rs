@@ -8,34 +8,34 @@ use crate::convert::{Decision, Enriched, Filtered};
 use crate::member::Member;
 use crate::meter::Verdict;
 use crate::shadow::Instead;
-use crate::{CallError, Cause, Ingested, OnError, Plugin, Stage, call, convert, isolate};
+use crate::{
+    CallError, CallVerdict, Cause, Ingested, OnError, Plugin, Recorder, Stage, call, convert, isolate,
+};
 
 /// Runs one filter over the logs that are still accepted and that it takes.
-pub fn filter(member: &Member, list: &mut [Ingested]) {
-    timed(member, list, |plugin, rows, list| {
-        over_pieces(plugin, rows, list, call::filter, |list, rows, answer| {
-            settle_filtered(plugin, list, rows, &answer)
-        })
-    });
+pub fn filter(member: &Member, list: &mut [Ingested], recorder: &mut Recorder) {
+    let how = How { stage: Stage::Filter, run: call::filter, settle: settle_filtered };
+    timed(member, list, &how, recorder);
 }
 
 /// Runs one enricher over the same.
-pub fn enrich(member: &Member, list: &mut [Ingested]) {
-    timed(member, list, |plugin, rows, list| {
-        over_pieces(plugin, rows, list, call::enrich, |list, rows, answer| {
-            settle_enriched(plugin, list, rows, &answer)
-        })
-    });
+pub fn enrich(member: &Member, list: &mut [Ingested], recorder: &mut Recorder) {
+    let how = How { stage: Stage::Enrich, run: call::enrich, settle: settle_enriched };
+    timed(member, list, &how, recorder);
 }
 
-fn timed(
-    member: &Member,
-    list: &mut [Ingested],
-    run: impl FnOnce(&Plugin, &[usize], &mut [Ingested]) -> usize,
-) {
+/// What sets the two stages apart.
+struct How<A> {
+    stage: Stage,
+    run: fn(&Plugin, &[&Log]) -> Result<A, CallError>,
+    /// On how many of the rows the plugin failed.
+    settle: fn(&Plugin, &mut [Ingested], &[usize], &A, &mut Recorder) -> usize,
+}
+
+fn timed<A>(member: &Member, list: &mut [Ingested], how: &How<A>, recorder: &mut Recorder) {
     let started = Instant::now();
     let rows = rows_for(member, list);
-    let failed = run(member.plugin(), &rows, list);
+    let failed = over_pieces(member.plugin(), &rows, list, how, recorder);
     member.passed(rows.len(), failed, started.elapsed());
 }
 
@@ -45,31 +45,44 @@ fn over_pieces<A>(
     plugin: &Plugin,
     rows: &[usize],
     list: &mut [Ingested],
-    run: fn(&Plugin, &[&Log]) -> Result<A, CallError>,
-    settle: impl Fn(&mut [Ingested], &[usize], A) -> usize,
+    how: &How<A>,
+    recorder: &mut Recorder,
 ) -> usize {
     let mut failed = 0;
     let pieces = plugin.pieces(&logs_of(list, rows));
     for piece in pieces {
         let rows = rows.get(piece).unwrap_or_default();
         let logs = logs_of(list, rows);
-        failed += match run(plugin, &logs) {
-            Ok(answer) => settle(list, rows, answer),
+        let answer =
+            recorder.call(plugin, how.stage, rows.len(), || rows.to_vec(), || (how.run)(plugin, &logs));
+        failed += match answer {
+            Ok(answer) => (how.settle)(plugin, list, rows, &answer, recorder),
             Err(error) if rows.len() == 1 || error.is_bypass() => fail_all(plugin, list, rows, &error),
-            Err(error) => {
-                let limit = plugin.settings().isolate_timeout;
-                let results = isolate::each_alone(logs.len(), limit, &error, |row| {
-                    run(plugin, logs.get(row..=row).unwrap_or_default())
-                });
-                let settled = rows.chunks(1).zip(results).map(|(row, result)| match result {
-                    Ok(answer) => settle(list, row, answer),
-                    Err(error) => fail_all(plugin, list, row, &error),
-                });
-                settled.sum()
-            }
+            Err(error) => one_by_one(plugin, rows, list, how, &error, recorder),
         };
     }
     failed
+}
+
+/// Each row of a piece whose call failed with `first` in a call of its own.
+fn one_by_one<A>(
+    plugin: &Plugin,
+    rows: &[usize],
+    list: &mut [Ingested],
+    how: &How<A>,
+    first: &CallError,
+    recorder: &mut Recorder,
+) -> usize {
+    let logs = logs_of(list, rows);
+    let results = isolate::each_alone(logs.len(), plugin.settings().isolate_timeout, first, |at| {
+        let (row, log) = (rows.get(at..=at).unwrap_or_default(), logs.get(at..=at).unwrap_or_default());
+        recorder.call(plugin, how.stage, 1, || row.to_vec(), || (how.run)(plugin, log))
+    });
+    let settled = rows.chunks(1).zip(results).map(|(row, result)| match result {
+        Ok(answer) => (how.settle)(plugin, list, row, &answer, recorder),
+        Err(error) => fail_all(plugin, list, row, &error),
+    });
+    settled.sum()
 }
 
 /// Which logs the plugin gets.
@@ -127,11 +140,18 @@ fn replace(list: &mut [Ingested], row: usize, with: Ingested) {
     }
 }
 
-fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Filtered) -> usize {
+fn settle_filtered(
+    plugin: &Plugin,
+    list: &mut [Ingested],
+    rows: &[usize],
+    answer: &Filtered,
+    recorder: &mut Recorder,
+) -> usize {
     let (mut dropped, mut rejected) = (0, 0);
     for (at, &row) in rows.iter().enumerate() {
         if let Some(error) = answer.errors.get(&at) {
             plugin.meter.row_error(error, plugin.now());
+            recorder.verdict(row, CallVerdict::Failed);
             fail(plugin, list, row, error, Cause::Log);
             continue;
         }
@@ -141,10 +161,12 @@ fn settle_filtered(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answe
             Decision::Accept => continue,
             Decision::Drop => {
                 dropped += 1;
+                recorder.verdict(row, CallVerdict::Dropped);
                 Ingested::Dropped { plugin: plugin.name(), reason: reason() }
             }
             Decision::Reject => {
                 rejected += 1;
+                recorder.verdict(row, CallVerdict::Rejected);
                 Ingested::Rejected { plugin: plugin.name(), reason: reason() }
             }
         };
@@ -185,14 +207,24 @@ fn count(plugin: &Plugin, verdict: Verdict, logs: usize) {
     }
 }
 
-fn settle_enriched(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], answer: &Enriched) -> usize {
+fn settle_enriched(
+    plugin: &Plugin,
+    list: &mut [Ingested],
+    rows: &[usize],
+    answer: &Enriched,
+    recorder: &mut Recorder,
+) -> usize {
     let (mut changed, mut failed) = (0, 0);
     for (at, &row) in rows.iter().enumerate() {
         match patch(plugin, list, row, answer, at) {
             Ok(false) => {}
-            Ok(true) => changed += 1,
+            Ok(true) => {
+                changed += 1;
+                recorder.verdict(row, CallVerdict::Changed);
+            }
             Err(error) => {
                 failed += 1;
+                recorder.verdict(row, CallVerdict::Failed);
                 plugin.meter.row_error(&error, plugin.now());
                 fail(plugin, list, row, &error, Cause::Log);
             }

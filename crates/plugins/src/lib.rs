@@ -38,6 +38,7 @@ mod meter;
 mod outcome;
 mod plugin;
 mod probe;
+mod record;
 mod registry;
 mod reload;
 mod rollback;
@@ -65,6 +66,7 @@ pub use manifest::{Grant, Lifetime, Manifest, ManifestError, Match, Mode, OnErro
 pub use member::Member;
 pub use outcome::{Cause, Dropped, Failed, Ingested, Output, Transformed};
 pub use plugin::{Description, Plugin, Stage};
+pub use record::{CallVerdict, RecordedCall, Recorder};
 pub use registry::{Registry, RegistrySettings};
 pub use settings::{Clock, RuntimeSettings};
 pub use shadow::{DIFFERENCES_KEPT, Difference, Instead};

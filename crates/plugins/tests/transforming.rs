@@ -3,7 +3,7 @@
 
 mod support;
 
-use sawpit_plugins::{Chain, Instead, Transformed};
+use sawpit_plugins::{Chain, Instead, Recorder, Transformed};
 use support::*;
 
 /// A list at `to`: address and length in the answer, its words in memory.
@@ -59,23 +59,35 @@ fn without_a_plugin_and_unchanged_the_batch_goes_on() {
     }
 }
 
+fn everything() -> Vec<String> {
+    vec![
+        list(ORIGINS, 3000, 3, &[0, 0, 1]),
+        list(MERGED, 3100, 1, &[2, 2]),
+        list(DROPPED, 3200, 1, &[3, 300, 6]),
+        list(LEVELS, 3300, 1, &[1, 4]),
+        list(MESSAGES, 3400, 1, &[1]),
+        list(MESSAGES + 8, 320, 8, &[]),
+        list(MESSAGES + 16, 3500, 1, &[8]),
+        list(SET, 3600, 1, &[2]),
+        list(SET + 8, 340, 7, &[]),
+        list(SET + 16, 3700, 1, &[7]),
+    ]
+}
+
+#[test]
+fn what_became_of_each_log_is_recorded() {
+    let mut recorder = Recorder::all();
+    let chain = chain(&guest(&everything()), "");
+    let _done = chain.transform_recorded(logs(&["X", "b", "c", "d"]), &mut recorder);
+    let [call] = &recorder.into_calls()[..] else { panic!("not one call") };
+    assert_eq!((call.plugin.as_str(), call.version.as_str(), call.size), ("guest", "1.0.0", 4));
+    let verdicts: Vec<_> = call.logs.iter().map(|(log, verdict)| (*log, verdict.as_str())).collect();
+    assert_eq!(verdicts, [(0, "changed"), (1, "changed"), (2, "changed"), (3, "dropped")]);
+}
+
 #[test]
 fn split_merge_drop_and_edit() {
-    let result = run(
-        &[
-            list(ORIGINS, 3000, 3, &[0, 0, 1]),
-            list(MERGED, 3100, 1, &[2, 2]),
-            list(DROPPED, 3200, 1, &[3, 300, 6]),
-            list(LEVELS, 3300, 1, &[1, 4]),
-            list(MESSAGES, 3400, 1, &[1]),
-            list(MESSAGES + 8, 320, 8, &[]),
-            list(MESSAGES + 16, 3500, 1, &[8]),
-            list(SET, 3600, 1, &[2]),
-            list(SET + 8, 340, 7, &[]),
-            list(SET + 16, 3700, 1, &[7]),
-        ],
-        &["X", "b", "c", "d"],
-    );
+    let result = run(&everything(), &["X", "b", "c", "d"]);
     assert_eq!(shape(&result), as_shape(&[("X", &[0]), ("NEW text", &[0]), ("b", &[1, 2])]), "{result:?}");
     assert_eq!(result.outputs[1].log.log_level, sawpit_model::Level::Critical);
     assert_eq!(result.outputs[0].log.log_level, sawpit_model::Level::Info);

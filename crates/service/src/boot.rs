@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::telemetry::{Metrics, TelemetryError, TelemetrySettings, init_logging};
-use crate::{Clock, Health, Shutdown};
+use crate::trace::{TraceError, TraceSettings};
+use crate::{Clock, Health, Shutdown, Tracer};
 
 /// How long one readiness check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,6 +43,8 @@ pub struct ProcessSettings {
     pub telemetry: TelemetrySettings,
     /// Threads of the async runtime; `None`: one per core.
     pub threads: Option<usize>,
+    /// Where traces are sent, and which.
+    pub traces: TraceSettings,
 }
 
 /// What every command is handed.
@@ -55,6 +58,8 @@ pub struct Process {
     pub metrics: Metrics,
     /// Fired by the first SIGTERM or SIGINT.
     pub shutdown: Shutdown,
+    /// Makes spans where traces are sent.
+    pub tracer: Tracer,
 }
 
 /// Why a process did not come as far as its command.
@@ -62,6 +67,8 @@ pub struct Process {
 enum BootError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     #[error("the async runtime could not start: {0}; lower the thread count or raise the process limit")]
     Runtime(std::io::Error),
     #[error("signal handlers could not be set: {0}")]
@@ -78,8 +85,11 @@ where
 {
     match start(settings) {
         Ok((runtime, process)) => {
+            let tracer = process.tracer.clone();
             let exit = runtime.block_on(async { report(command(process).await) });
             runtime.shutdown_timeout(STOP_TIMEOUT);
+            // Behind everything that may still end a span.
+            tracer.shutdown();
             exit
         }
         Err(error) => report(Err(error)),
@@ -101,6 +111,7 @@ fn report<E: Display>(outcome: Result<Exit, E>) -> Exit {
 fn start(settings: &ProcessSettings) -> Result<(tokio::runtime::Runtime, Process), BootError> {
     init_logging(&settings.telemetry)?;
     let metrics = Metrics::install()?;
+    let tracer = Tracer::start(&settings.traces)?;
     let runtime = runtime(settings.threads).map_err(BootError::Runtime)?;
     let shutdown = {
         let _context = runtime.enter();
@@ -108,7 +119,7 @@ fn start(settings: &ProcessSettings) -> Result<(tokio::runtime::Runtime, Process
     };
     runtime.spawn(metrics.clone().upkeep(shutdown.clone()));
     let health = Health::new(CHECK_TIMEOUT).with_shutdown(shutdown.clone());
-    Ok((runtime, Process { clock: Clock::system(), health, metrics, shutdown }))
+    Ok((runtime, Process { clock: Clock::system(), health, metrics, shutdown, tracer }))
 }
 
 fn runtime(threads: Option<usize>) -> std::io::Result<tokio::runtime::Runtime> {

@@ -143,6 +143,13 @@ pub const METRICS: &[Metric] = &[
     counter("sawpit_worker_maintain_errors_total", "", "Times that the upkeep of the database failed"),
     counter("sawpit_worker_forgotten_logs_total", "", "Logs deleted because they were beyond the retention"),
     counter("sawpit_dropped_total", "plugin", "Logs that transform plugins dropped by their own verdict"),
+    // Traces, in either process.
+    counter("sawpit_trace_spans_sent_total", "", "Spans that the collector took"),
+    counter(
+        "sawpit_trace_spans_dropped_total",
+        "reason = queue | export",
+        "Spans dropped because the collector is slow (queue) or away (export)",
+    ),
     // Plugins, in either process.
     gauge("sawpit_plugin_serving", "", "Plugins in the chain that serves"),
     gauge("sawpit_plugin_chain_id", "", "The chain's id as a number: processes that agree show the same"),

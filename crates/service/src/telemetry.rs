@@ -12,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::Shutdown;
+use crate::log_lines::JsonLines;
 use crate::settings::{FromSetting, Resolver, SettingSpec, one_of};
 
 /// The settings of this module, for every command: `--log` and `--log-format`.
@@ -120,7 +121,7 @@ pub fn init_logging(settings: &TelemetrySettings) -> Result<(), TelemetryError> 
     match settings.format {
         LogFormat::Pretty => registry.with(lines.pretty()).try_init()?,
         LogFormat::Compact => registry.with(lines.compact()).try_init()?,
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+        LogFormat::Json => registry.with(lines.json().event_format(JsonLines::new())).try_init()?,
     }
     Ok(())
 }

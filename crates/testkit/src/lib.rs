@@ -13,6 +13,7 @@
     reason = "a test kit reports a broken machine by failing the test"
 )]
 
+mod collector;
 mod guest;
 mod nginx;
 mod plugins;
@@ -27,6 +28,7 @@ mod spawner;
 mod temp;
 mod tree;
 
+pub use collector::{CollectedSpan, Collector};
 pub use guest::{ANSWER, ENDLESS, Guest, TRAP, answer, on_letter, put};
 pub use nginx::{Nginx, nginx_conf};
 pub use plugins::{GUESTS, plugins_dir, scramble, workspace_root};

@@ -18,10 +18,10 @@ use crate::body::Whole;
 use crate::gather::Done;
 use crate::ingest::errors;
 use crate::ingest::once::{self, Answered, Received, Verdict};
-use crate::ingest::single::{NOT_ITS_DEVICE, entry, quarantined};
-use crate::observe::traceparent;
+use crate::ingest::single::{NOT_ITS_DEVICE, entry, is_kept, quarantined};
 use crate::problem::{FieldProblem, Kind, Problem, Rejected};
 use crate::routes;
+use crate::traced::{Append, Traced};
 
 /// A log of a batch that a filter dropped.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -88,11 +88,18 @@ async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -
     caller.charge_batch(members.len());
     let mut verdict = Verdict::new(received_at, members.len());
     let (indices, logs) = verdict.valid(members, &caller);
-    let done = if logs.is_empty() { None } else { Some(app.ingest(logs).await?) };
-    let entries =
-        done.map_or_else(Vec::new, |done| verdict.outcomes(&indices, done, traceparent(&parts.headers)));
+    let traced = Traced::of(parts);
+    let (chain, outcomes) = if logs.is_empty() {
+        Default::default()
+    } else {
+        let Done { chain, outcomes, calls } = app.ingest(logs, traced.is_sampled()).await?;
+        traced.calls(calls);
+        (chain, outcomes)
+    };
+    let append = traced.append(app, outcomes.iter().filter(|outcome| is_kept(outcome)).count());
+    let entries = verdict.outcomes(&indices, &chain, outcomes, &append);
     verdict.check_all_refused(app)?;
-    once::append(app, once, verdict, entries).await
+    once::append(app, once, verdict, entries, append).await
 }
 
 fn answer(verdict: Verdict, ids: Vec<MessageId>) -> BatchAnswer {
@@ -128,15 +135,21 @@ impl Verdict {
     }
 
     /// The entries to append, after the plugins' verdicts.
-    fn outcomes(&mut self, indices: &[usize], done: Done, traceparent: Option<String>) -> Vec<Entry> {
+    fn outcomes(
+        &mut self,
+        indices: &[usize],
+        chain: &str,
+        outcomes: Vec<Ingested>,
+        append: &Append,
+    ) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(indices.len());
-        for (&index, outcome) in indices.iter().zip(done.outcomes) {
+        for (&index, outcome) in indices.iter().zip(outcomes) {
             match outcome {
                 Ingested::Accepted(log) => {
-                    entries.push(entry(log, &done.chain, traceparent.clone()));
+                    entries.push(entry(log, chain, append.traceparent()));
                 }
                 Ingested::Quarantined { plugin, error, log } => {
-                    entries.push(quarantined(log, plugin, error, traceparent.clone()));
+                    entries.push(quarantined(log, plugin, error, append.traceparent()));
                 }
                 Ingested::Dropped { plugin, reason } => {
                     self.dropped.push(DroppedMember { index, plugin, reason });

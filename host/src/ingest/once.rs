@@ -21,6 +21,7 @@ use crate::body::{self, Whole};
 use crate::ingest::batch::DroppedMember;
 use crate::ingest::{errors, key};
 use crate::problem::{Kind, Problem, Rejected};
+use crate::traced::Append;
 
 /// On an answer that was given before.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -102,6 +103,7 @@ pub(crate) async fn append(
     once: Option<OnceKey>,
     verdict: Verdict,
     entries: Vec<Entry>,
+    append: Append,
 ) -> Result<Answered, Problem> {
     let appended = match once {
         None => first(app, entries).await.map(Once::First),
@@ -110,12 +112,17 @@ pub(crate) async fn append(
             app.producer.append_once(&once, note, entries).await
         }
     };
-    match appended.map_err(|error| errors::of_append(app, &error))? {
-        Once::First(ids) => {
+    match appended {
+        Ok(Once::First(ids)) => {
+            append.queued(&ids);
             app.backlog.appended(ids.len());
             Ok(Answered { verdict, ids, replayed: false })
         }
-        Once::Known(known) => again(known),
+        Ok(Once::Known(known)) => again(known),
+        Err(error) => {
+            append.failed(&error);
+            Err(errors::of_append(app, &error))
+        }
     }
 }
 

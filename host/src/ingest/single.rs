@@ -14,9 +14,9 @@ use crate::body::Whole;
 use crate::ingest::batch::DroppedMember;
 use crate::ingest::errors;
 use crate::ingest::once::{self, Answered, Received, Verdict};
-use crate::observe::traceparent;
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::routes;
+use crate::traced::Traced;
 
 /// The log is durably queued.
 #[derive(Debug, Serialize, ToSchema)]
@@ -87,15 +87,18 @@ async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -
     if !once::caller(parts).may_post_for(&log.device_id) {
         return Err(Problem::fields(Kind::Forbidden, vec![FieldProblem::new("device_id", NOT_ITS_DEVICE)]));
     }
-    let done = app.ingest(vec![log]).await?;
+    let traced = Traced::of(parts);
+    let done = app.ingest(vec![log], traced.is_sampled()).await?;
+    traced.calls(done.calls);
     let Some(outcome) = done.outcomes.into_iter().next() else {
         return Err(Problem::internal("the plugin chain answered for no log"));
     };
     let mut verdict = Verdict::new(received_at, 1);
+    let append = traced.append(app, usize::from(is_kept(&outcome)));
     let entries = match outcome {
-        Ingested::Accepted(log) => vec![entry(log, &done.chain, traceparent(&parts.headers))],
+        Ingested::Accepted(log) => vec![entry(log, &done.chain, append.traceparent())],
         Ingested::Quarantined { plugin, error, log } => {
-            vec![quarantined(log, plugin, error, traceparent(&parts.headers))]
+            vec![quarantined(log, plugin, error, append.traceparent())]
         }
         Ingested::Dropped { plugin, reason } => {
             verdict.dropped.push(DroppedMember { index: 0, plugin, reason });
@@ -104,7 +107,7 @@ async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -
         Ingested::Rejected { plugin, reason } => return Err(rejected(plugin, reason)),
         Ingested::Failed { plugin, error } => return Err(failed(app, plugin, &error)),
     };
-    once::append(app, once, verdict, entries).await
+    once::append(app, once, verdict, entries, append).await
 }
 
 fn answer(verdict: Verdict, ids: Vec<MessageId>) -> SingleAnswer {
@@ -123,6 +126,11 @@ fn answer(verdict: Verdict, ids: Vec<MessageId>) -> SingleAnswer {
 
 /// The rule of a token that is bound to devices.
 pub(crate) const NOT_ITS_DEVICE: &str = "is not one that this token may post for";
+
+/// Whether the log goes into the queue.
+pub(crate) const fn is_kept(outcome: &Ingested) -> bool {
+    matches!(outcome, Ingested::Accepted(_) | Ingested::Quarantined { .. })
+}
 
 /// A log as the plugins left it.
 pub(crate) fn entry(log: Log, chain: &str, traceparent: Option<String>) -> Entry {

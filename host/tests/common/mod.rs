@@ -12,7 +12,7 @@ use sawpit_host::{Host, HostParts, HostSettings, Ops};
 use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
-use sawpit_service::{Clock, Health, Metrics, Shutdown, ops};
+use sawpit_service::{Clock, Health, Metrics, Shutdown, Tracer, ops};
 use sawpit_store::{Batch, IndexSettings, Row, Store, StoreSettings};
 use sawpit_testkit::TempFolder;
 use serde_json::Value;
@@ -104,6 +104,7 @@ async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings)
         registry: registry(&folder, &clock, &settings),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
+        tracer: Tracer::off(),
         ops: Ops {
             health: ops::health_router(Health::new(Duration::from_secs(1))),
             metrics: ops::metrics_router(Metrics::install().unwrap()),

@@ -10,4 +10,5 @@
 mod embedded;
 mod model;
 mod servers;
+mod traced;
 mod world;

@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Queue, QueueSettings};
-use sawpit_service::{Clock, Health, Shutdown};
+use sawpit_service::{Clock, Health, Shutdown, Tracer};
 use sawpit_store::{LogQuery, Store, StoreSettings};
 use sawpit_testkit::{Postgres, Redis, TempFolder, scramble};
 use sawpit_worker::{WorkerParts, WorkerSettings, run};
@@ -222,6 +222,7 @@ async fn open(place: &Place, name: String, queue: Option<Queue>) -> WorkerParts 
         cache: None,
         clock: Clock::system(),
         health: Health::new(Duration::from_secs(1)),
+        tracer: Tracer::off(),
         settings,
     }
 }

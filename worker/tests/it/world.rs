@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
-use sawpit_service::{Clock, Health, Shutdown};
+use sawpit_service::{Clock, Health, Shutdown, Tracer};
 use sawpit_store::{Store, StoreSettings};
 use sawpit_worker::{WorkerError, WorkerParts, WorkerSettings, run};
 use tokio::task::JoinHandle;
@@ -69,6 +69,11 @@ impl World {
 
     /// Starts a worker that is set up otherwise, but as impatient as all are in tests.
     pub fn worker_with(&self, settings: WorkerSettings) -> Worker {
+        self.worker_traced(settings, Tracer::off())
+    }
+
+    /// The same, which tells of its batches.
+    pub fn worker_traced(&self, settings: WorkerSettings, tracer: Tracer) -> Worker {
         let settings = WorkerSettings {
             retry_base: Duration::from_millis(10),
             retry_max: Duration::from_millis(200),
@@ -82,6 +87,7 @@ impl World {
             cache: Some(self.cache.clone()),
             clock: Clock::system(),
             health: self.health.clone(),
+            tracer,
             settings,
         };
         let shutdown = Shutdown::new();

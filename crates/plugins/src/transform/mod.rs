@@ -14,8 +14,8 @@ use crate::member::Member;
 use crate::meter::Verdict;
 use crate::shadow::Instead;
 use crate::{
-    CallError, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Stage, Transformed, call,
-    convert, isolate,
+    CallError, CallVerdict, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Recorder, Stage,
+    Transformed, call, convert, isolate,
 };
 
 /// A batch on its way through the transformers. Indices in here are always those of the inputs.
@@ -51,17 +51,17 @@ impl Batch {
     }
 
     /// Runs one transformer over the outputs that it takes; the others keep their places.
-    pub fn run(&mut self, member: &Member) {
+    pub fn run(&mut self, member: &Member, recorder: &mut Recorder) {
         let started = Instant::now();
         let rows = self.rows(|log| member.takes(log));
-        let failed = self.run_rows(member.plugin(), &rows);
+        let failed = self.run_rows(member.plugin(), &rows, recorder);
         member.passed(rows.len(), failed, started.elapsed());
     }
 
     /// Runs a transformer that is in no chain yet over the outputs that its manifest matches.
     pub fn run_alone(&mut self, plugin: &Plugin) {
         let rows = self.rows(|log| plugin.manifest().matches.takes(log));
-        self.run_rows(plugin, &rows);
+        self.run_rows(plugin, &rows, &mut Recorder::off());
     }
 
     fn rows(&self, takes: impl Fn(&Log) -> bool) -> Vec<usize> {
@@ -69,13 +69,13 @@ impl Batch {
     }
 
     /// On how many logs the plugin failed.
-    fn run_rows(&mut self, plugin: &Plugin, rows: &[usize]) -> usize {
+    fn run_rows(&mut self, plugin: &Plugin, rows: &[usize], recorder: &mut Recorder) -> usize {
         let pieces = plugin.pieces(&self.logs(rows));
         let mut next = Next::new(std::mem::take(&mut self.outputs));
         let mut failed = 0;
         for piece in pieces {
             let rows = rows.get(piece).unwrap_or_default();
-            failed += self.run_piece(plugin, rows, &mut next);
+            failed += self.run_piece(plugin, rows, &mut next, recorder);
         }
         self.outputs = next.finish();
         failed
@@ -86,17 +86,23 @@ impl Batch {
     }
 
     /// On how many logs the plugin failed.
-    fn run_piece(&mut self, plugin: &Plugin, rows: &[usize], next: &mut Next) -> usize {
-        match attempt(plugin, rows, next) {
-            Ok(change) => self.settle(plugin, rows, change, next),
+    fn run_piece(
+        &mut self,
+        plugin: &Plugin,
+        rows: &[usize],
+        next: &mut Next,
+        recorder: &mut Recorder,
+    ) -> usize {
+        match attempt(plugin, rows, next, recorder) {
+            Ok(change) => self.settle(plugin, rows, change, next, recorder),
             Err(error) if rows.len() == 1 || error.is_bypass() => self.fail(plugin, rows, &error, next),
             Err(error) => {
                 let limit = plugin.settings().isolate_timeout;
                 let results = isolate::each_alone(rows.len(), limit, &error, |at| {
-                    attempt(plugin, rows.get(at..=at).unwrap_or_default(), next)
+                    attempt(plugin, rows.get(at..=at).unwrap_or_default(), next, recorder)
                 });
                 let settled = rows.chunks(1).zip(results).map(|(row, result)| match result {
-                    Ok(change) => self.settle(plugin, row, change, next),
+                    Ok(change) => self.settle(plugin, row, change, next, recorder),
                     Err(error) => self.fail(plugin, row, &error, next),
                 });
                 settled.sum()
@@ -104,11 +110,21 @@ impl Batch {
         }
     }
 
-    fn settle(&mut self, plugin: &Plugin, rows: &[usize], change: Option<Change>, next: &mut Next) -> usize {
+    fn settle(
+        &mut self,
+        plugin: &Plugin,
+        rows: &[usize],
+        change: Option<Change>,
+        next: &mut Next,
+        recorder: &mut Recorder,
+    ) -> usize {
         let Some(change) = change else {
             plugin.meter.verdicts(Verdict::Accepted, rows.len());
             return 0;
         };
+        if recorder.is_on() {
+            change.record(rows, next, recorder);
+        }
         let failed = change.changed.errors.len();
         for error in change.changed.errors.values() {
             plugin.meter.row_error(error, plugin.now());
@@ -214,12 +230,20 @@ struct Change {
     log_data: Vec<Option<RawObject>>,
 }
 
-fn attempt(plugin: &Plugin, rows: &[usize], next: &Next) -> Result<Option<Change>, CallError> {
+fn attempt(
+    plugin: &Plugin,
+    rows: &[usize],
+    next: &Next,
+    recorder: &mut Recorder,
+) -> Result<Option<Change>, CallError> {
     let logs: Vec<&Log> = rows.iter().filter_map(|&row| next.log(row)).collect();
-    call::transform(plugin, &logs, |mut changed| {
-        let log_data = edit_data(plugin, &mut changed, &logs)?;
-        Ok(Change { log_data, changed })
-    })
+    let run = || {
+        call::transform(plugin, &logs, |mut changed| {
+            let log_data = edit_data(plugin, &mut changed, &logs)?;
+            Ok(Change { log_data, changed })
+        })
+    };
+    recorder.call(plugin, Stage::Transform, rows.len(), || next.inputs(rows), run)
 }
 
 fn edit_data(
@@ -249,6 +273,17 @@ fn edit_data(
 }
 
 impl Change {
+    /// Notes what became of the inputs behind each row.
+    fn record(&self, rows: &[usize], next: &Next, recorder: &mut Recorder) {
+        let changed = self.differing(rows.len()).map(|at| (at, CallVerdict::Changed));
+        let dropped = self.changed.dropped.iter().map(|(at, _)| (*at, CallVerdict::Dropped));
+        let failed = self.changed.errors.keys().map(|at| (*at, CallVerdict::Failed));
+        for (at, verdict) in changed.chain(dropped).chain(failed) {
+            let inputs = next.inputs(rows.get(at..=at).unwrap_or_default());
+            inputs.into_iter().for_each(|input| recorder.verdict(input, verdict));
+        }
+    }
+
     /// How many of the inputs come out otherwise than they went in.
     fn differences(&self, inputs: usize) -> usize {
         self.differing(inputs).count()

@@ -22,6 +22,12 @@ impl Next {
         self.before.get(row)?.as_ref().map(|output| &output.log)
     }
 
+    /// The batch's inputs that these rows were made of.
+    pub fn inputs(&self, rows: &[usize]) -> Vec<usize> {
+        let before = rows.iter().filter_map(|&row| self.before.get(row)?.as_ref());
+        before.flat_map(|output| output.sources.iter().copied()).collect()
+    }
+
     /// Takes row `at` of a piece out of the batch.
     pub fn take_sources(&mut self, rows: &[usize], at: usize) -> Vec<usize> {
         let taken = rows.get(at).and_then(|&row| self.before.get_mut(row)).and_then(Option::take);
