@@ -28,7 +28,7 @@ pub struct WorkerSettings {
     pub reclaim_every: Duration,
     /// How often the store makes partitions ahead and trims its ledger.
     pub maintain_every: Duration,
-    /// How long a worker that asks for nothing, and has nothing in hand, stays among the queue's consumers.
+    /// How long a worker that is given nothing, and has nothing in hand, stays among the queue's consumers.
     pub consumer_keep: Duration,
     /// How long batches may wait for the store before the worker says that it is not ready.
     pub unready_after: Duration,

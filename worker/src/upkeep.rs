@@ -40,7 +40,7 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
     let keep = shared.parts.settings.consumer_keep;
     match shared.parts.queue.forget_consumers(keep).await {
         Ok(0) => {}
-        Ok(consumers) => tracing::info!(consumers, "workers that are gone were taken out of the group"),
+        Ok(consumers) => tracing::info!(consumers, "workers that were given nothing for long left the group"),
         Err(error) => tracing::debug!(%error, "workers that are gone stay in the group"),
     }
     if let Some(retention) = shared.parts.settings.retention {

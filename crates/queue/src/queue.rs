@@ -102,8 +102,8 @@ impl Queue {
         }
     }
 
-    /// Forgets consumers that have nothing in hand and asked for nothing this long; how many. Safe at any time: one that
-    /// lives after all is known again when it asks. The embedded queue remembers none.
+    /// Forgets consumers that have nothing in hand and were given nothing this long; how many. Safe at any time: one that
+    /// lives after all is known again with its next message. The embedded queue remembers none.
     ///
     /// # Errors
     /// The queue is away.

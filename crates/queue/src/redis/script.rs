@@ -83,7 +83,7 @@ end
 return buried
 ";
 
-/// Deletes consumers that have nothing in hand and did not ask for long. In one step with the look at what they have:
+/// Deletes consumers that have nothing in hand and were given nothing for long. In one step with the look at what they have:
 /// with a consumer Redis deletes what it has in hand.
 const FORGET: &str = r"
 local gone = 0

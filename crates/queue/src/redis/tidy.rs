@@ -12,8 +12,8 @@ use super::reader::millis;
 use crate::QueueError;
 
 impl Redis {
-    /// Deletes the group's consumers that have asked for nothing this long and have nothing in hand; how many. One that
-    /// lives after all is made anew when it asks. A partition whose server is away keeps its own until the next time.
+    /// Deletes the group's consumers that were given nothing this long and have nothing in hand; how many. (Before Redis
+    /// 7.2 asking in vain is no sign of life.) One that lives after all is made anew with its next entry. A partition whose server is away keeps its own until the next time.
     pub(crate) async fn forget_consumers(&self, idle: Duration) -> Result<u64, QueueError> {
         let parts = self.parts();
         let forgotten = join_all(parts.iter().map(|part| self.forget_in(*part, idle))).await;
@@ -21,7 +21,10 @@ impl Redis {
         for answer in forgotten {
             match answer {
                 Ok(consumers) => count += consumers,
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    tracing::debug!(%error, "consumers of a partition could not be looked at");
+                    failed = Some(error);
+                }
             }
         }
         match failed {

@@ -507,3 +507,28 @@ async fn a_stream_that_nobody_read_has_no_consumers_to_forget() {
     let queue = world.open().await;
     assert_eq!(queue.forget_consumers(Duration::ZERO).await.unwrap(), 0);
 }
+
+/// A reader that waits when it is forgotten is given what comes, and it is its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_is_forgotten_while_it_waits_goes_on() {
+    let mut world = World::redis();
+    world.settings.block = Duration::from_secs(5);
+    let queue = world.open().await;
+    let mut waits = queue.consumer("waits").await.unwrap();
+    queue.producer().append(entry(1)).await.unwrap();
+    let first = read_all(&mut waits, 1).await;
+    waits.settler().ack(first).await.unwrap();
+    let reading = tokio::spawn(async move {
+        let read = waits.read().await.unwrap();
+        (waits, read)
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(queue.forget_consumers(Duration::ZERO).await.unwrap(), 1);
+    let id = queue.producer().append(entry(2)).await.unwrap();
+    let (waits, read) = reading.await.unwrap();
+    assert_eq!(ids(&read), [id]);
+    let names = consumers(&world);
+    assert!(names.contains("waits"), "{names}");
+    waits.settler().ack(read).await.unwrap();
+    assert_eq!(queue.backlog().await.unwrap(), 0);
+}
