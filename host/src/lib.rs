@@ -28,6 +28,7 @@ mod serve;
 mod settings;
 mod stats;
 mod tail;
+mod tls;
 mod traced;
 
 pub use access::Access;
@@ -37,3 +38,4 @@ pub use plugins_page::plugin_routes;
 pub use routes::Routers;
 pub use serve::{Drained, serve};
 pub use settings::{HostSettings, ServeSettings};
+pub use tls::{Tls, TlsError, TlsFiles};

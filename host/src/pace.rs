@@ -17,7 +17,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 /// How long each may take.
@@ -226,13 +225,13 @@ impl hyper::body::Body for Answering {
 
 /// A socket that notes what arrives, and whether it takes what is written.
 #[derive(Debug)]
-pub(crate) struct Paced {
-    stream: TcpStream,
+pub(crate) struct Paced<S> {
+    stream: S,
     pace: Arc<Pace>,
 }
 
-impl Paced {
-    pub(crate) fn new(stream: TcpStream, pace: Arc<Pace>) -> Self {
+impl<S> Paced<S> {
+    pub(crate) fn new(stream: S, pace: Arc<Pace>) -> Self {
         Self { stream, pace }
     }
 
@@ -247,7 +246,7 @@ impl Paced {
     }
 }
 
-impl AsyncRead for Paced {
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -262,7 +261,7 @@ impl AsyncRead for Paced {
     }
 }
 
-impl AsyncWrite for Paced {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.noting(written)

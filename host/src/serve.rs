@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, STRICT_TRANSPORT_SECURITY};
 use axum::http::{HeaderValue, Request, Version};
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -24,13 +24,19 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::pace::{Pace, PaceLimits, Paced, guard};
 use crate::settings::ServeSettings;
+use crate::tls::Tls;
+
+/// Who came by TLS once comes so for a year (RFC 6797).
+const STAY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// How the serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +116,7 @@ struct Server {
     slots: Arc<Semaphore>,
     limits: PaceLimits,
     draining: Arc<AtomicBool>,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -123,9 +130,13 @@ impl Server {
             .max_concurrent_streams(settings.http2_streams)
             .keep_alive_interval(settings.idle_timeout)
             .keep_alive_timeout(settings.header_timeout);
+        if let Some(tls) = &settings.tls {
+            tls.follow();
+        }
         Self {
             router,
             builder,
+            tls: settings.tls.clone(),
             slots: Arc::new(Semaphore::new(settings.connections)),
             draining: Arc::new(AtomicBool::new(false)),
             limits: PaceLimits {
@@ -158,23 +169,76 @@ impl Server {
         permit: Option<OwnedSemaphorePermit>,
         watcher: Watcher,
     ) -> impl Future<Output = ()> + use<> {
-        let (router, builder, limits) = (self.router.clone(), self.builder.clone(), self.limits);
-        let draining = Arc::clone(&self.draining);
+        let talk = Talk {
+            router: self.router.clone(),
+            builder: self.builder.clone(),
+            limits: self.limits,
+            draining: Arc::clone(&self.draining),
+            scheme: if self.tls.is_some() { Scheme::Https } else { Scheme::Http },
+        };
+        let tls = self.tls.clone();
         async move {
             let _slot = permit;
             // Answers are written whole, so there is nothing to wait for.
             let _ = stream.set_nodelay(true);
-            let pace = Pace::new();
-            let stream = Paced::new(stream, Arc::clone(&pace));
-            let service = watched(router, Arc::clone(&pace), draining);
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-            match guard(watcher.watch(connection), &pace, &limits).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(error, "connection ended early"),
-                Err(slow) => {
-                    metrics::counter!("sawpit_http_cut_total", "limit" => slow.name()).increment(1);
-                    tracing::debug!(limit = slow.name(), "connection cut: the client is too slow");
+            match tls {
+                None => talk.run(stream, watcher).await,
+                Some(tls) => {
+                    if let Some(stream) = shaken(&tls, stream, talk.limits.head).await {
+                        talk.run(stream, watcher).await;
+                    }
                 }
+            }
+        }
+    }
+}
+
+/// The stream after the TLS handshake, which must be over in time; none when it failed.
+async fn shaken(tls: &Tls, stream: TcpStream, limit: Duration) -> Option<TlsStream<TcpStream>> {
+    let reason = match tokio::time::timeout(limit, tls.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            "failed"
+        }
+        Err(_) => "header_timeout",
+    };
+    metrics::counter!("sawpit_tls_handshake_errors_total", "reason" => reason).increment(1);
+    None
+}
+
+/// How clients came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// What one connection needs.
+struct Talk {
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    limits: PaceLimits,
+    draining: Arc<AtomicBool>,
+    scheme: Scheme,
+}
+
+impl Talk {
+    /// Answers requests until either side closes.
+    async fn run<S>(self, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let pace = Pace::new();
+        let stream = Paced::new(stream, Arc::clone(&pace));
+        let service = watched(self.router, Arc::clone(&pace), self.draining, self.scheme);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        match guard(watcher.watch(connection), &pace, &self.limits).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error, "connection ended early"),
+            Err(slow) => {
+                metrics::counter!("sawpit_http_cut_total", "limit" => slow.name()).increment(1);
+                tracing::debug!(limit = slow.name(), "connection cut: the client is too slow");
             }
         }
     }
@@ -185,6 +249,7 @@ fn watched(
     router: Router,
     pace: Arc<Pace>,
     draining: Arc<AtomicBool>,
+    scheme: Scheme,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let http2 = request.version() == Version::HTTP_2;
@@ -195,6 +260,9 @@ fn watched(
             // HTTP/2 has a frame for that, which the shutdown sends.
             if !http2 && draining.load(Ordering::Relaxed) {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            if scheme == Scheme::Https {
+                answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, STAY);
             }
             Ok(answer)
         }

@@ -6,6 +6,7 @@ use sawpit_model::Limits;
 
 use crate::access::Access;
 use crate::manners::CorsOrigins;
+use crate::tls::Tls;
 
 /// How the routes behave. [`Default`] is DESIGN's values; nothing is read from the environment here.
 #[derive(Clone, Debug)]
@@ -101,6 +102,8 @@ impl Default for HostSettings {
 /// How connections are treated.
 #[derive(Clone, Debug)]
 pub struct ServeSettings {
+    /// The certificate; none to serve in the clear.
+    pub tls: Option<Tls>,
     /// Longest time from the first byte of a request's head to its last; for the first head of a connection, from the
     /// connection's start.
     pub header_timeout: Duration,
@@ -124,6 +127,7 @@ pub struct ServeSettings {
 impl Default for ServeSettings {
     fn default() -> Self {
         Self {
+            tls: None,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             answer_timeout: Duration::from_secs(30),

@@ -33,7 +33,7 @@ async fn serve(up: Up, process: Process) -> Result<Exit> {
         tokio::spawn(sawpit_worker::run(worker_parts(&parts, &process, up.worker), process.shutdown.clone()));
     let queue = parts.queue.clone();
     tokio::spawn(async move { dead::serve::serve(queue, &up.data).await });
-    greet(up.doors.api);
+    greet(up.doors.api, if up.serve.tls.is_some() { "https" } else { "http" });
     let worker = async {
         let ended = worker.await;
         // Without its worker the process would only fill the queue: it ends, and whoever runs it sees why.
@@ -46,15 +46,15 @@ async fn serve(up: Up, process: Process) -> Result<Exit> {
 }
 
 /// The address, and one line to try.
-fn greet(Door { address, access }: Door) {
+fn greet(Door { address, access }: Door, scheme: &str) {
     let token = match access {
         Access::Open => "",
         Access::Tokens => " -H \"authorization: Bearer $TOKEN\"",
     };
     let body = r#"{"device_id":"sensor-7","log_level":"warning","message":"door open, call ops@example.com","log_data":{"temperature":71.5}}"#;
     let text = format!(
-        "sawpit serves http://{address}\n\nPost a log:\n\n  curl -sS http://{address}/api/log{token} -H 'content-type: application/json' -d '{body}'\n\n\
-         and read it back:\n\n  curl -sS http://{address}/api/logs/sensor-7{token}\n"
+        "sawpit serves {scheme}://{address}\n\nPost a log:\n\n  curl -sS {scheme}://{address}/api/log{token} -H 'content-type: application/json' -d '{body}'\n\n\
+         and read it back:\n\n  curl -sS {scheme}://{address}/api/logs/sensor-7{token}\n"
     );
     // Nothing can be done when the terminal is gone.
     let _ = writeln!(std::io::stdout(), "{text}");

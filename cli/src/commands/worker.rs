@@ -28,7 +28,9 @@ async fn work(command: WorkerCommand, process: Process) -> Result<Exit> {
         let guard =
             Guard::new(door.access, parts.store.clone(), process.clock.clone(), command.token_refresh);
         let router = guarded(router, guard);
-        tokio::spawn(ops::serve(bind(door).await?, router, process.shutdown.clone()));
+        let shutdown = process.shutdown.clone();
+        let shutdown = async move { shutdown.requested().await };
+        tokio::spawn(sawpit_host::serve(bind(door).await?, router, command.serve, shutdown));
     }
     sawpit_worker::run(worker_parts(&parts, &process, command.worker), process.shutdown).await?;
     Ok(Exit::Done)

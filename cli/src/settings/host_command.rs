@@ -8,7 +8,7 @@ use sawpit_service::settings::{Resolver, SettingsErrors};
 use sawpit_service::{ProcessSettings, SettingSpec};
 
 use super::access::{self, Doors};
-use super::{host, plugins, queue, serve, store};
+use super::{host, plugins, queue, serve, store, tls};
 use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
@@ -30,7 +30,8 @@ pub struct HostCommand {
 pub fn specs() -> Vec<SettingSpec> {
     let urls = [queue::QUEUE, queue::CACHE, store::STORE];
     let parts =
-        [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, access::SPECS].concat();
+        [queue::SPECS, store::SPECS, plugins::SPECS, host::SPECS, serve::SPECS, tls::SPECS, access::SPECS]
+            .concat();
     [super::traced_process_specs(), SPECS.to_vec(), urls.to_vec(), parts].concat()
 }
 

@@ -19,6 +19,7 @@ mod plugins;
 mod queue;
 mod serve;
 mod store;
+mod tls;
 mod worker;
 
 use std::io::Write;

@@ -6,6 +6,8 @@ use sawpit_host::ServeSettings;
 use sawpit_service::SettingSpec;
 use sawpit_service::settings::Resolver;
 
+use super::tls;
+
 pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("header-timeout", "TIME", "Longest time to send a request's head").default("10s"),
     SettingSpec::new("idle-timeout", "TIME", "Longest time between two requests of a connection")
@@ -18,6 +20,7 @@ pub const SPECS: &[SettingSpec] = &[
 ];
 
 pub fn resolve(resolver: &mut Resolver) -> Option<ServeSettings> {
+    let tls = tls::resolve(resolver);
     let mut time = |name| {
         let times = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
         resolver.get_if(name, |time| times.contains(time), "must be 1ms to 24h")
@@ -33,6 +36,7 @@ pub fn resolve(resolver: &mut Resolver) -> Option<ServeSettings> {
         resolver.check(grace < timeout, &["drain-grace", "drain-timeout"], rule);
     }
     Some(ServeSettings {
+        tls: tls?,
         header_timeout: header_timeout?,
         idle_timeout: idle_timeout?,
         answer_timeout: answer_timeout?,

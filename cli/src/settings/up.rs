@@ -10,7 +10,7 @@ use sawpit_store::StoreSettings;
 use sawpit_worker::WorkerSettings;
 
 use super::access::{self, Doors};
-use super::{host, index, plugins, queue, serve, store, worker};
+use super::{host, index, plugins, queue, serve, store, tls, worker};
 use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
@@ -42,6 +42,7 @@ pub fn specs() -> Vec<SettingSpec> {
         host::SPECS,
         serve::SPECS,
         worker::SPECS,
+        tls::SPECS,
         access::SPECS,
     ]
     .concat();

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use sawpit_host::ServeSettings;
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{ProcessSettings, SettingSpec};
 use sawpit_store::IndexSettings;
 use sawpit_worker::WorkerSettings;
 
 use super::access::{self, Door};
-use super::{host, host_command, index, plugins, queue, store, worker};
+use super::{host, host_command, index, plugins, queue, store, tls, worker};
 use crate::parts::PartSettings;
 
 const SPECS: &[SettingSpec] = &[
@@ -24,6 +25,8 @@ const SPECS: &[SettingSpec] = &[
 pub struct WorkerCommand {
     pub process: ProcessSettings,
     pub door: Option<Door>,
+    /// How the door is served.
+    pub serve: ServeSettings,
     /// How often tokens are read.
     pub token_refresh: Duration,
     pub parts: PartSettings,
@@ -34,7 +37,8 @@ pub fn specs() -> Vec<SettingSpec> {
     let urls = [queue::QUEUE, queue::CACHE, store::STORE];
     // The limits on logs hold for what plugins make of them, too.
     let parts =
-        [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS, index::SPECS, access::SPECS].concat();
+        [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS, index::SPECS, tls::SPECS, access::SPECS]
+            .concat();
     [super::traced_process_specs(), SPECS.to_vec(), urls.to_vec(), host::limit_specs(), parts].concat()
 }
 
@@ -47,6 +51,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
         let listen = resolver.optional::<SocketAddr>("listen");
         let limits = host::limits(resolver);
         let parts = host_command::parts(resolver, limits);
+        let tls = tls::resolve(resolver);
         let drain_timeout = resolver.get("drain-timeout");
         let worker =
             worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| parts.queue.reclaim_idle));
@@ -56,6 +61,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
         Some(WorkerCommand {
             process: process?,
             door,
+            serve: ServeSettings { tls: tls?, ..ServeSettings::default() },
             token_refresh: rule.refresh,
             parts: with_index(parts?, index?),
             worker: worker?,

@@ -79,6 +79,16 @@ pub const METRICS: &[Metric] = &[
         "Requests without a token that covers them",
     ),
     counter(
+        "sawpit_tls_handshake_errors_total",
+        "reason = failed | header_timeout",
+        "Connections that ended in the TLS handshake",
+    ),
+    counter(
+        "sawpit_tls_reloads_total",
+        "outcome = served | refused",
+        "Times that the files of the certificate changed",
+    ),
+    counter(
         "sawpit_http_cut_total",
         "limit",
         "Connections cut because the client was too slow, by the limit",

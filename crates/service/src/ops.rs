@@ -1,15 +1,12 @@
 //! The operator's three pages, the same on every process: `/health/live`, `/health/ready`, `/metrics`.
 
-use std::future::IntoFuture;
-
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use tokio::net::TcpListener;
 
-use crate::{Health, Metrics, Shutdown};
+use crate::{Health, Metrics};
 
 /// The content type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,15 +24,6 @@ pub fn health_router<S: Clone + Send + Sync + 'static>(health: Health) -> Router
 /// That of the metrics.
 pub fn metrics_router<S: Clone + Send + Sync + 'static>(metrics: Metrics) -> Router<S> {
     Router::new().route("/metrics", get(render)).with_state(metrics)
-}
-
-/// Serves `router` until `shutdown` is requested and the requests in flight are answered.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> std::io::Result<()> {
-    let draining = async move { shutdown.requested().await };
-    axum::serve(listener, router).with_graceful_shutdown(draining).into_future().await
 }
 
 async fn live(State(health): State<Health>) -> Response {
