@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue, QueueError};
-use sawpit_service::{Clock, Door, Health, Shutdown, Tracer};
+use sawpit_service::{Backoff, Clock, Door, Health, Random, Shutdown, Tracer};
 use sawpit_store::{Store, StoreError};
 use tokio::task::JoinSet;
 
@@ -84,7 +84,7 @@ pub async fn run(parts: WorkerParts, shutdown: Shutdown) -> Result<(), WorkerErr
     let name = parts.settings.name.clone();
     let consumer = parts.queue.consumer(&name).await.map_err(WorkerError::Queue)?;
     let lease = lease::Leases::take(parts.store.clone(), &name).await.map_err(WorkerError::Store)?;
-    parts.store.note_indexes(parts.clock.now()).await.map_err(WorkerError::Store)?;
+    note_indexes(&parts, &shutdown).await;
     let in_flight = parts.settings.in_flight.max(1);
     let shared = Arc::new(work::Shared {
         door: Door::new(parts.settings.threads, in_flight)?,
@@ -100,6 +100,21 @@ pub async fn run(parts: WorkerParts, shutdown: Shutdown) -> Result<(), WorkerErr
     work::Loop::new(shared, consumer, shutdown).run().await;
     tracing::info!(worker = name, "worker stopped");
     Ok(())
+}
+
+/// Before the first commit, so that what is found by search is never said to be more than it is. A store that is away is
+/// waited for.
+async fn note_indexes(parts: &WorkerParts, shutdown: &Shutdown) {
+    let mut backoff = Backoff::new(parts.settings.retry_base, parts.settings.retry_max);
+    let mut random = Random::from_entropy();
+    while let Err(error) = parts.store.note_indexes(parts.clock.now()).await {
+        let after = backoff.next(random.unit());
+        tracing::warn!(%error, ?after, "the store is away, trying again");
+        tokio::select! {
+            () = shutdown.requested() => return,
+            () = tokio::time::sleep(after) => {}
+        }
+    }
 }
 
 /// The worker is not ready while the database refuses what it must do: that is tried for ever, and somebody should know.

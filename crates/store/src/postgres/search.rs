@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use time::OffsetDateTime;
 
 use super::read::{codes, stored_row};
-use super::{Pg, checked, fault};
+use super::{Pg, fault};
 use crate::error::StoreError;
 use crate::page::{LogQuery, StoredRow};
 use crate::search::{Index, Search, Whole};
@@ -72,14 +72,15 @@ impl Pg {
     }
 
     pub(crate) async fn note_index(&self, index: Index, now: Timestamp) -> Result<(), StoreError> {
-        let mut conn = self.acquire().await?;
-        let work = if index.is_kept(&self.index) {
-            sqlx::query(NOTE).bind(index.name()).bind(OffsetDateTime::from(now))
-        } else {
-            sqlx::query(FORGET).bind(index.name())
-        };
-        let answer = self.answer(work.execute(&mut *conn)).await;
-        checked(&mut conn, answer)?;
+        // Doing it again changes nothing, so it may be tried again like a read.
+        read!(self, conn => {
+            let work = if index.is_kept(&self.index) {
+                sqlx::query(NOTE).bind(index.name()).bind(OffsetDateTime::from(now))
+            } else {
+                sqlx::query(FORGET).bind(index.name())
+            };
+            work.execute(&mut **conn).await
+        })?;
         Ok(())
     }
 }
