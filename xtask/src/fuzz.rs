@@ -1,6 +1,7 @@
 //! `cargo xtask fuzz`: throws mutated bytes at what takes bytes from outside.
 
 use std::fs;
+use std::path::PathBuf;
 
 use crate::cmd::{self, Outcome};
 use crate::{guests, packages, paths};
@@ -67,10 +68,7 @@ fn fuzz(target: &str, seconds: u64) -> Outcome<()> {
     if ["manifest", "loader"].contains(&target) {
         command.args(["--features", "plugins"]);
     }
-    command.arg(target).arg(&found).arg(paths::root().join("fuzz/corpus").join(target));
-    if target == "loader" {
-        command.arg(paths::built_plugins());
-    }
+    command.arg(target).arg(&found).args(seeds(target));
     command.args([
         "--",
         &format!("-max_total_time={seconds}"),
@@ -79,6 +77,17 @@ fn fuzz(target: &str, seconds: u64) -> Outcome<()> {
         "-rss_limit_mb=4096",
     ]);
     cmd::run(command.current_dir(paths::root()))
+}
+
+/// The folders of inputs to start from. libFuzzer ends at one that is not there; the loader's seeds are the plugins just
+/// built, and it has a folder of its own only once something was found.
+fn seeds(target: &str) -> Vec<PathBuf> {
+    let mut folders = vec![paths::root().join("fuzz/corpus").join(target)];
+    if target == "loader" {
+        folders.push(paths::built_plugins());
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders
 }
 
 #[cfg(test)]
