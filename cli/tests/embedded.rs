@@ -38,6 +38,23 @@ async fn the_curl_line_of_the_first_minute_works_and_the_log_reads_back_enriched
 }
 
 #[tokio::test]
+async fn what_plugins_refused_is_counted_also_in_the_last_seconds_before_the_end() {
+    let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
+    let process = up(address, data.path(), plugins.path());
+    let api = Api::new(format!("http://{address}"));
+    let hot = r#"{"device_id":"sensor-1","log_level":"INFO","message":"m","log_data":{"temperature":"hot"}}"#;
+    let (status, answer) = api.post("/api/log", hot.to_owned()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
+    let _again = up(address, data.path(), plugins.path());
+    let (_, stats) = api.get("/api/stats").await;
+    assert_eq!(
+        (&stats["plugins"][0]["plugin"], &stats["plugins"][0]["rejected"]),
+        (&"filter".into(), &1.into())
+    );
+}
+
+#[tokio::test]
 async fn new_rows_are_followed_and_a_follower_does_not_hold_up_the_end() {
     let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
     let process = up(address, data.path(), plugins.path());

@@ -19,6 +19,9 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
                       response_headers_conformance,response_schema_conformance,negative_data_rejection,\
                       unsupported_method";
 
+/// Seconds after which the tool is ended; it needs about 30.
+const PATIENCE: &str = "600";
+
 /// An answer to /api/tail has no end.
 const ENDLESS: &str = "/api/tail";
 
@@ -42,8 +45,9 @@ async fn every_answer_is_one_that_is_described() {
     while asks().await.unwrap().status() != StatusCode::OK {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let output = Command::new(tool)
+    let output = Command::new("timeout")
         .current_dir(folder.path())
+        .args([PATIENCE.as_ref(), tool.as_os_str()])
         .args(["run", &format!("http://{address}/openapi.json"), "--exclude-path", ENDLESS])
         .args(["--header", &format!("Authorization: Bearer {token}"), "--checks", CHECKS])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1"])

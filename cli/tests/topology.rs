@@ -106,7 +106,7 @@ fn count(said: &str, word: &str) -> usize {
 async fn every_answered_log_is_stored_once_and_touched_by_each_plugin() {
     let topology = Topology::start();
     let folder = TempFolder::new("logs");
-    let mut queued = 0;
+    let (mut queued, mut rejected) = (0, 0);
     for (logs, from, batch) in [(SINGLE_LOGS, 0, "1"), (BATCHED_LOGS, 1_000_000, "100")] {
         let file = folder.join("logs.ndjson");
         std::fs::write(&file, varied_logs(logs, from)).unwrap();
@@ -114,11 +114,13 @@ async fn every_answered_log_is_stored_once_and_touched_by_each_plugin() {
         assert!(count(&said, "rejected") >= logs / 100, "the filter refused none: {said}");
         assert!(said.contains("0 missing, 0 doubled"), "{said}");
         queued += count(&said, "queued");
+        rejected += count(&said, "rejected");
     }
     assert!(queued > 20_000, "only {queued} were queued");
     let api = Api::new(topology.nginx.url());
     assert_stored(&topology, queued, &api.chain().await);
     assert_statistics(&topology, &api).await;
+    assert_verdicts(&api, queued, rejected).await;
     let mut tail = api.tail("watched").await;
     let row = followed(&api, &mut tail, "watched").await;
     assert!(row["log_data"]["severity_number"].is_u64(), "not as it is stored: {row}");
@@ -158,6 +160,27 @@ async fn assert_statistics(topology: &Topology, api: &Api) {
     assert_eq!((&page["total"], page["total_relation"].as_str()), (count, Some("eq")));
     let (_, all) = api.get("/api/logs?limit=1").await;
     assert_eq!(all["total"], stats["total"]);
+}
+
+/// Each plugin's verdicts, of all hosts and workers. The hosts write theirs every few seconds.
+async fn assert_verdicts(api: &Api, queued: usize, rejected: usize) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let (_, stats) = api.get("/api/stats").await;
+        let of = |plugin: &str, verdict: &str| {
+            let mut plugins = stats["plugins"].as_array().unwrap().iter();
+            let counts = plugins.find(|it| it["plugin"] == plugin);
+            counts.map_or(0, |it| it[verdict].as_u64().unwrap()) as usize
+        };
+        let transformed = ["accepted", "changed", "dropped"].map(|verdict| of("transform", verdict));
+        assert_eq!(transformed.into_iter().sum::<usize>(), queued, "written with the batches: {stats}");
+        let found = [of("filter", "accepted"), of("filter", "rejected"), of("enrich", "changed")];
+        if found == [queued, rejected, queued] {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{queued} queued, {rejected} rejected: {stats}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn replace_a_plugin_under_load(topology: &Topology, api: &Api) {

@@ -18,6 +18,7 @@ use crate::host::{HostError, HostParts};
 use crate::observe::RequestIds;
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
+use crate::verdicts::Verdicts;
 
 /// From this many bytes on, a body is parsed off the threads that serve connections (about 0.1 ms of work).
 const PARSE_ASIDE_BYTES: usize = 32 * 1024;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     pub(crate) come_back: Arc<ComeBack>,
     pub(crate) tracer: Tracer,
+    pub(crate) verdicts: Verdicts,
     gather: Gather,
     door: Door,
 }
@@ -51,13 +53,15 @@ impl Shared {
     pub(crate) fn new(parts: HostParts) -> Result<App, HostError> {
         let settings = parts.settings;
         let door = Door::new(settings.plugin_threads, door_room(settings.plugin_threads))?;
+        let verdicts = Verdicts::new(parts.store.clone());
         let backlog = Backlog::new(settings.backlog_limit);
         let come_back = Arc::new(ComeBack::new(&settings));
         backlog.watch(parts.queue.clone(), settings.backlog_poll, Arc::clone(&come_back));
         Ok(Arc::new(Self {
             producer: parts.queue.producer(),
             queue: parts.queue,
-            gather: gather(&settings, &door, parts.registry.clone()),
+            gather: gather(&settings, &door, parts.registry.clone(), verdicts.clone()),
+            verdicts,
             store: parts.store,
             cache: parts.cache,
             registry: parts.registry,
@@ -163,7 +167,7 @@ const fn door_room(threads: usize) -> usize {
     if threads == 0 { 64 } else { threads * 4 }
 }
 
-fn gather(settings: &HostSettings, door: &Door, registry: Registry) -> Gather {
+fn gather(settings: &HostSettings, door: &Door, registry: Registry, verdicts: Verdicts) -> Gather {
     let limits = GatherLimits {
         runners: door.threads(),
         call_logs: settings.gather_logs,
@@ -173,6 +177,7 @@ fn gather(settings: &HostSettings, door: &Door, registry: Registry) -> Gather {
         let chain = registry.chain();
         let mut recorder = Recorder::of(traced);
         let outcomes = chain.ingest_recorded(logs, &mut recorder);
+        verdicts.add(&recorder.take_verdicts());
         Done { chain: chain.id().into(), outcomes, calls: recorder.into_calls() }
     })
 }

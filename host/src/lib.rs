@@ -30,6 +30,7 @@ mod stats;
 mod tail;
 mod tls;
 mod traced;
+mod verdicts;
 
 pub use access::Access;
 pub use host::{Host, HostError, HostParts, Ops};
@@ -39,3 +40,4 @@ pub use routes::Routers;
 pub use serve::{Drained, serve};
 pub use settings::{HostSettings, ServeSettings};
 pub use tls::{Tls, TlsError, TlsFiles};
+pub use verdicts::Verdicts;

@@ -85,8 +85,27 @@ pub(crate) struct StatsAnswer {
     last_minute_rate: f64,
     /// Logs received in each of the last 180 minutes, oldest first; the last one is not over yet.
     per_minute: Vec<MinuteCount>,
+    /// What each version of a plugin made of the logs that it was given, those with most logs first, at most 100.
+    plugins: Vec<VerdictCounts>,
     /// Where the answer came from.
     source: Source,
+}
+
+/// How many logs a version of a plugin gave which verdict on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct VerdictCounts {
+    /// The plugin's name.
+    plugin: String,
+    /// The plugin's version.
+    version: String,
+    /// Logs that it let go on as they were.
+    accepted: u64,
+    /// Logs that it patched, edited, split or merged.
+    changed: u64,
+    /// Logs that it dropped.
+    dropped: u64,
+    /// Logs that it refused.
+    rejected: u64,
 }
 
 /// The logs of a minute.

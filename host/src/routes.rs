@@ -15,6 +15,7 @@ use crate::ingest::{batch, single};
 use crate::manners::mannerly;
 use crate::observe::observe;
 use crate::problem::{Kind, Problem};
+use crate::verdicts::Verdicts;
 use crate::{chain_page, docs, openapi, plugins_page, query, stats, tail};
 
 pub(crate) const LOG: &str = "/api/log";
@@ -40,6 +41,8 @@ pub struct Routers {
     pub api: Router,
     /// What operators use, where it is apart.
     pub admin: Option<Router>,
+    /// What the plugins made of logs, which is to be written a last time when all is answered.
+    pub verdicts: Verdicts,
 }
 
 pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
@@ -59,16 +62,14 @@ pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
         .with_state(Arc::clone(app))
         .merge(ops.health.clone());
     let plugins = plugins_page::plugin_routes(app.registry.clone());
-    match app.settings.admin {
-        None => {
-            Routers { api: finish(api.merge(plugins).merge(ops.metrics), app, guard.clone()), admin: None }
-        }
+    let (api, admin) = match app.settings.admin {
+        None => (api.merge(plugins).merge(ops.metrics), None),
         Some(access) => {
             let admin = plugins.merge(ops.metrics).merge(ops.health);
-            let admin = finish(admin, app, guard.with(access));
-            Routers { api: finish(api, app, guard.clone()), admin: Some(admin) }
+            (api, Some(finish(admin, app, guard.with(access))))
         }
-    }
+    };
+    Routers { api: finish(api, app, guard.clone()), admin, verdicts: app.verdicts.clone() }
 }
 
 /// What is around every route. What is added last is outermost.

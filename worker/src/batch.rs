@@ -50,10 +50,10 @@ async fn settle_group(
     trace: &mut BatchTrace,
 ) -> Vec<Vec<Delivery>> {
     let Some(stepped) = step_aside(shared, chain, &group, trace).await else { return Vec::new() };
-    let Stepped { rows, settled, dropped, failed, untried, .. } = stepped;
+    let Stepped { rows, settled, dropped, verdicts, failed, untried, .. } = stepped;
     let group = leave(group, &untried);
     let stored = Stored::of(&rows);
-    let batch = Batch { ids: settled, rows, committed_at: shared.parts.clock.now() };
+    let batch = Batch { ids: settled, rows, verdicts, committed_at: shared.parts.clock.now() };
     let started = Instant::now();
     let decision = tries.commit(&batch, group.len()).await;
     trace.commit(&batch.ids, batch.rows.len(), started, &decision);

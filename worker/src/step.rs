@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sawpit_model::{Entry, Log, MessageId};
+use sawpit_model::{Entry, Log, MessageId, Tally};
 use sawpit_plugins::{Cause, Chain, Ingested, RecordedCall, Recorder, Transformed};
 use sawpit_store::Row;
 
@@ -24,6 +24,8 @@ pub struct Stepped {
     pub settled: Vec<MessageId>,
     /// How many messages each plugin dropped.
     pub dropped: HashMap<String, u64>,
+    /// All verdicts of the plugins that ran.
+    pub verdicts: Tally,
     /// The messages that a plugin failed on: to be buried.
     pub failed: Vec<FailedInput>,
     /// The messages that a plugin was not called with, for want of time or instances: to be delivered again.
@@ -61,6 +63,8 @@ pub fn step(chain: &Chain, mut inputs: Vec<Input>, record: Record) -> Stepped {
     let logs: Vec<Log> = inputs.iter().map(|input| input.entry.log.clone()).collect();
     let mut recorder = recorder();
     let mut stepped = account(chain.id(), &inputs, chain.transform_recorded(logs, &mut recorder));
+    stepped.verdicts = before.verdicts;
+    stepped.verdicts.merge(&recorder.take_verdicts());
     stepped.calls = before.calls;
     stepped.calls.extend(among(recorder.into_calls(), &places));
     stepped.settled.extend(before.settled);
@@ -102,6 +106,7 @@ fn ingest(chain: &Chain, inputs: &mut Vec<Input>, left: &mut Vec<usize>, mut rec
     left.retain(goes_on);
     let mut at = 0..;
     inputs.retain(|_| at.next().is_some_and(|at| goes_on(&at)));
+    stepped.verdicts = recorder.take_verdicts();
     stepped.calls = among(recorder.into_calls(), &places);
     stepped
 }

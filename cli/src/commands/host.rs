@@ -74,7 +74,7 @@ pub async fn bind(door: Door) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves until the shutdown, then drains.
+/// Serves until the shutdown, then drains, and writes what was counted meanwhile.
 pub async fn answer(listeners: Listeners, routers: Routers, settings: ServeSettings, process: &Process) {
     let api = drained(listeners.api, routers.api, settings.clone(), process);
     let admin = async {
@@ -83,6 +83,9 @@ pub async fn answer(listeners: Listeners, routers: Routers, settings: ServeSetti
         }
     };
     tokio::join!(api, admin);
+    if let Err(error) = routers.verdicts.write().await {
+        tracing::warn!(%error, "the statistics miss the plugins' verdicts of the last seconds");
+    }
 }
 
 async fn drained(listener: TcpListener, router: axum::Router, settings: ServeSettings, process: &Process) {

@@ -1,4 +1,4 @@
-//! What a log is: its fields, their limits, how it is parsed and how it travels.
+//! What a log is: its fields, their limits, how it is parsed and how it travels; and what plugins made of it, in numbers.
 //!
 //! Pure: no I/O, and the time is always a parameter. `log_data` is carried as the text the device sent
 //! ([`RawObject`]), checked once and never serialised again unless a plugin patched it, because parsing and
@@ -15,6 +15,7 @@ mod raw;
 mod scan;
 mod text;
 mod timestamp;
+mod verdict;
 mod wire;
 
 pub use body::{BodyError, FieldError, parse_batch, parse_log};
@@ -26,4 +27,5 @@ pub use patch::PatchError;
 pub use raw::{RawObject, RawObjectError};
 pub use scan::Members;
 pub use timestamp::{ParseTimestampError, Timestamp};
+pub use verdict::{PluginVerdicts, Tally, Verdict};
 pub use wire::WireError;

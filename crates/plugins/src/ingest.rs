@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use sawpit_model::Log;
+use sawpit_model::{Log, Verdict};
 
 use crate::convert::{Decision, Enriched, Filtered};
 use crate::member::Member;
-use crate::meter::Verdict;
 use crate::shadow::Instead;
 use crate::{
     CallError, CallVerdict, Cause, Ingested, OnError, Plugin, Recorder, Stage, call, convert, isolate,
@@ -176,9 +175,9 @@ fn settle_filtered(
             replace(list, row, outcome);
         }
     }
-    count(plugin, Verdict::Dropped, dropped);
-    count(plugin, Verdict::Rejected, rejected);
-    plugin.meter.verdicts(Verdict::Accepted, rows.len() - dropped - rejected - answer.errors.len());
+    count(plugin, Verdict::Dropped, dropped, recorder);
+    count(plugin, Verdict::Rejected, rejected, recorder);
+    recorder.count(plugin, Verdict::Accepted, rows.len() - dropped - rejected - answer.errors.len());
     answer.errors.len()
 }
 
@@ -199,11 +198,11 @@ fn reason(plugin: &Plugin, text: &str) -> String {
 }
 
 /// A shadow's verdicts are differences.
-fn count(plugin: &Plugin, verdict: Verdict, logs: usize) {
+fn count(plugin: &Plugin, verdict: Verdict, logs: usize, recorder: &mut Recorder) {
     if logs > 0 && plugin.is_shadow() {
         plugin.meter.differences(logs);
     } else {
-        plugin.meter.verdicts(verdict, logs);
+        recorder.count(plugin, verdict, logs);
     }
 }
 
@@ -230,8 +229,8 @@ fn settle_enriched(
             }
         }
     }
-    count(plugin, Verdict::Changed, changed);
-    plugin.meter.verdicts(Verdict::Accepted, rows.len() - changed - failed);
+    count(plugin, Verdict::Changed, changed, recorder);
+    recorder.count(plugin, Verdict::Accepted, rows.len() - changed - failed);
     failed
 }
 

@@ -8,26 +8,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
-use sawpit_model::Timestamp;
+use sawpit_model::{Timestamp, Verdict};
 
 use crate::histogram::Histogram;
 use crate::{CallError, Description, Stage};
 
 /// Shortest time between two warnings of one plugin, in microseconds.
 const WARNING_MICROS: i64 = 1_000_000;
-
-/// What became of a log, as counted.
-#[derive(Clone, Copy, Debug)]
-pub enum Verdict {
-    /// It went on unchanged.
-    Accepted,
-    /// It was dropped.
-    Dropped,
-    /// It was refused.
-    Rejected,
-    /// It was patched or changed.
-    Changed,
-}
 
 /// All counters of one version of one plugin.
 pub struct Meter {
@@ -100,7 +87,7 @@ impl Meter {
             calls: counter!("sawpit_plugin_calls_total", &labels),
             logs: counter!("sawpit_plugin_logs_total", &labels),
             seconds: metrics::histogram!("sawpit_plugin_call_seconds", &labels),
-            verdicts: ["accepted", "dropped", "rejected", "changed"].map(verdict),
+            verdicts: Verdict::ALL.map(|of| verdict(of.as_str())),
             row_errors: error_counter(name, version, "log"),
             differences: counter!("sawpit_plugin_shadow_differences_total", &labels),
             started: counter!("sawpit_plugin_instances_started_total", &labels),
@@ -149,7 +136,7 @@ impl Meter {
 
     pub fn verdicts(&self, verdict: Verdict, logs: usize) {
         if logs > 0
-            && let Some(counter) = self.verdicts.get(verdict as usize)
+            && let Some(counter) = self.verdicts.get(usize::from(verdict.code()))
         {
             counter.increment(logs as u64);
         }

@@ -1,18 +1,22 @@
-//! The calls that logs went through, for whoever tells of them in a trace.
+//! What became of a list of logs on its way through a chain: the verdicts, counted, and the calls, for whoever tells of
+//! them in a trace.
 //!
-//! A call carries logs of many requests, and only some of these are traced. So a list is run with a [`Recorder`] that
+//! Verdicts are counted of every list. A call carries logs of many requests, and only some of these are traced. So a list is run with a [`Recorder`] that
 //! knows which of its logs are watched; one that watches none costs a branch for each call.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::{CallError, Plugin, Stage};
+use sawpit_model::{Tally, Verdict};
 
-/// Notes the calls that watched logs of one list are in.
+use crate::{CallError, Description, Plugin, Stage};
+
+/// Counts the verdicts on one list, and notes the calls that its watched logs are in.
 #[derive(Debug, Default)]
 pub struct Recorder {
     watched: Watched,
     calls: Vec<RecordedCall>,
+    verdicts: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +99,7 @@ impl RecordedCall {
 }
 
 impl Recorder {
-    /// Notes nothing.
+    /// Notes no calls.
     #[must_use]
     pub fn off() -> Self {
         Self::default()
@@ -104,20 +108,34 @@ impl Recorder {
     /// Watches every log.
     #[must_use]
     pub fn all() -> Self {
-        Self { watched: Watched::All, calls: Vec::new() }
+        Self { watched: Watched::All, ..Self::default() }
     }
 
     /// Watches the logs of these ranges of the list, which are in ascending order.
     #[must_use]
     pub fn of(ranges: Vec<Range<usize>>) -> Self {
         let watched = if ranges.is_empty() { Watched::None } else { Watched::These(ranges) };
-        Self { watched, calls: Vec::new() }
+        Self { watched, ..Self::default() }
     }
 
     /// The calls, in the order in which they were made.
     #[must_use]
     pub fn into_calls(self) -> Vec<RecordedCall> {
         self.calls
+    }
+
+    /// The verdicts so far, also those on logs that a later plugin failed on; none of a shadow.
+    pub fn take_verdicts(&mut self) -> Tally {
+        std::mem::take(&mut self.verdicts)
+    }
+
+    /// Counts verdicts, here and in the plugin's metrics. A shadow's are in its metrics only.
+    pub(crate) fn count(&mut self, plugin: &Plugin, verdict: Verdict, logs: usize) {
+        plugin.meter.verdicts(verdict, logs);
+        if !plugin.is_shadow() {
+            let Description { name, version, .. } = &plugin.description;
+            self.verdicts.count(name, version, verdict, logs as u64);
+        }
     }
 
     pub(crate) const fn is_on(&self) -> bool {

@@ -79,7 +79,11 @@ fn what_became_of_each_log_is_recorded() {
     let mut recorder = Recorder::all();
     let chain = chain(&guest(&everything()), "");
     let _done = chain.transform_recorded(logs(&["X", "b", "c", "d"]), &mut recorder);
-    let [call] = &recorder.into_calls()[..] else { panic!("not one call") };
+    let _unchanged = chain.transform_recorded(logs(&["e"]), &mut recorder);
+    let tally = recorder.take_verdicts();
+    let [given] = tally.plugins() else { panic!("{tally:?}") };
+    assert_eq!((given.accepted, given.changed, given.dropped, given.rejected), (1, 3, 1, 0));
+    let [call, _] = &recorder.into_calls()[..] else { panic!("not two calls") };
     assert_eq!((call.plugin.as_str(), call.version.as_str(), call.size), ("guest", "1.0.0", 4));
     let verdicts: Vec<_> = call.logs.iter().map(|(log, verdict)| (*log, verdict.as_str())).collect();
     assert_eq!(verdicts, [(0, "changed"), (1, "changed"), (2, "changed"), (3, "dropped")]);

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
+use sawpit_model::{Level, Log, MessageId, RawObject, Tally, Timestamp};
 use sawpit_store::{Batch, IndexSettings, LogQuery, Row, Search, Store, StoreSettings};
 use sawpit_testkit::{Postgres, TempFolder};
 
@@ -221,7 +221,7 @@ async fn commit(store: Store, name: String, batches: Vec<u64>, end: u64) -> Resu
         let rows: Vec<Row> = (first..end.min(first + BATCH)).map(row).collect::<Result<_, _>>()?;
         let ids = rows.iter().flat_map(|row| row.sources.clone()).collect();
         let committed_at = Timestamp::from_micros(START + STEP * i64::try_from(first)?);
-        store.commit(&lease, &Batch { ids, rows, committed_at }).await?;
+        store.commit(&lease, &Batch { ids, rows, verdicts: Tally::default(), committed_at }).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
+use sawpit_model::{Level, Log, MessageId, RawObject, Tally, Timestamp};
 use sawpit_store::{Batch, Row, Store, StoreSettings};
 use sawpit_testkit::Postgres;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -91,7 +91,12 @@ fn batch(rows: u64, first: u64) -> Batch {
     let ids: Vec<MessageId> = (0..rows).map(|n| MessageId { ms: START_MS + first + n, seq: 0 }).collect();
     let row = |id: &MessageId| Row { sources: vec![*id], part: 0, log: log(*id), chain: "bench".to_owned() };
     let rows = ids.iter().map(row).collect();
-    Batch { ids, rows, committed_at: Timestamp::from_micros(START_MS.cast_signed() * 1_000) }
+    Batch {
+        ids,
+        rows,
+        verdicts: Tally::default(),
+        committed_at: Timestamp::from_micros(START_MS.cast_signed() * 1_000),
+    }
 }
 
 fn log(id: MessageId) -> Log {

@@ -1,6 +1,6 @@
 //! What a worker commits.
 
-use sawpit_model::{Log, MessageId, Timestamp};
+use sawpit_model::{Log, MessageId, Tally, Timestamp};
 
 use crate::error::CommitError;
 use crate::ids::IdList;
@@ -12,6 +12,8 @@ pub struct Batch {
     pub ids: Vec<MessageId>,
     /// The rows to store; may be empty when all was dropped.
     pub rows: Vec<Row>,
+    /// What the transform plugins made of the logs behind it.
+    pub verdicts: Tally,
     /// The time, for the ledger.
     pub committed_at: Timestamp,
 }

@@ -41,6 +41,7 @@ mod sqlite;
 mod stats;
 mod store;
 mod token;
+mod verdict;
 
 pub use batch::{Batch, Lease, Row};
 pub use error::{CommitError, OpenError, Outcome, StoreError};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sawpit_model::{Level, Timestamp};
+use sawpit_model::{Level, PluginVerdicts, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -32,6 +32,10 @@ pub struct Stats {
     pub last_minute_rate: f64,
     /// Logs received in each of the last [`STATS_MINUTES`] minutes, oldest first; the last one is not over yet.
     pub per_minute: Vec<Minute>,
+    /// What each version of a plugin made of the logs that it was given, those with most logs first, at most 100. What
+    /// transform plugins did is counted with the batch, what hosts' plugins did some seconds later.
+    #[serde(default)]
+    pub plugins: Vec<PluginVerdicts>,
 }
 
 /// The logs of a minute.
@@ -72,9 +76,13 @@ impl Shown {
 }
 
 impl Stats {
-    pub(crate) fn new(lines: Vec<Line>, shown: Shown) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        lines: Vec<Line>,
+        plugins: Vec<PluginVerdicts>,
+        shown: Shown,
+    ) -> Result<Self, StoreError> {
         let per_level = Level::ALL.map(|level| (level, 0)).into();
-        let mut stats = Self { per_level, per_minute: shown.minutes(), ..Self::default() };
+        let mut stats = Self { per_level, per_minute: shown.minutes(), plugins, ..Self::default() };
         for (level, device, second, count) in lines {
             let count = u64::try_from(count).unwrap_or(0);
             match (level, device, second) {
@@ -121,7 +129,7 @@ mod tests {
         let lines = [(-30, 1), (0, 2), (30, 4), (31, 8), (-60, 16), (-31, 32), (-10_800, 64)];
         let start = second_of("2026-11-23T12:00:00Z".parse().unwrap());
         let lines = lines.map(|(second, n)| (None, None, Some(start + second), n)).into();
-        let stats = Stats::new(lines, shown).unwrap();
+        let stats = Stats::new(lines, Vec::new(), shown).unwrap();
         let [.., before, present] = stats.per_minute.as_slice() else { panic!("{stats:?}") };
         assert_eq!(stats.per_minute.len(), STATS_MINUTES);
         assert_eq!((present.minute.to_string().as_str(), present.count), ("2026-11-23T12:00:00.000000Z", 6));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sawpit_model::{MessageId, Timestamp};
+use sawpit_model::{MessageId, Tally, Timestamp};
 
 use crate::batch::{Batch, Lease};
 use crate::error::{CommitError, OpenError, StoreError};
@@ -261,6 +261,17 @@ impl Store {
     /// call.
     pub async fn forget(&self, before: Timestamp) -> Result<Forgotten, StoreError> {
         on!(self, backend => backend.forget(before).await)
+    }
+
+    /// Adds to what the statistics say of plugins. A batch brings its own.
+    ///
+    /// # Errors
+    /// When the database does not answer: it may be counted or not.
+    pub async fn add_verdicts(&self, tally: &Tally) -> Result<(), StoreError> {
+        if tally.is_empty() {
+            return Ok(());
+        }
+        on!(self, backend => backend.add_verdicts(tally).await)
     }
 
     /// Keeps a token, whose id must be new.

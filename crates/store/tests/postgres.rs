@@ -12,7 +12,7 @@ mod suite;
 
 use std::time::{Duration, Instant};
 
-use sawpit_model::RawObject;
+use sawpit_model::{RawObject, Tally};
 use sawpit_store::{Batch, CommitError, OpenError, Outcome, Row, Store, StoreError, StoreSettings};
 use sawpit_testkit::Postgres;
 use suite::kit::*;
@@ -83,7 +83,7 @@ async fn totals_of_older_databases(server: &Postgres) {
     store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2)])).await.unwrap();
     store.close().await;
     for undo in [
-        "DROP TABLE rollup_pending, level_totals, device_totals, second_totals, tokens, search_indexes",
+        "DROP TABLE rollup_pending, level_totals, device_totals, second_totals, tokens, search_indexes, plugin_totals",
         "ALTER TABLE logs DROP COLUMN terms",
         "DROP INDEX logs_by_device, logs_by_level",
         "CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part)",
@@ -112,7 +112,8 @@ async fn folding(server: &Postgres) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(server.query("folding", "SELECT n FROM device_totals WHERE device_id = 'd'"), "64");
-    let dropped = Batch { ids: vec![id(100, 0)], rows: vec![], committed_at: now() };
+    let dropped =
+        Batch { ids: vec![id(100, 0)], rows: vec![], verdicts: Tally::default(), committed_at: now() };
     store.commit(&lease, &dropped).await.unwrap();
     assert_eq!(server.query("folding", "SELECT count(*) FROM rollup_pending"), "0");
     assert_eq!(store.stats(now()).await.unwrap().total, 64);

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use sawpit_host::{Host, HostParts, HostSettings, Ops};
-use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
+use sawpit_model::{Level, Log, MessageId, RawObject, Tally, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
 use sawpit_service::{Clock, Health, Metrics, Shutdown, Tracer, ops};
@@ -171,7 +171,7 @@ impl Hosted {
             .collect();
         let rows = ids.iter().map(|id| row(device_id, *id, level)).collect();
         let lease = self.store.lease("test").await.unwrap();
-        let batch = Batch { ids, rows, committed_at: self.clock.now() };
+        let batch = Batch { ids, rows, verdicts: Tally::default(), committed_at: self.clock.now() };
         self.store.commit(&lease, &batch).await.unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
+use sawpit_model::{Level, Log, MessageId, RawObject, Tally, Timestamp};
 use sawpit_service::Clock;
 use sawpit_store::{Batch, LogQuery, Row};
 use sawpit_worker::WorkerSettings;
@@ -63,6 +63,7 @@ async fn what_was_committed_and_not_acknowledged_is_not_stored_again() {
         let batch = Batch {
             ids: first.iter().map(|delivery| delivery.id).collect(),
             rows: rows.collect(),
+            verdicts: Tally::default(),
             committed_at: Clock::system().now(),
         };
         world.store.commit(&lease, &batch).await.unwrap();
@@ -135,7 +136,11 @@ async fn what_is_older_than_the_retention_is_deleted() {
         .collect();
     let ids = rows.iter().flat_map(|row| row.sources.clone()).collect();
     let lease = world.store.lease("earlier").await.unwrap();
-    world.store.commit(&lease, &Batch { ids, rows, committed_at: now }).await.unwrap();
+    world
+        .store
+        .commit(&lease, &Batch { ids, rows, verdicts: Tally::default(), committed_at: now })
+        .await
+        .unwrap();
 
     let left = async || {
         let rows = world.store.rows(&LogQuery::default()).await.unwrap().rows;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sawpit_model::Tally;
 use sawpit_store::{Batch, CommitError, Row};
 use sawpit_testkit::{Postgres, Redis, TempFolder};
 use sawpit_worker::WorkerSettings;
@@ -83,7 +84,7 @@ async fn a_stalled_worker_that_wakes_up_cannot_store_a_second_time() {
         Row { sources: vec![delivery.id], part: 0, log: entry.log, chain: entry.chain }
     });
     let committed_at = sawpit_service::Clock::system().now();
-    let batch = Batch { ids: ids.clone(), rows: rows.collect(), committed_at };
+    let batch = Batch { ids: ids.clone(), rows: rows.collect(), verdicts: Tally::default(), committed_at };
     assert_eq!(world.store.commit(&lease, &batch).await, Err(CommitError::Fenced));
     worker.drain().await;
     World::assert_once(&world.rows_of(&ids).await);

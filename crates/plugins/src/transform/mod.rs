@@ -6,12 +6,11 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use next::Next;
-use sawpit_model::{Log, RawObject};
+use sawpit_model::{Log, RawObject, Verdict};
 
 use crate::convert::Changed;
 use crate::ingest::report;
 use crate::member::Member;
-use crate::meter::Verdict;
 use crate::shadow::Instead;
 use crate::{
     CallError, CallVerdict, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Recorder, Stage,
@@ -119,7 +118,7 @@ impl Batch {
         recorder: &mut Recorder,
     ) -> usize {
         let Some(change) = change else {
-            plugin.meter.verdicts(Verdict::Accepted, rows.len());
+            recorder.count(plugin, Verdict::Accepted, rows.len());
             return 0;
         };
         if recorder.is_on() {
@@ -138,11 +137,10 @@ impl Batch {
             }
             return failed;
         }
-        plugin.meter.verdicts(Verdict::Dropped, change.changed.dropped.len());
-        plugin.meter.verdicts(
-            Verdict::Changed,
-            change.differences(rows.len()).saturating_sub(change.changed.dropped.len()),
-        );
+        let (differences, dropped) = (change.differences(rows.len()), change.changed.dropped.len());
+        recorder.count(plugin, Verdict::Dropped, dropped);
+        recorder.count(plugin, Verdict::Changed, differences.saturating_sub(dropped));
+        recorder.count(plugin, Verdict::Accepted, rows.len().saturating_sub(differences + failed));
         let kept_errors = self.passes_errors(plugin);
         for (at, reason) in &change.changed.dropped {
             for input in next.take_sources(rows, *at) {

@@ -18,6 +18,7 @@ use sqlx::query::Query;
 use time::OffsetDateTime;
 
 use super::rollup::Lines;
+use super::verdict::VerdictLines;
 use super::{Pg, fault, retire_broken};
 use crate::batch::{Batch, Entry, Lease, Row, RowKey};
 use crate::error::{CommitError, Fault, StoreError};
@@ -41,8 +42,9 @@ WITH held AS MATERIALIZED (
                 $14::text[], $15::text[], $16::text[], $17::text[], $22::text[])
         AS r(received_at, ms, seq, part, chain_id, log_level, device_id, message, log_data, sources, terms)
 ), counted AS (
-    INSERT INTO rollup_pending (device_ids, log_levels, seconds, counts)
-    SELECT $18, $19, $20, $21 FROM held WHERE cardinality($18::text[]) > 0
+    INSERT INTO rollup_pending (device_ids, log_levels, seconds, counts, plugins, versions, verdicts, verdict_counts)
+    SELECT $18, $19, $20, $21, $23, $24, $25, $26 FROM held
+    WHERE cardinality($18::text[]) > 0 OR cardinality($23::text[]) > 0
 )
 SELECT count(*) FROM held";
 
@@ -92,6 +94,7 @@ fn statement<'a>(
     at: Timestamp,
     rows: &'a Columns<'a>,
     lines: &'a Lines<'a>,
+    verdicts: &'a VerdictLines<'a>,
 ) -> Query<'a, Postgres, PgArguments> {
     sqlx::query(COMMIT)
         .bind(&lease.owner)
@@ -116,14 +119,20 @@ fn statement<'a>(
         .bind(&lines.seconds)
         .bind(&lines.counts)
         .bind(&rows.terms)
+        .bind(&verdicts.plugins)
+        .bind(&verdicts.versions)
+        .bind(&verdicts.verdicts)
+        .bind(&verdicts.counts)
 }
 
 impl Pg {
     pub(crate) async fn commit(&self, lease: &Lease, batch: &Batch) -> Result<(), CommitError> {
         let entry = Entry::of(batch)?;
         let (rows, lines) = (self.columns(&batch.rows).await?, Lines::of(&Counts::of(&batch.rows)));
+        let verdicts = VerdictLines::of(&batch.verdicts);
         let mut conn = self.acquire().await?;
-        let work = statement(lease, &entry, batch.committed_at, &rows, &lines).fetch_one(&mut *conn);
+        let work =
+            statement(lease, &entry, batch.committed_at, &rows, &lines, &verdicts).fetch_one(&mut *conn);
         let answer = self.answer(work).await;
         retire_broken(&mut conn, &answer);
         let held = match answer.and_then(|row| sqlx::Row::try_get::<i64, _>(&row, 0)) {

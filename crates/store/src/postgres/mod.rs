@@ -32,6 +32,7 @@ mod retain;
 mod rollup;
 mod search;
 mod token;
+mod verdict;
 
 use std::future::Future;
 use std::str::FromStr;

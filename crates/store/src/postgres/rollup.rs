@@ -29,7 +29,7 @@ const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock($1)";
 const FOLD: &str = "
 WITH taken AS (
     DELETE FROM rollup_pending WHERE id IN (SELECT id FROM rollup_pending ORDER BY id LIMIT $1)
-    RETURNING device_ids, log_levels, seconds, counts
+    RETURNING device_ids, log_levels, seconds, counts, plugins, versions, verdicts, verdict_counts
 ), lines AS MATERIALIZED (
     SELECT l.* FROM taken, UNNEST(device_ids, log_levels, seconds, counts) AS l(device_id, log_level, second, n)
 ), levels AS (
@@ -41,6 +41,11 @@ WITH taken AS (
 ), seconds AS (
     INSERT INTO second_totals AS t SELECT second, log_level, sum(n)::bigint FROM lines GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (second, log_level) DO UPDATE SET n = t.n + excluded.n
+), plugins AS (
+    INSERT INTO plugin_totals AS t SELECT l.plugin, l.version, l.verdict, sum(l.n)::bigint
+        FROM taken, UNNEST(plugins, versions, verdicts, verdict_counts) AS l(plugin, version, verdict, n)
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (plugin, version, verdict) DO UPDATE SET n = t.n + excluded.n
 )
 SELECT count(*) FROM taken";
 
@@ -155,7 +160,7 @@ impl Pg {
             sqlx::query_as(STATS).bind(top).bind(shown.first).bind(shown.last).fetch_all(&mut **conn).await
         });
         let lines: Vec<Line> = answer?;
-        Stats::new(lines, shown)
+        Stats::new(lines, self.verdicts().await?, shown)
     }
 }
 

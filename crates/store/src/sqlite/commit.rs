@@ -5,6 +5,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::rollup::count_up;
 use super::search::{index_rows, next_id};
+use super::verdict::count_verdicts;
 use super::{Lite, fault};
 use crate::batch::{Batch, Entry, Lease, Row, RowKey};
 use crate::error::{CommitError, Fault};
@@ -42,6 +43,7 @@ impl Lite {
             next = self.insert(&mut tx, rows, next).await.map_err(before_commit)?;
         }
         count_up(&mut tx, &Counts::of(&batch.rows)).await.map_err(before_commit)?;
+        count_verdicts(&mut tx, &batch.verdicts).await.map_err(before_commit)?;
         tx.commit().await.map_err(|e| CommitError::new(fault::of(&e), e))
     }
 

@@ -12,6 +12,7 @@ mod retain;
 mod rollup;
 mod search;
 mod token;
+mod verdict;
 
 use std::str::FromStr;
 use std::sync::Arc;

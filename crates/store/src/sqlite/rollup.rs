@@ -88,7 +88,7 @@ impl Lite {
         let shown = Shown::until(now);
         let ask = sqlx::query_as(STATS).bind(top).bind(shown.first).bind(shown.last);
         let lines: Vec<Line> = checked(ask.fetch_all(&mut *self.reader().await?).await)?;
-        Stats::new(lines, shown)
+        Stats::new(lines, self.verdicts().await?, shown)
     }
 
     pub(crate) async fn trim_rollups(&self, now: Timestamp) -> Result<(), StoreError> {

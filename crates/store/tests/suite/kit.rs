@@ -1,6 +1,6 @@
 //! What the cases share.
 
-use sawpit_model::{Level, Log, MessageId, RawObject, Timestamp};
+use sawpit_model::{Level, Log, MessageId, RawObject, Tally, Timestamp};
 use sawpit_store::{Batch, LogQuery, Row, Store, StoreSettings};
 
 /// Noon of the day that the tests live in.
@@ -38,7 +38,7 @@ pub fn row(id: MessageId, log: Log) -> Row {
 /// A batch that settles what its rows are made from.
 pub fn batch(rows: Vec<Row>) -> Batch {
     let ids = rows.iter().flat_map(|row| row.sources.clone()).collect();
-    Batch { ids, rows, committed_at: now() }
+    Batch { ids, rows, verdicts: Tally::default(), committed_at: now() }
 }
 
 /// One row per id, received one microsecond after the other from `now` on.

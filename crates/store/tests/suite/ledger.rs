@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use sawpit_model::Tally;
 use sawpit_store::{Batch, CommitError, Store, StoreSettings};
 
 use super::kit::*;
@@ -13,7 +14,13 @@ pub async fn knows_what_was_committed(url: String) {
     let mut mixed = batch_of("d", &[id(10, 0), id(5, 3), id(700, 1)]);
     mixed.ids.push(id(600, 0)); // dropped by a plugin: settled without a row
     store.commit(&lease, &mixed).await.unwrap();
-    store.commit(&lease, &Batch { ids: vec![id(20, 0)], rows: vec![], committed_at: now() }).await.unwrap();
+    store
+        .commit(
+            &lease,
+            &Batch { ids: vec![id(20, 0)], rows: vec![], verdicts: Tally::default(), committed_at: now() },
+        )
+        .await
+        .unwrap();
     let asked = [id(10, 0), id(5, 3), id(5, 4), id(600, 0), id(20, 0), id(700, 0), id(701, 1), id(0, 0)];
     let known = store.committed(&asked).await.unwrap();
     assert_eq!(known, HashSet::from([id(10, 0), id(5, 3), id(600, 0), id(20, 0)]));
@@ -30,7 +37,7 @@ pub async fn the_same_batch_again_is_ok_and_stored_once(url: String) {
     let overlapping = batch_of("d", &[id(0, 1)]);
     assert_eq!(store.commit(&lease, &overlapping).await, Err(CommitError::Overlap));
     assert_eq!(messages(&store, "d").await.len(), 2);
-    let nothing = Batch { ids: vec![], rows: vec![], committed_at: now() };
+    let nothing = Batch { ids: vec![], rows: vec![], verdicts: Tally::default(), committed_at: now() };
     assert_eq!(store.commit(&lease, &nothing).await, Ok(()));
 }
 

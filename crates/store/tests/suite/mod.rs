@@ -44,6 +44,7 @@ pub fn contract(database: impl Fn(&str) -> String) {
         rows::statistics,
         rows::statistics_are_exact_under_load,
         rows::forgetting,
+        rows::verdicts_of_plugins,
         rows::refused_data,
         search::what_is_found,
         search::totals_of_a_search,

@@ -1,7 +1,7 @@
 //! What is stored is what is read.
 
-use sawpit_model::{Level, MessageId, RawObject};
-use sawpit_store::{ChainMember, CommitError, Cursor, LogQuery, Page, Row, Store, Total};
+use sawpit_model::{Level, MessageId, PluginVerdicts, RawObject, Tally, Verdict};
+use sawpit_store::{Batch, ChainMember, CommitError, Cursor, LogQuery, Page, Row, Store, Total};
 
 use super::kit::*;
 
@@ -344,6 +344,41 @@ async fn read_ascending_totals(store: Store, last: u64) {
         assert_eq!(stats.top_devices.iter().map(|(_, n)| n).sum::<u64>(), stats.total, "{stats:?}");
         before = stats.total;
     }
+}
+
+/// A batch's are counted with it, once however often it is tried; a host's are added.
+pub async fn verdicts_of_plugins(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let mut given = Tally::default();
+    given.count("redact", "1.0.0", Verdict::Changed, 2);
+    given.count("redact", "1.0.0", Verdict::Accepted, 1);
+    given.count("sample", "0.1.0", Verdict::Dropped, 7);
+    let stored = Batch { verdicts: given.clone(), ..batch_of("d", &[id(1, 0)]) };
+    store.commit(&lease, &stored).await.unwrap();
+    store.commit(&lease, &stored).await.unwrap();
+    // All of it dropped: there are verdicts without a row.
+    let dropped = Batch { ids: vec![id(2, 0)], rows: vec![], verdicts: given.clone(), committed_at: now() };
+    store.commit(&lease, &dropped).await.unwrap();
+    let mut host = Tally::default();
+    host.count("filter", "2.0.0", Verdict::Rejected, 5);
+    host.count("redact", "1.1.0", Verdict::Accepted, 1);
+    store.add_verdicts(&host).await.unwrap();
+    store.add_verdicts(&Tally::default()).await.unwrap();
+    let read = async || {
+        let plugins = store.stats(now()).await.unwrap().plugins;
+        let counts = |it: &PluginVerdicts| Verdict::ALL.map(|verdict| it.of(verdict));
+        plugins.iter().map(|it| (format!("{}@{}", it.plugin, it.version), counts(it))).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("sample@0.1.0", [0, 0, 14, 0]),
+        ("redact@1.0.0", [2, 4, 0, 0]),
+        ("filter@2.0.0", [0, 0, 0, 5]),
+        ("redact@1.1.0", [1, 0, 0, 0]),
+    ];
+    assert_eq!(read().await, expected.map(|(plugin, counts)| (plugin.to_owned(), counts)));
+    store.maintain(now()).await.unwrap();
+    assert_eq!(read().await, expected.map(|(plugin, counts)| (plugin.to_owned(), counts)));
 }
 
 /// Old rows go, in more than one step, the others stay, and so says every count.

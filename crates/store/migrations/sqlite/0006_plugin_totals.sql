@@ -1,0 +1,8 @@
+-- What plugins made of logs: the worker's part is counted up with each batch, the host's every few seconds.
+CREATE TABLE plugin_totals (
+    plugin  TEXT    NOT NULL,
+    version TEXT    NOT NULL,
+    verdict INTEGER NOT NULL, -- 0 accepted, 1 changed, 2 dropped, 3 rejected
+    n       INTEGER NOT NULL,
+    PRIMARY KEY (plugin, version, verdict)
+) STRICT, WITHOUT ROWID;

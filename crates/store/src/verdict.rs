@@ -1,0 +1,35 @@
+//! What plugins made of logs, as both databases keep it.
+
+use sawpit_model::{PluginVerdicts, Tally, Verdict};
+
+/// Most versions of plugins that the statistics name.
+pub(crate) const PLUGINS_SHOWN: i64 = 100;
+
+/// So many logs got this verdict of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line<'a> {
+    pub(crate) plugin: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) verdict: u8,
+    pub(crate) n: i64,
+}
+
+/// The verdicts that were given at all.
+pub(crate) fn lines(tally: &Tally) -> impl Iterator<Item = Line<'_>> {
+    let of_plugin = |counted: &PluginVerdicts| {
+        Verdict::ALL.map(|verdict| (verdict.code(), i64::try_from(counted.of(verdict)).unwrap_or(i64::MAX)))
+    };
+    tally.plugins().iter().flat_map(move |counted| {
+        let given = of_plugin(counted).into_iter().filter(|(_, n)| *n > 0);
+        given.map(|(verdict, n)| Line { plugin: &counted.plugin, version: &counted.version, verdict, n })
+    })
+}
+
+/// A version and its counts, in the order of the verdicts' codes.
+pub(crate) type VerdictRow = (String, String, i64, i64, i64, i64);
+
+pub(crate) fn shown((plugin, version, accepted, changed, dropped, rejected): VerdictRow) -> PluginVerdicts {
+    let [accepted, changed, dropped, rejected] =
+        [accepted, changed, dropped, rejected].map(|n| u64::try_from(n).unwrap_or(0));
+    PluginVerdicts { plugin, version, accepted, changed, dropped, rejected }
+}
