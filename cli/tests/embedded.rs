@@ -47,7 +47,8 @@ async fn what_plugins_refused_is_counted_also_in_the_last_seconds_before_the_end
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
     assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
     let _again = up(address, data.path(), plugins.path());
-    let (_, stats) = api.get("/api/stats").await;
+    // Another client: the connections of the first are those of the process that ended.
+    let (_, stats) = Api::new(format!("http://{address}")).get("/api/stats").await;
     assert_eq!(
         (&stats["plugins"][0]["plugin"], &stats["plugins"][0]["rejected"]),
         (&"filter".into(), &1.into())
