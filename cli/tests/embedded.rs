@@ -130,7 +130,7 @@ async fn metrics_tell_what_each_version_of_a_plugin_costs_and_which_chain_serves
     let (status, answer) = api.post("/api/log", log.to_owned()).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     api.wait_rows("m-1", &answer["message_id"], 1).await;
-    let page = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
+    let page = support::text(&format!("http://{address}/metrics")).await;
     let value = |start: &str, labels: &[&str]| -> f64 {
         let line =
             page.lines().find(|line| line.starts_with(start) && labels.iter().all(|it| line.contains(it)));

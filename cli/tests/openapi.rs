@@ -41,7 +41,7 @@ async fn every_answer_is_one_that_is_described() {
     let made = run(&["token", "create", "--role", "admin", "--data", data]).stdout;
     let token = String::from_utf8(made).unwrap().trim().to_owned();
     let stats = format!("http://{address}/api/stats");
-    let asks = || reqwest::Client::new().get(&stats).bearer_auth(&token).send();
+    let asks = || support::client().build().unwrap().get(&stats).bearer_auth(&token).send();
     while asks().await.unwrap().status() != StatusCode::OK {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

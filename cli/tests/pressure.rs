@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use sawpit_testkit::{Process, Redis, TempFolder};
 use support::{SOON, free_address, sawpit};
 
@@ -46,7 +46,7 @@ async fn a_silent_queue_does_not_fill_the_memory() {
     let limits = ["--in-flight-bytes", &in_flight, "--body-bytes", "1MiB", "--append-timeout", "1s"];
     let host = sawpit(&[&args[..], &limits, &["--backlog-limit", "1000000"]].concat());
     host.wait_http(address, "/health/ready", SOON);
-    let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+    let client = support::client().timeout(Duration::from_secs(20)).build().unwrap();
     let url = format!("http://{address}/api/logs/batch");
     let post = {
         let (client, body) = (client.clone(), body());

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reqwest::Client;
 use sawpit_testkit::{Nginx, Postgres, Process, Redis, Signal, TempFolder, workspace_root};
-use support::{SOON, free_address, sawpit};
+use support::{SOON, client, free_address, sawpit};
 
 /// nginx rests a host that refused connections this long (`fail_timeout` in nginx.conf), and a little: until then the
 /// other must not stop.
@@ -28,7 +27,7 @@ struct Told {
 
 /// Posts until told to end; every tenth time over a connection of its own.
 async fn post(url: String, ended: Arc<AtomicBool>) -> Told {
-    let new = || Client::builder().timeout(SOON).build().unwrap();
+    let new = || client().timeout(SOON).build().unwrap();
     let (mut client, mut told) = (new(), Told::default());
     for number in 0.. {
         if ended.load(Ordering::SeqCst) {

@@ -5,9 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use sawpit_testkit::{Launch, TempFolder};
-use support::{SOON, free_address, run};
+use support::{SOON, client, free_address, run};
 
 const LOG: &str = r#"{"device_id":"sensor-1","log_level":"info","message":"m"}"#;
 
@@ -19,7 +19,8 @@ fn sawpit_token(data: &TempFolder, args: &[&str]) -> (Option<i32>, String, Strin
 }
 
 async fn post(url: &str, token: &str) -> StatusCode {
-    let request = Client::new().post(format!("{url}/api/log")).header("content-type", "application/json");
+    let request =
+        client().build().unwrap().post(format!("{url}/api/log")).header("content-type", "application/json");
     request.bearer_auth(token).body(LOG).send().await.unwrap().status()
 }
 
@@ -64,7 +65,8 @@ async fn a_token_opens_the_running_system_until_it_is_revoked() {
     assert_eq!(sawpit_token(&data, &["revoke", &id]).0, Some(1));
 
     for path in ["metrics", "api/plugins"] {
-        let status = |at: String| async move { Client::new().get(at).send().await.unwrap().status() };
+        let status =
+            |at: String| async move { client().build().unwrap().get(at).send().await.unwrap().status() };
         assert_eq!(status(format!("http://{address}/{path}")).await, StatusCode::NOT_FOUND);
         assert_eq!(status(format!("http://{admin}/{path}")).await, StatusCode::UNAUTHORIZED);
     }

@@ -48,7 +48,7 @@ fn up(plugins: &TempFolder, endpoint: &str, sample: &str) -> Up {
 
 impl Up {
     async fn post(&self, path: &str, body: Value, traceparent: Option<&str>) -> (StatusCode, Value) {
-        let mut request = reqwest::Client::new().post(format!("http://{}{path}", self.address));
+        let mut request = support::client().build().unwrap().post(format!("http://{}{path}", self.address));
         if let Some(traceparent) = traceparent {
             request = request.header("traceparent", traceparent);
         }
@@ -213,8 +213,7 @@ async fn a_collector_that_is_away_costs_no_log_and_the_dropped_spans_are_counted
     }
     let deadline = Instant::now() + SOON;
     loop {
-        let page =
-            reqwest::get(format!("http://{}/metrics", up.address)).await.unwrap().text().await.unwrap();
+        let page = support::text(&format!("http://{}/metrics", up.address)).await;
         let dropped = page.lines().find(|line| line.starts_with("sawpit_trace_spans_dropped_total{"));
         if dropped.is_some_and(|line| line.contains("\"export\"") && !line.ends_with(" 0")) {
             break;

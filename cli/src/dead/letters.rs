@@ -8,6 +8,7 @@ use reqwest::{Client, Method, Response};
 use sawpit_model::MessageId;
 use sawpit_queue::{DeadLetter, Queue, QueueSettings};
 use sawpit_service::Clock;
+use sawpit_service::http::{self, Trust};
 use serde::de::DeserializeOwned;
 
 use super::serve::{Refusal, Replayed, SOCKET};
@@ -87,7 +88,7 @@ async fn served(socket: &Path) -> Result<Option<Letters>> {
     if !socket.exists() {
         return Ok(None);
     }
-    let client = Client::builder().unix_socket(socket).build().context("no HTTP client")?;
+    let client = http::client(&Trust::Nobody)?.unix_socket(socket).build().context("no HTTP client")?;
     match call(&client, Method::GET, "?count=0").await {
         Err(error) if error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect) => {
             Ok(None)

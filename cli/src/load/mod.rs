@@ -28,6 +28,8 @@ use source::Body;
 pub struct LoadSettings {
     /// Base address of the host or of the proxy, as in `http://127.0.0.1:8000`.
     pub url: String,
+    /// The certificates of the only authorities to trust, PEM; those of the system unless given.
+    pub ca: Option<PathBuf>,
     /// Sent with each request.
     pub token: Option<String>,
     /// How many devices are simulated.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use reqwest::{Client, StatusCode, Url, header};
 use sawpit_model::MessageId;
+use sawpit_service::http::{self, Trust};
 use serde::Deserialize;
 
 use super::source::{Body, Shape};
@@ -99,7 +100,9 @@ impl Poster {
     /// The address is not a URL.
     pub fn new(settings: &LoadSettings) -> Result<Self> {
         let base = Url::parse(&settings.url).with_context(|| format!("--url {}", settings.url))?;
-        let client = Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(settings.connections);
+        let trust = Trust::of(&settings.url, settings.ca.as_deref());
+        let client = http::client(&trust).context("--ca")?;
+        let client = client.timeout(TIMEOUT).pool_max_idle_per_host(settings.connections);
         let client = client.default_headers(authorization(settings)?).build()?;
         let run = format!("load-{:x}-{:x}", settings.started_at.as_micros(), std::process::id());
         let keys = match settings.unanswered {

@@ -10,6 +10,7 @@ use crate::load::{LoadSettings, Unanswered, Verify};
 
 const SPECS: &[SettingSpec] = &[
     SettingSpec::new("url", "URL", "Base address of the host or the proxy").default("http://127.0.0.1:8000"),
+    super::health::CA,
     SettingSpec::new(
         "token",
         "TOKEN",
@@ -47,7 +48,12 @@ pub fn specs() -> Vec<SettingSpec> {
 pub fn resolve(flags: &ArgMatches) -> Result<(ProcessSettings, LoadSettings), SettingsErrors> {
     super::resolve(&specs(), flags, |resolver| {
         let process = super::process(resolver);
-        let url = resolver.get_if("url", |url: &String| url.starts_with("http"), "must be http://HOST:PORT");
+        let url = resolver.get_if(
+            "url",
+            |url: &String| url.starts_with("http://") || url.starts_with("https://"),
+            "must be http://HOST:PORT, or https:",
+        );
+        let ca = resolver.optional("ca");
         let token = resolver.optional::<String>("token");
         let devices = resolver.get_in("devices", 1..=1_000_000);
         let rate = resolver.optional("rate");
@@ -61,6 +67,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<(ProcessSettings, LoadSettings), Se
         let patience = resolver.get("patience");
         let settings = LoadSettings {
             url: url?,
+            ca: ca?,
             token: token?,
             devices: devices?,
             rate: rate?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sawpit_queue::{MOST_PARTITIONS, QueueSettings};
+use sawpit_queue::{MOST_PARTITIONS, QueueSettings, is_cluster};
 use sawpit_service::SettingSpec;
 use sawpit_service::settings::Resolver;
 
@@ -14,7 +14,7 @@ pub const BACKLOG_LIMIT: SettingSpec =
 pub const QUEUE: SettingSpec = SettingSpec::new(
     "queue",
     "URL",
-    "redis://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, or a folder for the embedded queue of one process",
+    "redis://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, by TLS rediss: and rediss+cluster:, or a folder for the embedded queue of one process",
 );
 
 pub const CACHE: SettingSpec =
@@ -100,7 +100,7 @@ fn partitions(resolver: &mut Resolver, url: Option<&str>) -> Option<u16> {
     if let Some(Some(given)) = given {
         resolver.check((1..=MOST_PARTITIONS).contains(&given), &["partitions"], "must be 1 to 1024");
     }
-    let cluster = url.is_some_and(|url| url.starts_with("redis+cluster:"));
+    let cluster = url.is_some_and(is_cluster);
     Some(given?.unwrap_or(if cluster { CLUSTER_PARTITIONS } else { 1 }))
 }
 

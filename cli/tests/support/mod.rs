@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
+use sawpit_service::http::{self, Trust};
 use sawpit_testkit::{Launch, Process, TempFolder, free_port, plugins_dir};
 use serde_json::Value;
 
@@ -26,6 +27,16 @@ pub fn run(args: &[&str]) -> Output {
         command.env_remove(name);
     }
     command.args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A client that asks in the clear.
+pub fn client() -> reqwest::ClientBuilder {
+    http::client(&Trust::Nobody).unwrap()
+}
+
+/// What is answered there.
+pub async fn text(url: &str) -> String {
+    client().build().unwrap().get(url).send().await.unwrap().text().await.unwrap()
 }
 
 /// An address on which nothing listens yet.
@@ -53,7 +64,7 @@ pub struct Api {
 
 impl Api {
     pub fn new(base: String) -> Self {
-        Self { client: Client::builder().timeout(SOON).build().unwrap(), base }
+        Self { client: client().timeout(SOON).build().unwrap(), base }
     }
 
     pub async fn post(&self, path: &str, body: String) -> (StatusCode, Value) {

@@ -27,6 +27,7 @@ pub use report::Report;
 
 use faults::Done;
 use load::Load;
+use sawpit_service::http::{self, Trust};
 use system::System;
 
 /// How long hosts and workers may take to be ready once nothing disturbs them any more.
@@ -66,7 +67,7 @@ pub async fn run(settings: &Settings) -> Result<Report> {
 
 /// Waits until all are ready again, by themselves.
 async fn recover(system: &System, done: &mut Done) -> Result<()> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+    let client = http::client(&Trust::Nobody)?.timeout(Duration::from_secs(2)).build()?;
     let deadline = Instant::now() + RECOVERY;
     for (name, url) in system.health() {
         while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {

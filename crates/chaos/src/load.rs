@@ -10,6 +10,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use reqwest::{Client, StatusCode};
 use sawpit_model::MessageId;
+use sawpit_service::http::{self, Trust};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -84,7 +85,7 @@ impl Load {
     /// No HTTP client can be made.
     pub fn start(doors: &[String], seed: u64) -> Result<Self> {
         let shared = Arc::new(Shared {
-            client: Client::builder().timeout(PATIENCE).build()?,
+            client: http::client(&Trust::Nobody)?.timeout(PATIENCE).build()?,
             doors: doors.to_vec(),
             seed,
             next_request: AtomicU64::new(0),

@@ -13,7 +13,7 @@ use redis::{FromRedisValue, Pipeline, RedisError};
 
 use crate::OpenError;
 use crate::feed::Feed;
-use crate::redis::{Call, Manner, Node, Servers, shown};
+use crate::redis::{Call, Manner, Node, Servers, is_redis, shown};
 
 /// At most one warning in this time while the cache is away.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -90,7 +90,7 @@ impl Cache {
             return Ok(Self(Kind::Memory(memory(settings.capacity_bytes), Feed::here())));
         }
         let bad = |why: String| OpenError::Url { url: shown(url), why };
-        if !url.starts_with("redis:") && !url.starts_with("redis+cluster:") {
+        if !is_redis(url) {
             let known = "redis://host:port/db, redis+cluster://host:port,host:port or memory:";
             return Err(bad(format!("a cache is {known}")));
         }

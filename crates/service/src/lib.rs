@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod clock;
 pub mod door;
 pub mod health;
+pub mod http;
 mod log_lines;
 pub mod ops;
 pub mod settings;

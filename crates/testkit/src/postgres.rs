@@ -1,7 +1,7 @@
 //! A PostgreSQL server of the test's own.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -42,6 +42,28 @@ impl Postgres {
     /// Like [`start`](Self::start), with server settings, such as `("fsync", "off")`.
     #[track_caller]
     pub fn with(settings: &[(&str, &str)]) -> Self {
+        Self::made(settings, |_, _| {})
+    }
+
+    /// Like [`start`](Self::start), with `ssl` on and this certificate and key, as PEM.
+    #[track_caller]
+    pub fn with_tls(certificate: &str, key: &str) -> Self {
+        Self::made(&[("ssl", "on")], |data, user| {
+            for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+                let path = data.join(name);
+                fs::write(&path, text).expect("the folder is ours");
+                // It refuses a key that others can read.
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+                if let Some((user, group)) = user {
+                    chown(&path, Some(user), Some(group)).expect("root may give a file away");
+                }
+            }
+        })
+    }
+
+    /// `prepare` is given the data folder before the server starts, and whose it is.
+    #[track_caller]
+    fn made(settings: &[(&str, &str)], prepare: impl FnOnce(&Path, Option<(u32, u32)>)) -> Self {
         let bin = program::postgres_bin();
         let folder = TempFolder::new("postgres");
         let user = server_user();
@@ -51,6 +73,7 @@ impl Postgres {
         let port = ports::free_port();
         let launch = Launch::new(bin.join("postgres")).user(user).folder(folder.path());
         initdb(&bin, &folder, user);
+        prepare(&folder.join("data"), user);
         // Immediate shutdown: the server ends its children and gives back its shared memory.
         let launch = server_args(launch, &folder, port, settings).on_orphaned(Signal::QUIT);
         let process = Mutex::new(start(&launch, &bin, port));

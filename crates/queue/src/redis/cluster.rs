@@ -20,7 +20,7 @@ use redis::{
 
 use super::node::{Manner, Node};
 use super::part::slot;
-use super::servers::Next;
+use super::servers::{Next, Wire};
 
 /// Longest wait for a member of the cluster to tell the map.
 const TELL: Duration = Duration::from_millis(500);
@@ -38,6 +38,7 @@ pub(crate) struct Cluster(Arc<Inner>);
 struct Inner {
     /// Members by their URL, which may be all dead by now.
     seeds: Vec<Address>,
+    wire: Wire,
     /// User and password, the same everywhere.
     login: RedisConnectionInfo,
     manner: Manner,
@@ -65,7 +66,7 @@ struct Told {
 
 impl Cluster {
     /// `rest`: what follows `redis+cluster://`, some members of the cluster, `user:password@host:port,host:port`.
-    pub(super) fn new(rest: &str, manner: Manner) -> Result<Self, RedisError> {
+    pub(super) fn new(rest: &str, wire: Wire, manner: Manner) -> Result<Self, RedisError> {
         let bad = |why: &'static str| RedisError::from((ErrorKind::InvalidClientConfig, why));
         let (login, hosts) = rest.rsplit_once('@').map_or(("", rest), |(login, hosts)| (login, hosts));
         let hosts = hosts.strip_suffix("/0").or_else(|| hosts.strip_suffix('/')).unwrap_or(hosts);
@@ -79,7 +80,7 @@ impl Cluster {
             login => format!("redis://{login}@host").into_connection_info()?.redis_settings().clone(),
         };
         let (map, learned) = (RwLock::default(), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(Inner { seeds, login, manner, map, learned })))
+        Ok(Self(Arc::new(Inner { seeds, wire, login, manner, map, learned })))
     }
 
     pub(super) fn master(&self, key: &str) -> Result<Arc<Node>, RedisError> {
@@ -151,7 +152,11 @@ impl Cluster {
 
 impl Inner {
     fn info(&self, (host, port): &Address) -> Result<redis::ConnectionInfo, RedisError> {
-        let address = ConnectionAddr::Tcp(host.clone(), *port);
+        let (host, port) = (host.clone(), *port);
+        let address = match self.wire {
+            Wire::Clear => ConnectionAddr::Tcp(host, port),
+            Wire::Tls => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        };
         Ok(address.into_connection_info()?.set_redis_settings(self.login.clone()))
     }
 
@@ -250,7 +255,7 @@ mod tests {
     use super::*;
 
     fn seeds(url: &str) -> Option<Vec<Address>> {
-        Cluster::new(url, Manner::new(1, TELL)).ok().map(|cluster| cluster.0.seeds.clone())
+        Cluster::new(url, Wire::Clear, Manner::new(1, TELL)).ok().map(|cluster| cluster.0.seeds.clone())
     }
 
     #[test]

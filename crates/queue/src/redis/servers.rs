@@ -7,8 +7,33 @@ use redis::{ErrorKind, IntoConnectionInfo, RedisError};
 use super::cluster::Cluster;
 use super::node::{Manner, Node};
 
+/// What a URL of one server begins with, in the clear and by TLS.
+const ONE: [&str; 2] = ["redis:", "rediss:"];
 /// What a URL of a cluster begins with.
-const CLUSTER: &str = "redis+cluster://";
+const CLUSTER: [(&str, Wire); 2] = [("redis+cluster://", Wire::Clear), ("rediss+cluster://", Wire::Tls)];
+
+/// How the servers of a cluster are spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Clear,
+    Tls,
+}
+
+/// What follows the scheme, where it is that of a cluster.
+fn cluster(url: &str) -> Option<(&str, Wire)> {
+    CLUSTER.into_iter().find_map(|(scheme, wire)| Some((url.strip_prefix(scheme)?, wire)))
+}
+
+/// Whether the URL is that of a Redis Cluster.
+#[must_use]
+pub fn is_cluster(url: &str) -> bool {
+    cluster(url).is_some()
+}
+
+/// Whether the URL is that of a Redis or of a Redis Cluster.
+pub(crate) fn is_redis(url: &str) -> bool {
+    is_cluster(url) || ONE.iter().any(|scheme| url.starts_with(scheme))
+}
 
 /// The servers behind a URL.
 #[derive(Clone, Debug)]
@@ -28,10 +53,10 @@ pub(super) enum Next {
 impl Servers {
     /// Takes the URL apart; asks nobody yet.
     pub(crate) fn new(url: &str, manner: Manner) -> Result<Self, RedisError> {
-        if let Some(rest) = url.strip_prefix(CLUSTER) {
-            return Ok(Self::Cluster(Cluster::new(rest, manner)?));
+        if let Some((rest, wire)) = cluster(url) {
+            return Ok(Self::Cluster(Cluster::new(rest, wire, manner)?));
         }
-        if !url.starts_with("redis:") {
+        if !is_redis(url) {
             return Err((ErrorKind::InvalidClientConfig, "this kind of Redis is not supported").into());
         }
         Ok(Self::One(Arc::new(Node::new(url.into_connection_info()?, manner)?)))

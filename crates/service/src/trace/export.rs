@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::{Protocol, SpanExporter as OtlpExporter, WithExportConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
@@ -14,6 +14,7 @@ use opentelemetry_sdk::trace::{
 
 use super::sampling::Sampling;
 use super::{OtlpEndpoint, TraceError, TraceSettings};
+use crate::http::{Trust, blocking_client};
 
 /// Most spans in one request to the collector, as the specification of the SDK has it.
 const BATCH_SPANS: usize = 512;
@@ -24,13 +25,20 @@ const SEND_EVERY: Duration = Duration::from_secs(1);
 /// What makes spans and sends them.
 pub fn provider(settings: &TraceSettings, endpoint: &OtlpEndpoint) -> Result<SdkTracerProvider, TraceError> {
     let endpoint = endpoint.traces();
+    let refused = |cause: &dyn std::fmt::Display| TraceError::Exporter {
+        endpoint: endpoint.clone(),
+        cause: cause.to_string(),
+    };
+    let client = blocking_client(&Trust::of(&endpoint, None)).map_err(|error| refused(&error))?;
+    let client = client.timeout(settings.timeout).build().map_err(|error| refused(&error))?;
     let exporter = OtlpExporter::builder()
         .with_http()
+        .with_http_client(client)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(&endpoint)
         .with_timeout(settings.timeout)
         .build()
-        .map_err(|error| TraceError::Exporter { endpoint: endpoint.clone(), cause: error.to_string() })?;
+        .map_err(|error| refused(&error))?;
     tracing::info!(endpoint, sample = settings.sample, "sending traces");
     let queue = Queue::new(exporter, settings.queue_spans, endpoint);
     Ok(SdkTracerProvider::builder()

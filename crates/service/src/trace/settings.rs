@@ -82,17 +82,10 @@ impl OtlpEndpoint {
 
 impl FromSetting for OtlpEndpoint {
     fn from_setting(text: &str) -> Result<Self, String> {
-        let rule = "must be the base URL of a collector as in http://127.0.0.1:4318: http, a host, perhaps a port and a path";
+        let rule = "must be the base URL of a collector as in http://127.0.0.1:4318: http or https, a host, perhaps a port and a path";
         let uri: Uri = text.parse().map_err(|_| rule.to_owned())?;
         match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(
-                    "must begin with http: a collector beside this process takes spans and sends them on \
-                            by TLS"
-                        .to_owned(),
-                );
-            }
+            Some("http" | "https") => {}
             _ => return Err(rule.to_owned()),
         }
         let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
@@ -118,6 +111,7 @@ mod tests {
         for (given, posted) in [
             ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
             ("http://collector", "http://collector/v1/traces"),
+            ("https://collector:4318", "https://collector:4318/v1/traces"),
             ("http://[::1]:4318/", "http://[::1]:4318/v1/traces"),
             ("http://gateway:80/otlp/", "http://gateway:80/otlp/v1/traces"),
         ] {
@@ -133,7 +127,6 @@ mod tests {
             ("ftp://collector", "base URL"),
             ("http://", "base URL"),
             ("http://collector/?a=b", "base URL"),
-            ("https://collector:4318", "by TLS"),
             ("http://me:secret@collector", "OTEL_EXPORTER_OTLP_HEADERS"),
             ("http://collector:4318/v1/traces", "is appended"),
         ] {
