@@ -5,6 +5,7 @@
 
 mod commands;
 mod dead;
+mod index;
 mod load;
 mod parts;
 mod plugin;
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
     if let Some((token::NAME, flags)) = flags.subcommand() {
         return token::run(flags).into();
     }
+    if let Some((index::NAME, flags)) = flags.subcommand() {
+        return index::run(flags).into();
+    }
     let chosen =
         flags.subcommand().and_then(|(name, flags)| Some((ENTRIES.iter().find(|e| e.name == name)?, flags)));
     match chosen {
@@ -96,6 +100,7 @@ fn command() -> Command {
         .subcommand(plugin::command())
         .subcommand(dead::command())
         .subcommand(token::command())
+        .subcommand(index::command())
 }
 
 /// clap's own words; help and version are not mistakes.

@@ -56,6 +56,39 @@ async fn what_plugins_refused_is_counted_also_in_the_last_seconds_before_the_end
 }
 
 #[tokio::test]
+async fn what_was_stored_before_an_index_is_found_once_it_is_indexed() {
+    let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
+    let dir = data.path().to_str().unwrap();
+    let index = || {
+        let output = run(&["index", "--data", dir, "--step", "1"]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let process = up(address, data.path(), plugins.path());
+    let api = Api::new(format!("http://{address}"));
+    let log = |n: u32| {
+        format!(r#"{{"device_id":"d","log_level":"INFO","message":"door {n}","log_data":{{"n":{n}}}}}"#)
+    };
+    for n in 0..3 {
+        let (_, answer) = api.post("/api/log", log(n)).await;
+        api.wait_rows("d", &answer["message_id"], 1).await;
+    }
+    let (code, said) = index();
+    assert!(code == Some(1) && said.contains("--text-index or --data-index"), "{code:?} {said}");
+    assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
+    let listen = address.to_string();
+    let flags = ["up", "--listen", &listen, "--data", dir, "--plugins", plugins.path().to_str().unwrap()];
+    let process = sawpit(&[&flags[..], &["--text-index", "--data-index"]].concat());
+    process.wait_http(address, "/health/ready", SOON);
+    let api = Api::new(format!("http://{address}"));
+    let found = async || api.get("/api/logs?q=door&data.n=1").await.1["count"].clone();
+    assert_eq!(found().await, 0);
+    // Beside the running system.
+    let (code, said) = index();
+    assert!(code == Some(0) && said.contains("3 rows; all that is stored is found"), "{code:?} {said}");
+    assert_eq!(found().await, 1);
+}
+
+#[tokio::test]
 async fn new_rows_are_followed_and_a_follower_does_not_hold_up_the_end() {
     let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());
     let process = up(address, data.path(), plugins.path());

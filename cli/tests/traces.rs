@@ -234,7 +234,7 @@ fn wrong_settings_of_traces_are_named_all_at_once() {
         let output = run(&[
             command,
             "--otlp-endpoint",
-            "https://collector:4318",
+            "ftp://collector:4318",
             "--trace-sample",
             "1.5",
             "--trace-queue-spans",

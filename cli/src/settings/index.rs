@@ -13,12 +13,20 @@ pub const SPECS: &[SettingSpec] = &[
         "Index the members of log_data, for data.KEY=; the same for all workers",
     )
     .switch(),
-    SettingSpec::new("index-terms", "N", "Most words and members that are indexed of one log")
-        .default("1000"),
+    TERMS,
 ];
+
+/// How much of a log is indexed.
+pub const TERMS: SettingSpec =
+    SettingSpec::new("index-terms", "N", "Most words and members that are indexed of one log")
+        .default("1000");
 
 pub fn resolve(resolver: &mut Resolver) -> Option<IndexSettings> {
     let (text, data) = (resolver.get("text-index"), resolver.get("data-index"));
-    let terms = resolver.get_in("index-terms", 1..=10_000);
+    let terms = terms(resolver);
     Some(IndexSettings { text: text?, data: data?, terms: terms? })
+}
+
+pub fn terms(resolver: &mut Resolver) -> Option<usize> {
+    resolver.get_in("index-terms", 1..=10_000)
 }

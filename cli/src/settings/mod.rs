@@ -15,6 +15,7 @@ pub mod worker_command;
 
 mod host;
 mod index;
+pub mod index_command;
 mod plugins;
 mod queue;
 mod serve;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use sawpit_service::SettingSpec;
-use sawpit_service::settings::{CONFIG, SettingsErrors};
+use sawpit_service::settings::{CONFIG, Resolver, SettingsErrors};
 use sawpit_store::StoreSettings;
 
 use super::store;
@@ -20,10 +20,13 @@ pub fn specs() -> Vec<SettingSpec> {
 /// # Errors
 /// Every wrong setting.
 pub fn resolve(flags: &ArgMatches) -> Result<StoreSettings, SettingsErrors> {
-    super::resolve(&specs(), flags, |resolver| {
-        let url = resolver.optional::<String>("store");
-        let data = resolver.get::<PathBuf>("data");
-        let database = data.map(|data| super::up::database(&data));
-        store::resolve(resolver, url?.or(database))
-    })
+    super::resolve(&specs(), flags, store)
+}
+
+/// The database of --store, or else the one in the folder.
+pub fn store(resolver: &mut Resolver) -> Option<StoreSettings> {
+    let url = resolver.optional::<String>("store");
+    let data = resolver.get::<PathBuf>("data");
+    let database = data.map(|data| super::up::database(&data));
+    store::resolve(resolver, url?.or(database))
 }

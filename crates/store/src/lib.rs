@@ -48,7 +48,7 @@ pub use error::{CommitError, OpenError, Outcome, StoreError};
 pub use page::{COUNT_LIMIT, Cursor, LogQuery, Page, ParseCursorError, Rows, StoredRow, Total};
 pub use provenance::{ChainMember, ParsePluginFilterError, PluginFilter};
 pub use retention::Forgotten;
-pub use search::{Index, IndexSettings, Indexed, NoPathError, NoWordError, Search};
+pub use search::{Index, IndexSettings, Indexed, IndexedRows, NoPathError, NoWordError, OlderRows, Search};
 pub use settings::StoreSettings;
 pub use stats::{Minute, STATS_MINUTES, Stats, TOP_DEVICES};
 pub use store::Store;

@@ -250,7 +250,8 @@ impl From<&Row> for StoredRow {
 }
 
 impl StoredRow {
-    fn cursor(&self) -> Cursor {
+    /// Its place in the order of the answer.
+    pub(crate) fn cursor(&self) -> Cursor {
         Cursor {
             received_at: self.received_at,
             ms: i64::try_from(self.message_id.ms).unwrap_or(i64::MAX),

@@ -10,7 +10,7 @@ use crate::page::{LogQuery, Page, Rows, StoredRow, Total};
 use crate::postgres::Pg;
 use crate::provenance::ChainMember;
 use crate::retention::Forgotten;
-use crate::search::{Index, Indexed, Search, Spans};
+use crate::search::{Index, Indexed, IndexedRows, OlderRows, Search, Spans};
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
@@ -196,6 +196,32 @@ impl Store {
             on!(self, backend => backend.note_index(index, now).await)?;
         }
         Ok(())
+    }
+
+    /// The rows that were stored before the workers kept the indexes that they keep now, of each at most so many `terms`;
+    /// none where they keep no index.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn older_rows(&self, terms: usize) -> Result<Option<OlderRows>, StoreError> {
+        let kept = on!(self, backend => backend.kept_indexes().await)?;
+        Ok(OlderRows::of(&kept, terms))
+    }
+
+    /// Indexes the next of them, at most so many. Call it until there are none.
+    ///
+    /// # Errors
+    /// When the database does not answer: some of the rows may be indexed, and the same step may be done again.
+    pub async fn index_older(&self, older: &mut OlderRows, rows: u32) -> Result<IndexedRows, StoreError> {
+        let Some(query) = older.query(rows) else { return Ok(IndexedRows::None) };
+        let Rows { rows, next_cursor } = on!(self, backend => backend.rows(&query).await)?;
+        let Some(oldest) = rows.last().map(|row| row.received_at) else { return Ok(IndexedRows::None) };
+        let looked_at = rows.len() as u64;
+        let indexable = older.indexable(rows);
+        on!(self, backend => backend.set_terms(&indexable).await)?;
+        let since = older.came_to(oldest, next_cursor);
+        on!(self, backend => backend.note_since(since).await)?;
+        Ok(IndexedRows::Some { rows: looked_at, since })
     }
 
     /// Notes what a chain was made of, for [`Store::explain_chain`]. Noting it again changes nothing.

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use super::read::{codes, stored_row};
 use super::{Pg, fault};
 use crate::error::StoreError;
-use crate::page::{LogQuery, StoredRow};
-use crate::search::{Index, Search, Whole};
+use crate::page::{Cursor, LogQuery, StoredRow};
+use crate::search::{Index, Indexable, Search, Whole};
 
 /// A span's rows. The levels are null where all are wanted: else the planner may take the index on levels and times, and
 /// read all rows of the span. Those that have the terms are collected and sorted: the spans bound how many that are.
@@ -38,7 +38,43 @@ const NOTE: &str = "INSERT INTO search_indexes (name, since) VALUES ($1, $2) ON 
 
 const FORGET: &str = "DELETE FROM search_indexes WHERE name = $1";
 
+/// The bounds let the planner leave out the other partitions; the index on devices finds the rows.
+const SET_TERMS: &str = "
+UPDATE logs l SET terms = u.terms::tsvector
+FROM UNNEST($1::text[], $2::smallint[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::int[], $7::text[])
+    AS u(device_id, log_level, received_at, ms, seq, part, terms)
+WHERE l.device_id = u.device_id AND l.log_level = u.log_level AND l.received_at = u.received_at
+    AND l.ms = u.ms AND l.seq = u.seq AND l.part = u.part AND l.received_at >= $8 AND l.received_at <= $9";
+
+const NOTE_SINCE: &str = "UPDATE search_indexes SET since = $1 WHERE since > $1";
+
 impl Pg {
+    /// Indexes rows that are stored, newest first. Doing it again changes nothing.
+    pub(crate) async fn set_terms(&self, rows: &[Indexable]) -> Result<(), StoreError> {
+        let (Some(newest), Some(oldest)) = (rows.first(), rows.last()) else { return Ok(()) };
+        let devices: Vec<&str> = rows.iter().map(|it| it.row.device_id.as_str()).collect();
+        let levels: Vec<i16> = rows.iter().map(|it| it.row.log_level.code().into()).collect();
+        let times: Vec<OffsetDateTime> = rows.iter().map(|it| it.row.received_at.into()).collect();
+        let places: Vec<Cursor> = rows.iter().map(|it| it.row.cursor()).collect();
+        let (ms, seq): (Vec<i64>, Vec<i64>) = places.iter().map(|place| (place.ms, place.seq)).unzip();
+        let parts: Vec<i32> = places.iter().map(|place| place.part).collect();
+        let terms: Vec<&str> = rows.iter().map(|it| it.terms.as_str()).collect();
+        let [first, last] = [oldest, newest].map(|it| OffsetDateTime::from(it.row.received_at));
+        read!(self, conn => {
+            let work = sqlx::query(SET_TERMS).bind(&devices).bind(&levels).bind(&times).bind(&ms).bind(&seq);
+            let work = work.bind(&parts).bind(&terms).bind(first).bind(last);
+            work.persistent(false).execute(&mut **conn).await
+        })?;
+        Ok(())
+    }
+
+    /// Notes that rows are found from this time on, where they were not.
+    pub(crate) async fn note_since(&self, since: Timestamp) -> Result<(), StoreError> {
+        let since = OffsetDateTime::from(since);
+        read!(self, conn => sqlx::query(NOTE_SINCE).bind(since).execute(&mut **conn).await)?;
+        Ok(())
+    }
+
     /// The rows from `first` to `last` that have the terms, newest first, one more than the page holds.
     pub(crate) async fn search(
         &self,

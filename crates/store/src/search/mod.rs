@@ -4,6 +4,7 @@
 //! a query has terms, and a row is found when it has all of the query's. The databases only index them (PostgreSQL by
 //! GIN over a `tsvector`, SQLite by FTS5), which a worker does when it is told to ([`IndexSettings`]).
 
+mod older;
 mod spans;
 mod terms;
 
@@ -11,6 +12,8 @@ use std::fmt;
 
 use sawpit_model::{RawObject, Timestamp};
 
+pub(crate) use older::Indexable;
+pub use older::{IndexedRows, OlderRows};
 pub(crate) use spans::Spans;
 pub(crate) use terms::Terms;
 use terms::{data_term, is_word, word_of};

@@ -8,7 +8,7 @@ use super::{Lite, checked};
 use crate::batch::Row;
 use crate::error::StoreError;
 use crate::page::{LogQuery, StoredRow};
-use crate::search::{Index, IndexSettings, Search, Terms, Whole};
+use crate::search::{Index, IndexSettings, Indexable, Search, Terms, Whole};
 
 const MINUTE: i64 = 60_000_000;
 
@@ -41,7 +41,31 @@ fn search_of(query: &LogQuery) -> String {
     )
 }
 
+/// The key of a row, off the index on devices.
+const KEY: &str = "SELECT id FROM logs WHERE device_id = ?1 AND log_level = ?2 AND received_at = ?3 \
+                   AND ms = ?4 AND seq = ?5 AND part = ?6";
+
+const SET_TERMS: &str = "INSERT OR REPLACE INTO search (rowid, terms) VALUES (?1, ?2)";
+
+const NOTE_SINCE: &str = "UPDATE search_indexes SET since = ?1 WHERE since > ?1";
+
 impl Lite {
+    /// Indexes rows that are stored. Doing it again changes nothing.
+    pub(crate) async fn set_terms(&self, rows: &[Indexable]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for Indexable { row, terms } in rows {
+            checked(set_terms_of(&mut tx, row, terms).await)?;
+        }
+        checked(tx.commit().await)
+    }
+
+    /// Notes that rows are found from this time on, where they were not.
+    pub(crate) async fn note_since(&self, since: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        checked(sqlx::query(NOTE_SINCE).bind(since.as_micros()).execute(&mut *tx).await)?;
+        checked(tx.commit().await)
+    }
+
     /// The rows from `first` to `last` that have the terms, newest first, one more than the page holds.
     pub(crate) async fn search(
         &self,
@@ -78,6 +102,18 @@ impl Lite {
         checked(work.execute(&mut *tx).await)?;
         checked(tx.commit().await)
     }
+}
+
+/// A row that is gone by now is left out.
+async fn set_terms_of(tx: &mut SqliteConnection, row: &StoredRow, terms: &str) -> sqlx::Result<()> {
+    let place = row.cursor();
+    let key = sqlx::query_scalar(KEY).bind(&row.device_id).bind(row.log_level.code());
+    let key = key.bind(row.received_at.as_micros()).bind(place.ms).bind(place.seq).bind(place.part);
+    let Some(id) = key.fetch_optional(&mut *tx).await? else { return Ok(()) };
+    let id: i64 = id;
+    sqlx::query(SET_TERMS).bind(id).bind(terms).execute(&mut *tx).await?;
+    sqlx::query(WIDEN).bind(minute_of(row.received_at)).bind(id).execute(tx).await?;
+    Ok(())
 }
 
 /// The key after the last one. The transaction has the write lock, so nobody else takes it.

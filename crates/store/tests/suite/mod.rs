@@ -49,6 +49,7 @@ pub fn contract(database: impl Fn(&str) -> String) {
         search::what_is_found,
         search::totals_of_a_search,
         search::indexes_are_noted,
+        search::older_rows_are_found_once_they_are_indexed,
         search::searching_after_forgetting,
         ledger::knows_what_was_committed,
         ledger::the_same_batch_again_is_ok_and_stored_once,

@@ -1,7 +1,9 @@
 //! Searching, alike on either database.
 
 use sawpit_model::{Level, RawObject};
-use sawpit_store::{Index, IndexSettings, Indexed, LogQuery, Row, Search, Store, StoreSettings, Total};
+use sawpit_store::{
+    Index, IndexSettings, Indexed, IndexedRows, LogQuery, Row, Search, Store, StoreSettings, Total,
+};
 
 use super::kit::*;
 
@@ -141,6 +143,44 @@ pub async fn indexes_are_noted(url: String) {
     open_with(&url, false, true).await;
     assert_eq!(store.indexed(&words("a")).await.unwrap(), Indexed::Missing(Index::Text));
     assert_eq!(store.indexed(&data("a", "b")).await.unwrap(), Indexed::Since(now()));
+}
+
+/// Rows of before are found as far back as the indexing has come, and the answer says how far that is.
+pub async fn older_rows_are_found_once_they_are_indexed(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let mut rows: Vec<Row> = (0..500).map(|n| Row { part: 3, ..odd_row(n) }).collect();
+    // Many of one instant, so that a step ends among them.
+    for n in 100..200 {
+        rows[n].log.received_at = at(-HOUR);
+    }
+    store.commit(&lease, &batch(rows.clone())).await.unwrap();
+    assert!(store.older_rows(1_000).await.unwrap().is_none(), "no worker keeps an index");
+    let store = open_with(&url, true, true).await;
+    let mut both = words("tenth");
+    both.data("mod.seven", "3").unwrap();
+    let query = LogQuery { search: both.clone(), ..LogQuery::default() };
+    assert!(read(&store, query.clone()).await.is_empty());
+    let mut older = store.older_rows(1_000).await.unwrap().unwrap();
+    let (mut steps, mut looked_at) = (0, 0);
+    while let IndexedRows::Some { rows: step, since } = store.index_older(&mut older, 70).await.unwrap() {
+        (steps, looked_at) = (steps + 1, looked_at + step);
+        assert_eq!(store.indexed(&both).await.unwrap(), Indexed::Since(since));
+        let found = read(&store, LogQuery { since: Some(since), ..query.clone() }).await.len();
+        let has = |row: &&Row| both.finds(&row.log.message, &row.log.log_data);
+        assert_eq!(found, rows.iter().filter(|row| row.log.received_at >= since).filter(has).count());
+    }
+    assert_eq!((steps, looked_at), (8, 500));
+    assert_eq!(store.index_older(&mut older, 70).await.unwrap(), IndexedRows::None);
+    // Again, from where it ended: nothing is found twice.
+    let mut older = store.older_rows(1_000).await.unwrap().unwrap();
+    while store.index_older(&mut older, 300).await.unwrap() != IndexedRows::None {}
+    let found = read(&store, query).await;
+    assert_eq!(
+        found.len(),
+        rows.iter().filter(|row| both.finds(&row.log.message, &row.log.log_data)).count()
+    );
+    assert!(!found.is_empty());
 }
 
 /// What retention deletes is not found any more, and the rest is.
