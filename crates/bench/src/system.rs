@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sawpit_testkit::{Launch, Postgres, Process, Redis, TempFolder, free_port};
+use sawpit_testkit::{GUESTS, Launch, Postgres, Process, Redis, TempFolder, free_port};
 
 /// How long a process may take to be ready, or the worker to drain.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,15 +37,22 @@ pub struct Running {
     process: Process,
 }
 
+impl Running {
+    /// What it printed so far.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+}
+
 impl System {
     /// # Errors
     /// The example plugins cannot be copied. (Servers that do not start end the run with a sentence.)
     pub fn start(sawpit: &Path, examples: &Path, plugins: Plugins) -> Result<Self> {
         let folder = TempFolder::new("plugins");
         if plugins == Plugins::Examples {
-            for entry in fs::read_dir(examples).with_context(|| examples.display().to_string())? {
-                let entry = entry?;
-                fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+            for file in GUESTS.iter().flat_map(|name| [format!("{name}.wasm"), format!("{name}.toml")]) {
+                let from = examples.join(&file);
+                fs::copy(&from, folder.join(&file)).with_context(|| from.display().to_string())?;
             }
         }
         let (redis, postgres) = (Redis::start(), Postgres::start());

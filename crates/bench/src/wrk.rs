@@ -87,9 +87,10 @@ impl Load {
         if printed.contains("Non-2xx") || printed.contains("Socket errors") {
             bail!("not every request was answered 2xx:\n{printed}");
         }
+        // At the beginning of a line: other percentages stand within lines.
         let word_after = |label: &str| {
-            let rest = printed.split(label).nth(1)?;
-            rest.split_whitespace().next()
+            let mut lines = printed.lines().map(str::split_whitespace);
+            lines.find_map(|mut words| if words.next() == Some(label) { words.next() } else { None })
         };
         let per_second = word_after("Requests/sec:").and_then(|text| text.parse::<f64>().ok());
         let (p50_ms, p99_ms) =
@@ -168,7 +169,7 @@ fn milliseconds(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const PRINTED: &str = "  Latency Distribution\n     50%    1.00ms\n     99%    3.20ms\n  10 requests in 1.00s, 1MB read\nRequests/sec:  12345.67\n";
+    const PRINTED: &str = "    Req/Sec    25.20k     1.31k   27.67k    82.50%\n  Latency Distribution\n     50%    1.00ms\n     99%    3.20ms\n  10 requests in 1.00s, 1MB read\nRequests/sec:  12345.67\n";
 
     fn batch() -> Load {
         Load {
