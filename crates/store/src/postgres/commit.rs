@@ -77,7 +77,8 @@ impl<'a> Columns<'a> {
         self.message.push(&row.log.message);
         self.log_data.push(row.log.log_data.as_str());
         self.sources.push(array_text(&key));
-        self.terms.push(Terms::of(&row.log.message, &row.log.log_data, index).joined());
+        let terms = Terms::of(&row.log.message, &row.log.log_data, index);
+        self.terms.push(terms.of_device(&row.log.device_id));
         Ok(())
     }
 }

@@ -24,6 +24,10 @@ const DROP_SETTINGS: &str = "SET LOCAL lock_timeout = '2s'; SET LOCAL statement_
 const DAYS: &str = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
                     WHERE i.inhparent = 'logs'::regclass";
 
+/// Read from the tables: `to_regclass` may answer from a cache that does not know yet what another session dropped.
+const IS_DAY: &str = "SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+                      WHERE i.inhparent = 'logs'::regclass AND c.relname = $1)";
+
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 
 /// Takes what `gone` holds out of the totals. Those of seconds are not touched: they are younger.
@@ -96,8 +100,7 @@ async fn forget_day(conn: &mut PgConnection, day: Day) -> sqlx::Result<Option<i6
     tx.execute(DROP_SETTINGS).await?;
     sqlx::query(LOCK).bind(PARTITIONS_LOCK).execute(&mut *tx).await?;
     sqlx::query(LOCK).bind(ROLLUP_LOCK).execute(&mut *tx).await?;
-    let there: bool =
-        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(&table).fetch_one(&mut *tx).await?;
+    let there: bool = sqlx::query_scalar(IS_DAY).bind(&table).fetch_one(&mut *tx).await?;
     if !there {
         return Ok(None);
     }

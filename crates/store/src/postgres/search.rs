@@ -8,7 +8,7 @@ use super::read::{codes, stored_row};
 use super::{Pg, fault};
 use crate::error::StoreError;
 use crate::page::{Cursor, LogQuery, StoredRow};
-use crate::search::{Index, Indexable, Search, Whole};
+use crate::search::{Index, Indexable, Whole, device_term};
 
 /// A span's rows. The levels are null where all are wanted: else the planner may take the index on levels and times, and
 /// read all rows of the span. Those that have the terms are collected and sorted: the spans bound how many that are.
@@ -85,7 +85,7 @@ impl Pg {
         let chains = self.chains_with(query.plugin.as_ref()).await?;
         let (first, last) = (OffsetDateTime::from(first), OffsetDateTime::from(last));
         let levels = (!query.levels.is_empty()).then(|| codes(query));
-        let (bound, terms) = (query.bound(), tsquery(&query.search));
+        let (bound, terms) = (query.bound(), tsquery(query));
         let ask = if query.device_id.is_some() { OF_DEVICE } else { OF_ALL };
         let answer = read!(self, conn => {
             let rows = sqlx::query(ask).bind(&query.device_id).bind(first).bind(last).bind(&chains).bind(&levels);
@@ -122,10 +122,11 @@ impl Pg {
 }
 
 /// Terms hold no operator of PostgreSQL's.
-fn tsquery(search: &Search) -> String {
+fn tsquery(query: &LogQuery) -> String {
     let term = |term: &crate::search::Term| match term.whole {
         Whole::Word => term.text.clone(),
         Whole::Prefix => format!("{}:*", term.text),
     };
-    search.terms().iter().map(term).collect::<Vec<_>>().join(" & ")
+    let device = query.device_id.iter().map(|device| device_term(device));
+    query.search.terms().iter().map(term).chain(device).collect::<Vec<_>>().join(" & ")
 }

@@ -15,7 +15,7 @@ use sawpit_model::{RawObject, Timestamp};
 pub(crate) use older::Indexable;
 pub use older::{IndexedRows, OlderRows};
 pub(crate) use spans::Spans;
-pub(crate) use terms::Terms;
+pub(crate) use terms::{Terms, device_term};
 use terms::{data_term, is_word, word_of};
 
 /// Which terms a worker stores with its rows. Each makes commits slower: see `docs/postgresql.md`.

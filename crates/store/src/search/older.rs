@@ -59,7 +59,8 @@ impl OlderRows {
 
     /// Those of a page that have terms.
     pub(crate) fn indexable(&self, rows: Vec<StoredRow>) -> Vec<Indexable> {
-        let terms = |row: &StoredRow| Terms::of(&row.message, &row.log_data, &self.index).joined();
+        let terms =
+            |row: &StoredRow| Terms::of(&row.message, &row.log_data, &self.index).of_device(&row.device_id);
         rows.into_iter().filter_map(|row| Some(Indexable { terms: terms(&row)?, row })).collect()
     }
 

@@ -10,7 +10,7 @@ use super::IndexSettings;
 /// Longer words are indexed, and looked for, by their first bytes.
 const WORD_BYTES: usize = 64;
 
-/// Begins the term of a member. It is in no word, and means nothing to PostgreSQL's or SQLite's tokenisers.
+/// Begins the term of a member or a device. It is in no word, and means nothing to PostgreSQL's or SQLite's tokenisers.
 const DATA_MARK: char = '§';
 
 /// The terms of a row, each once.
@@ -38,9 +38,14 @@ impl Terms {
         self.0.iter().map(String::as_str)
     }
 
-    /// With spaces between, as both databases take them; none for a row without terms.
-    pub(crate) fn joined(&self) -> Option<String> {
-        if self.0.is_empty() { None } else { Some(self.0.join(" ")) }
+    /// What is stored with a row: its terms and that of its device, with spaces between, as both databases take them. None
+    /// for a row without terms.
+    pub(crate) fn of_device(&self, device_id: &str) -> Option<String> {
+        if self.0.is_empty() {
+            None
+        } else {
+            Some(format!("{} {}", self.0.join(" "), device_term(device_id)))
+        }
     }
 }
 
@@ -103,9 +108,22 @@ pub(super) fn data_term(path: &str, value: &str) -> String {
     let mut hasher = blake3::Hasher::new();
     // NUL is in neither: the host refuses it.
     hasher.update(path.as_bytes()).update(&[0]).update(canonical(value).as_bytes());
+    digest_term(&hasher)
+}
+
+fn digest_term(hasher: &blake3::Hasher) -> String {
     let digest = hasher.finalize();
     let bytes = digest.as_bytes().first_chunk().copied().unwrap_or_default();
     format!("{DATA_MARK}{:016x}", u64::from_be_bytes(bytes))
+}
+
+/// The device is a term as well: of a word that many rows have, the index then finds those of one device, at the same
+/// cost however many the others have.
+pub(crate) fn device_term(device_id: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    // Of a member the first NUL stands alone.
+    hasher.update(&[0, 0]).update(device_id.as_bytes());
+    digest_term(&hasher)
 }
 
 /// A number in the one way that it is compared, as a 64-bit float where it is no 64-bit integer; else the text.
@@ -159,6 +177,15 @@ mod tests {
         let word = "é".repeat(40);
         assert_eq!(word_of(&word), "é".repeat(32));
         assert_eq!(word_of(&"x".repeat(65)), "x".repeat(64));
+    }
+
+    #[test]
+    fn the_device_is_a_term_of_every_row_that_has_any() {
+        let settings = IndexSettings { text: true, data: false, terms: 1 };
+        let stored = |message| Terms::of(message, &RawObject::default(), &settings).of_device("d1");
+        assert_eq!(stored("door open"), Some(format!("door {}", device_term("d1"))));
+        assert_eq!(stored("!"), None);
+        assert!(device_term("d1") != device_term("d2") && device_term("d1") != data_term("", "d1"));
     }
 
     #[test]

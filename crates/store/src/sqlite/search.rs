@@ -8,7 +8,7 @@ use super::{Lite, checked};
 use crate::batch::Row;
 use crate::error::StoreError;
 use crate::page::{LogQuery, StoredRow};
-use crate::search::{Index, IndexSettings, Indexable, Search, Terms, Whole};
+use crate::search::{Index, IndexSettings, Indexable, Terms, Whole, device_term};
 
 const MINUTE: i64 = 60_000_000;
 
@@ -82,7 +82,7 @@ impl Lite {
         let rows = sqlx::query(AssertSqlSafe(text)).bind(&query.device_id).bind(first.as_micros());
         let rows = rows.bind(last.as_micros()).bind(&chains);
         let rows = rows.bind(bound.received_at.as_micros()).bind(bound.ms).bind(bound.seq).bind(bound.part);
-        let rows = rows.bind(query.fetched()).bind(fts_query(&query.search)).bind(first_id).bind(last_id);
+        let rows = rows.bind(query.fetched()).bind(fts_query(query)).bind(first_id).bind(last_id);
         checked(rows.fetch_all(&mut *conn).await)?.iter().map(stored_row).collect()
     }
 
@@ -130,7 +130,8 @@ pub(super) async fn index_rows(
 ) -> sqlx::Result<()> {
     let ids = first_id..;
     let terms = rows.iter().zip(ids.clone()).filter_map(|(row, id)| {
-        Some((id, Terms::of(&row.log.message, &row.log.log_data, settings).joined()?))
+        let terms = Terms::of(&row.log.message, &row.log.log_data, settings);
+        Some((id, terms.of_device(&row.log.device_id)?))
     });
     let terms: Vec<(i64, String)> = terms.collect();
     if terms.is_empty() {
@@ -174,10 +175,11 @@ const fn minute_of(time: Timestamp) -> i64 {
 }
 
 /// Terms hold no quotation marks.
-fn fts_query(search: &Search) -> String {
+fn fts_query(query: &LogQuery) -> String {
     let term = |term: &crate::search::Term| match term.whole {
         Whole::Word => format!("\"{}\"", term.text),
         Whole::Prefix => format!("\"{}\" *", term.text),
     };
-    search.terms().iter().map(term).collect::<Vec<_>>().join(" ")
+    let device = query.device_id.iter().map(|device| format!("\"{}\"", device_term(device)));
+    query.search.terms().iter().map(term).chain(device).collect::<Vec<_>>().join(" ")
 }
