@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::cmd::{self, Outcome};
-use crate::{guests, packages, paths, test};
+use crate::{guests, paths, test};
 
 pub const HELP: &str = "\
 bench [SECONDS]  measure host, worker and plugin calls; prints a table with ratios
@@ -21,9 +21,7 @@ pub fn run(args: &[String]) -> Outcome<()> {
         _ => return Err(format!("unknown arguments {args:?}; see --help")),
     };
     test::install_servers()?;
-    if !cmd::exists("wrk") {
-        packages::install(&["wrk"], "the bench posts with wrk")?;
-    }
+    test::install_wrk()?;
     guests::build_any()?;
     build()?;
     let built = paths::target("release")?;

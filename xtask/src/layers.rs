@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
 ];
 
 /// What any crate may have as a dev-dependency.
-const FOR_TESTS: [&str; 2] = ["sawpit-testkit", "sawpit-chaos"];
+const FOR_TESTS: [&str; 3] = ["sawpit-testkit", "sawpit-chaos", "sawpit-bench"];
 
 const SERVICES: [&str; 5] =
     ["sawpit-model", "sawpit-queue", "sawpit-store", "sawpit-plugins", "sawpit-service"];

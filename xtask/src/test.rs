@@ -48,7 +48,13 @@ pub fn tools(args: &[String]) -> Outcome<()> {
     if !cmd::exists("promtool") {
         packages::install(&["prometheus"], "the tests check the alert rules with promtool")?;
     }
+    install_wrk()?;
     authors::install()
+}
+
+/// What posts and asks in the bench.
+pub fn install_wrk() -> Outcome<()> {
+    if cmd::exists("wrk") { Ok(()) } else { packages::install(&["wrk"], "the bench posts with wrk") }
 }
 
 /// Whether arguments of `cargo test` say which packages; if not, all are tested.
