@@ -5,17 +5,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use sawpit_model::MessageId;
 use sawpit_plugins::Chain;
 use sawpit_queue::{DeadReason, Delivery};
+use sawpit_service::DoorError;
 use sawpit_store::Batch;
 
 use crate::commit::Tries;
 use crate::intake::{self, Sorted};
 use crate::report::{self, Stored};
 use crate::settle::Decision;
+use crate::stale;
 use crate::step::{FailedInput, Input, Record, Stepped, step};
 use crate::traced::BatchTrace;
 use crate::work::{Arrival, Shared};
@@ -28,6 +31,10 @@ pub(crate) async fn run(shared: Arc<Shared>, arrival: Arrival) {
     let mut tries = Tries::new(&shared, generation);
     let known = tries.ledger(&former_owners, &intake::doubtful(&deliveries)).await;
     let Sorted { process, known, bury } = intake::sort(deliveries, &known, shared.parts.settings.max_tries);
+    // Who committed them may have died before it marked their devices.
+    if let Some(cache) = shared.parts.cache.as_ref().filter(|_| !known.is_empty()) {
+        shared.marks.set(cache, stale::of(&known), shared.parts.settings.cache_ttl).await;
+    }
     acknowledge(&shared, known, "known", &mut trace).await;
     inter(&shared, bury, &mut trace).await;
     // One version of the whole chain from start to end, also when the batch is halved (invariant 6).
@@ -49,7 +56,10 @@ async fn settle_group(
     tries: &mut Tries<'_>,
     trace: &mut BatchTrace,
 ) -> Vec<Vec<Delivery>> {
-    let Some(stepped) = step_aside(shared, chain, &group, trace).await else { return Vec::new() };
+    let stepped = match step_aside(shared, chain, &group, trace).await {
+        Ok(stepped) => stepped,
+        Err(error) => return broken(shared, group, &error, trace).await,
+    };
     let Stepped { rows, settled, dropped, verdicts, failed, untried, .. } = stepped;
     let group = leave(group, &untried);
     let stored = Stored::of(&rows);
@@ -66,18 +76,19 @@ async fn settle_group(
         Decision::Bury { reason } => bury_all(shared, group, &reason, trace).await,
         Decision::Bisect => return halves(group),
         Decision::Compare => return compare(shared, group, tries, trace).await,
-        Decision::Abandon | Decision::Retry { .. } => report::batch("abandoned"),
+        Decision::Recheck => return recheck(shared, group, tries, trace).await,
+        Decision::Abandon | Decision::Retry { .. } => abandon(shared, group),
     }
     Vec::new()
 }
 
-/// Runs the step on the CPU pool; `None` when it panicked, and the group is left to be delivered again.
+/// Runs the step on the CPU pool.
 async fn step_aside(
     shared: &Shared,
     chain: &Arc<Chain>,
     group: &[Delivery],
     trace: &BatchTrace,
-) -> Option<Stepped> {
+) -> Result<Stepped, DoorError> {
     let input = |delivery: &Delivery| {
         delivery.body.as_ref().ok().map(|entry| Input { id: delivery.id, entry: entry.clone() })
     };
@@ -85,26 +96,42 @@ async fn step_aside(
     let chain = Arc::clone(chain);
     let record = if trace.is_on() { Record::Calls } else { Record::Nothing };
     let ids: Vec<_> = inputs.iter().filter(|_| trace.is_on()).map(|input| input.id).collect();
-    match shared.door.run_when_free(move || step(&chain, inputs, record)).await {
-        Ok(mut stepped) => {
-            trace.calls(&ids, std::mem::take(&mut stepped.calls));
-            Some(stepped)
-        }
-        Err(error) => {
-            report::batch("panicked");
-            tracing::error!(%error, "the transform step broke, its messages will be delivered again");
-            None
-        }
+    let mut stepped = shared.door.run_when_free(move || step(&chain, inputs, record)).await?;
+    trace.calls(&ids, std::mem::take(&mut stepped.calls));
+    Ok(stepped)
+}
+
+/// A step that panicked is tried again in halves, until the message that it panics on is alone.
+async fn broken(
+    shared: &Shared,
+    group: Vec<Delivery>,
+    error: &DoorError,
+    trace: &mut BatchTrace,
+) -> Vec<Vec<Delivery>> {
+    report::batch("panicked");
+    tracing::error!(%error, messages = group.len(), "the transform step broke");
+    if group.len() > 1 {
+        return halves(group);
     }
+    bury_all(shared, group, &format!("the worker broke on it: {error}"), trace).await;
+    Vec::new()
+}
+
+/// Another worker has them, or this one will get them again.
+fn abandon(shared: &Shared, group: Vec<Delivery>) {
+    report::batch("abandoned");
+    group.into_iter().for_each(Delivery::put_back);
+    shared.look_again.store(true, Ordering::Relaxed);
 }
 
 /// Lets go of messages that plugins were not called with: they come again, in another batch.
-fn leave(mut group: Vec<Delivery>, untried: &[MessageId]) -> Vec<Delivery> {
+fn leave(group: Vec<Delivery>, untried: &[MessageId]) -> Vec<Delivery> {
     if !untried.is_empty() {
         report::logs("untried", untried.len());
         tracing::warn!(count = untried.len(), "plugins had no time for some logs: they will come again");
-        group.retain(|delivery| !untried.contains(&delivery.id));
     }
+    let (left, group) = group.into_iter().partition(|delivery| untried.contains(&delivery.id));
+    Vec::into_iter(left).for_each(Delivery::put_back);
     group
 }
 
@@ -143,10 +170,7 @@ async fn compare(
     tries: &mut Tries<'_>,
     trace: &mut BatchTrace,
 ) -> Vec<Vec<Delivery>> {
-    let ids: Vec<_> = group.iter().map(|delivery| delivery.id).collect();
-    let known = tries.ledger(&[], &ids).await;
-    let (stored, rest): (Vec<_>, Vec<_>) =
-        group.into_iter().partition(|delivery| known.contains(&delivery.id));
+    let (stored, rest) = part(group, tries).await;
     if stored.is_empty() {
         // The ledger contradicts itself; trying again at once would go round in circles.
         report::batch("abandoned");
@@ -154,6 +178,25 @@ async fn compare(
     }
     acknowledge(shared, stored, "known", trace).await;
     vec![rest]
+}
+
+/// Acknowledges what a try of unknown outcome has stored after all, and gives back the others, to be judged anew.
+async fn recheck(
+    shared: &Shared,
+    group: Vec<Delivery>,
+    tries: &mut Tries<'_>,
+    trace: &mut BatchTrace,
+) -> Vec<Vec<Delivery>> {
+    let (stored, rest) = part(group, tries).await;
+    acknowledge(shared, stored, "known", trace).await;
+    vec![rest]
+}
+
+/// What the ledger knows, and the others.
+async fn part(group: Vec<Delivery>, tries: &mut Tries<'_>) -> (Vec<Delivery>, Vec<Delivery>) {
+    let ids: Vec<_> = group.iter().map(|delivery| delivery.id).collect();
+    let known = tries.ledger(&[], &ids).await;
+    group.into_iter().partition(|delivery| known.contains(&delivery.id))
 }
 
 /// Acknowledges messages that are committed. When the queue is away they come again and the ledger knows

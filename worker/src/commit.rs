@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sawpit_model::MessageId;
 use sawpit_service::{Backoff, Random};
-use sawpit_store::{Batch, StoreError};
+use sawpit_store::{Batch, CommitError, Outcome, StoreError};
 
 use crate::lease::{Generation, Held};
 use crate::report;
@@ -30,8 +30,9 @@ impl<'a> Tries<'a> {
     }
 
     /// Commits a batch of so many messages. Never answers [`Decision::Retry`]. When it answers
-    /// [`Decision::Abandon`] or [`Decision::Compare`], a new lease was taken.
+    /// [`Decision::Abandon`], [`Decision::Compare`] or [`Decision::Recheck`], a new lease was taken.
     pub(crate) async fn commit(&mut self, batch: &Batch, messages: usize) -> Decision {
+        let mut unsure = false;
         loop {
             let held = self.shared.lease.current().await;
             if held.generation() != self.generation {
@@ -40,6 +41,7 @@ impl<'a> Tries<'a> {
             }
             let started = Instant::now();
             let result = self.shared.parts.store.commit(&held.lease, batch).await;
+            unsure |= matches!(&result, Err(CommitError::Unavailable { outcome: Outcome::Unknown, .. }));
             let wait = self.backoff.next(self.random.unit());
             match decide(result, messages, wait) {
                 Decision::Retry { after, cause } => {
@@ -55,6 +57,10 @@ impl<'a> Tries<'a> {
                 decision @ (Decision::Abandon | Decision::Compare) => {
                     self.renew(&held).await;
                     return decision;
+                }
+                Decision::Bisect | Decision::Bury { .. } if unsure => {
+                    self.renew(&held).await;
+                    return Decision::Recheck;
                 }
                 decision => return decision,
             }

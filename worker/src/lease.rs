@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sawpit_store::{Lease, Store, StoreError};
+use sawpit_store::{Lease, Met, QueueServer, Store, StoreError};
 use tokio::sync::Mutex;
 
 /// The current lease, renewed when it was lost.
@@ -75,6 +75,19 @@ impl Leases {
         Ok(())
     }
 
+    /// Notes who serves the queue. When that is somebody new, all are fenced, this worker too: the generation that begins
+    /// then; what was delivered in earlier ones is not to be stored.
+    pub(crate) async fn meet(&self, servers: &[QueueServer]) -> Result<Option<Generation>, StoreError> {
+        let mut current = self.current.lock().await;
+        match self.store.meet(servers).await? {
+            Met::Before => Ok(None),
+            Met::Newly => {
+                *current = self.next(&current, Fenced::ByNobody).await?;
+                Ok(Some(current.generation))
+            }
+        }
+    }
+
     async fn next(&self, old: &Held, fenced: Fenced) -> Result<Held, StoreError> {
         let lease = Arc::new(self.store.lease(&self.owner).await?);
         let own_steps = match fenced {
@@ -123,6 +136,23 @@ mod tests {
         store.fence(&["me".to_owned()]).await.unwrap();
         leases.fence(&["me".to_owned()]).await.unwrap();
         assert_ne!(leases.current().await.generation(), first.generation());
+    }
+
+    #[tokio::test]
+    async fn a_new_server_of_the_queue_begins_one_for_all_and_a_known_one_does_not() {
+        let (leases, store, _folder) = leases().await;
+        let other = store.lease("other").await.unwrap();
+        let server =
+            |incarnation: &str| QueueServer { stream: "s".to_owned(), incarnation: incarnation.to_owned() };
+        let first = leases.current().await.generation();
+        let second = leases.meet(&[server("a")]).await.unwrap().unwrap();
+        assert_ne!(second, first);
+        assert!(store.lease("other").await.unwrap().epoch() > other.epoch() + 1);
+        assert_eq!(leases.meet(&[server("a")]).await.unwrap(), None);
+        assert_eq!(leases.current().await.generation(), second);
+        assert_ne!(leases.meet(&[server("b")]).await.unwrap(), None);
+        // One that was deposed and is met again is as new as any.
+        assert_ne!(leases.meet(&[server("a")]).await.unwrap(), None);
     }
 
     #[tokio::test]

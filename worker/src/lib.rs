@@ -22,6 +22,7 @@ mod lease;
 mod report;
 mod settings;
 mod settle;
+mod stale;
 pub mod step;
 mod traced;
 mod upkeep;
@@ -29,6 +30,7 @@ mod waiting;
 mod work;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use sawpit_plugins::Registry;
@@ -80,24 +82,38 @@ pub enum WorkerError {
 ///
 /// # Errors
 /// When the worker could not start.
-pub async fn run(parts: WorkerParts, shutdown: Shutdown) -> Result<(), WorkerError> {
+pub fn run(
+    parts: WorkerParts,
+    shutdown: Shutdown,
+) -> impl Future<Output = Result<(), WorkerError>> + Send + 'static {
+    // At once, so that nobody who asks sees a process as ready whose worker has yet to start.
+    let started = watch_start(&parts.health);
+    work(parts, shutdown, started)
+}
+
+async fn work(parts: WorkerParts, shutdown: Shutdown, started: Arc<AtomicBool>) -> Result<(), WorkerError> {
     let name = parts.settings.name.clone();
-    let consumer = parts.queue.consumer(&name).await.map_err(WorkerError::Queue)?;
+    let consumer = parts.queue.consumer(&name).await.map_err(WorkerError::Queue)?.guarded();
     let lease = lease::Leases::take(parts.store.clone(), &name).await.map_err(WorkerError::Store)?;
     note_indexes(&parts, &shutdown).await;
+    started.store(true, Ordering::Relaxed);
     let in_flight = parts.settings.in_flight.max(1);
     let shared = Arc::new(work::Shared {
         door: Door::new(parts.settings.threads, in_flight)?,
         settler: consumer.settler(),
+        keeper: consumer.keeper(),
         lease,
         waiting: Arc::default(),
+        marks: stale::Marks::default(),
+        look_again: AtomicBool::new(false),
         parts,
     });
     watch_commits(&shared);
     let mut beside = JoinSet::new();
     beside.spawn(upkeep::measure(Arc::clone(&shared)));
+    beside.spawn(upkeep::keep(Arc::clone(&shared)));
     tracing::info!(worker = name, in_flight, "worker started");
-    work::Loop::new(shared, consumer, shutdown).run().await;
+    work::Loop::new(shared, consumer, shutdown).await.run().await;
     tracing::info!(worker = name, "worker stopped");
     Ok(())
 }
@@ -115,6 +131,17 @@ async fn note_indexes(parts: &WorkerParts, shutdown: &Shutdown) {
             () = tokio::time::sleep(after) => {}
         }
     }
+}
+
+/// The worker is not ready before it reads: until then a search may be refused whose index it is about to note.
+fn watch_start(health: &Health) -> Arc<AtomicBool> {
+    let started = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&started);
+    health.register("worker", move || {
+        let has_started = flag.load(Ordering::Relaxed);
+        async move { if has_started { Ok(()) } else { Err("the worker is starting".to_owned()) } }
+    });
+    started
 }
 
 /// The worker is not ready while the database refuses what it must do: that is tried for ever, and somebody should know.

@@ -1,40 +1,33 @@
 //! What the operator and the hosts learn of a batch: metrics, and marks in the cache.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sawpit_model::{MessageId, Timestamp};
+use sawpit_model::Timestamp;
 use sawpit_store::{Batch, Row, StoredRow};
 
+use crate::stale::{self, Newest};
 use crate::work::Shared;
 
 /// What others learn of rows once they are committed.
 pub(crate) struct Stored {
-    /// The newest message of each device with a new row.
-    devices: BTreeMap<String, MessageId>,
+    devices: Newest,
     rows: usize,
     oldest: Option<Timestamp>,
 }
 
 impl Stored {
     pub(crate) fn of(rows: &[Row]) -> Self {
-        let mut devices: BTreeMap<String, MessageId> = BTreeMap::new();
+        let mut devices = Newest::new();
         for row in rows {
             let newest = row.sources.iter().max().copied().unwrap_or_default();
-            match devices.get_mut(&row.log.device_id) {
-                Some(seen) => *seen = newest.max(*seen),
-                None => {
-                    devices.insert(row.log.device_id.clone(), newest);
-                }
-            }
+            stale::note(&mut devices, &row.log.device_id, newest);
         }
         Self { devices, rows: rows.len(), oldest: rows.iter().map(|row| row.log.received_at).min() }
     }
 
-    /// Counts the batch, marks its devices' cached answers as stale, and tells its rows to whoever follows. A host
-    /// compares the mark with the one under which it cached, so any other value will do; a cache that is away is no
-    /// error.
+    /// Counts the batch, marks its devices' cached answers as stale, and tells its rows to whoever follows.
     pub(crate) async fn publish(self, shared: &Shared, stored: &Batch) {
         batch("committed");
         metrics::counter!("sawpit_worker_rows_total").increment(self.rows as u64);
@@ -43,11 +36,7 @@ impl Stored {
                 .record(seconds_between(oldest, stored.committed_at));
         }
         if let Some(cache) = &shared.parts.cache {
-            let mark =
-                |(device, id): (String, MessageId)| (format!("cache:gen:{device}"), id.to_string().into());
-            cache
-                .set_many(self.devices.into_iter().map(mark).collect(), shared.parts.settings.cache_ttl)
-                .await;
+            shared.marks.set(cache, self.devices, shared.parts.settings.cache_ttl).await;
             cache.feed().publish(|| lines(&stored.rows)).await;
         }
     }

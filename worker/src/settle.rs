@@ -18,6 +18,9 @@ pub(crate) enum Decision {
     },
     /// Another batch stored some of them: ask the ledger which, and try with the others.
     Compare,
+    /// A try whose outcome is unknown may have stored them, before another was refused: ask the ledger, under a new
+    /// lease, and try with the others.
+    Recheck,
     /// Try each half alone: one of them holds the culprit.
     Bisect,
     /// Move the only one to the dead letters. Waiting would not help: the store judged the data.

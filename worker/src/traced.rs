@@ -174,7 +174,7 @@ fn database(shared: &Shared) -> &'static str {
 const fn error_of(decision: &Decision) -> Option<&'static str> {
     match decision {
         Decision::Ack => None,
-        Decision::Bury { .. } | Decision::Bisect => Some("refused"),
+        Decision::Bury { .. } | Decision::Bisect | Decision::Recheck => Some("refused"),
         Decision::Compare => Some("known"),
         Decision::Abandon => Some("fenced"),
         Decision::Retry { .. } => Some("unavailable"),

@@ -8,9 +8,11 @@ use sawpit_queue::QueueError;
 use sawpit_store::Forgotten;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::stale::Newest;
 use crate::work::Shared;
 
-/// Measures the backlog and the dead letters again and again; runs until it is dropped.
+/// Measures the backlog and the dead letters again and again, and sets marks that could not be set before; runs until it is
+/// dropped.
 pub(crate) async fn measure(shared: Arc<Shared>) {
     let mut ticks = interval(shared.parts.settings.backlog_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -19,6 +21,24 @@ pub(crate) async fn measure(shared: Arc<Shared>) {
         let queue = &shared.parts.queue;
         show("sawpit_queue_backlog", queue.backlog().await);
         show("sawpit_queue_dead_letters", queue.dead_count().await);
+        if let Some(cache) = &shared.parts.cache {
+            shared.marks.set(cache, Newest::new(), shared.parts.settings.cache_ttl).await;
+        }
+    }
+}
+
+/// While batches wait for the store, keeps what is in hand from being taken for silent: others would take it over, and over
+/// again, until it counts as tried too often, though nothing refused it. Runs until it is dropped.
+pub(crate) async fn keep(shared: Arc<Shared>) {
+    let mut ticks = interval(shared.parts.settings.reclaim_every / 2);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if shared.waiting.is_on()
+            && let Err(error) = shared.keeper.keep().await
+        {
+            tracing::debug!(%error, "what waits for the store may be taken over by others");
+        }
     }
 }
 

@@ -26,6 +26,11 @@ impl Waiting {
         *self.wait() = None;
     }
 
+    /// Whether a batch waits.
+    pub(crate) fn is_on(&self) -> bool {
+        self.wait().is_some()
+    }
+
     /// An error once this lasts longer than `patience`.
     pub(crate) fn check(&self, patience: Duration, now: Instant) -> Result<(), String> {
         let wait = self.wait();
@@ -55,7 +60,9 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let check = |seconds| waiting.check(Duration::from_secs(10), after(seconds));
         assert_eq!(check(0), Ok(()));
+        assert!(!waiting.is_on());
         waiting.goes_on("first", after(0));
+        assert!(waiting.is_on());
         waiting.goes_on("permission denied", after(8));
         assert_eq!(check(9), Ok(()));
         let told = check(11).unwrap_err();

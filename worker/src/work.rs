@@ -1,13 +1,16 @@
 //! The loop: take deliveries while there is room, hand each batch to a task of its own, drain at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use sawpit_queue::{Consumer, Delivery, ReadError, Reclaimed, Settler};
+use sawpit_queue::{Consumer, Delivery, Keeper, ReadError, Reclaimed, Settler, Stranger};
 use sawpit_service::{Backoff, Door, Random, Shutdown};
+use sawpit_store::{QueueServer, StoreError};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::lease::{Generation, Leases};
+use crate::stale::Marks;
 use crate::waiting::Waiting;
 use crate::{WorkerParts, batch, report, upkeep};
 
@@ -15,9 +18,13 @@ use crate::{WorkerParts, batch, report, upkeep};
 pub(crate) struct Shared {
     pub(crate) parts: WorkerParts,
     pub(crate) settler: Settler,
+    pub(crate) keeper: Keeper,
     pub(crate) lease: Leases,
     pub(crate) door: Door,
     pub(crate) waiting: Arc<Waiting>,
+    pub(crate) marks: Marks,
+    /// Set when messages were put back: they need not wait for the next look at what others left.
+    pub(crate) look_again: AtomicBool,
 }
 
 /// Deliveries taken together.
@@ -39,10 +46,21 @@ enum Sweep {
     PutOff,
 }
 
+/// Why nothing was taken. Wait, and try again.
+#[derive(Debug, thiserror::Error)]
+enum TakeError {
+    #[error(transparent)]
+    Queue(#[from] ReadError),
+    #[error("the store could not be told who serves the queue: {0}")]
+    Store(#[from] StoreError),
+}
+
 /// Takes deliveries until the process is asked to end.
 pub(crate) struct Loop {
     shared: Arc<Shared>,
     consumer: Consumer,
+    /// The generation in which the consumer's servers were let in.
+    met_in: Generation,
     shutdown: Shutdown,
     batches: JoinSet<()>,
     maintenance: JoinSet<()>,
@@ -53,13 +71,25 @@ pub(crate) struct Loop {
 }
 
 impl Loop {
-    pub(crate) fn new(shared: Arc<Shared>, consumer: Consumer, shutdown: Shutdown) -> Self {
+    pub(crate) async fn new(shared: Arc<Shared>, consumer: Consumer, shutdown: Shutdown) -> Self {
         let settings = &shared.parts.settings;
         let backoff = Backoff::new(settings.retry_base, settings.retry_max);
         // The first look is at once: what workers left when the system stopped is waiting.
         let (reclaim_at, maintain_at) = (Instant::now(), Instant::now());
         let (batches, maintenance, random) = (JoinSet::new(), JoinSet::new(), Random::from_entropy());
-        Self { shared, consumer, shutdown, batches, maintenance, reclaim_at, maintain_at, backoff, random }
+        let met_in = shared.lease.current().await.generation();
+        Self {
+            shared,
+            consumer,
+            met_in,
+            shutdown,
+            batches,
+            maintenance,
+            reclaim_at,
+            maintain_at,
+            backoff,
+            random,
+        }
     }
 
     /// Runs to the end, draining included.
@@ -85,30 +115,50 @@ impl Loop {
             note(Some(ended));
         }
         match self.take().await {
-            Ok(arrival) => self.start(arrival),
+            Ok(arrival) => self.start(arrival).await,
             Err(error) => self.wait_out(&error).await,
         }
     }
 
-    fn start(&mut self, arrival: Arrival) {
+    async fn start(&mut self, arrival: Arrival) {
         self.backoff.reset();
+        // If it ends the process, it does so alone.
+        let suspicious = arrival.deliveries.iter().any(|delivery| delivery.suspect);
+        if suspicious {
+            self.finish_all().await;
+        }
         if !arrival.deliveries.is_empty() {
             self.batches.spawn(batch::run(Arc::clone(&self.shared), arrival));
         }
+        if suspicious {
+            self.finish_all().await;
+        }
     }
 
-    async fn wait_out(&mut self, error: &ReadError) {
+    /// Nothing is in hand then that could end with a message that ends the process.
+    async fn finish_all(&mut self) {
+        while let Some(ended) = self.batches.join_next().await {
+            note(Some(ended));
+        }
+    }
+
+    async fn wait_out(&mut self, error: &TakeError) {
         let after = self.backoff.next(self.random.unit());
-        metrics::counter!("sawpit_worker_read_errors_total").increment(1);
-        tracing::warn!(%error, ?after, "could not read from the queue, trying again");
+        match error {
+            TakeError::Queue(error) => {
+                metrics::counter!("sawpit_worker_read_errors_total").increment(1);
+                tracing::warn!(%error, ?after, "could not read from the queue, trying again");
+            }
+            TakeError::Store(_) => report::retry(&self.shared, &error.to_string(), after),
+        }
         tokio::time::sleep(after).await;
     }
 
     /// Deliveries of dead workers when it is time to look for them, else new ones.
-    async fn take(&mut self) -> Result<Arrival, ReadError> {
+    async fn take(&mut self) -> Result<Arrival, TakeError> {
         // Noted before asking: a fence that comes in between must count against what is delivered.
-        let generation = self.shared.lease.current().await.generation();
-        if Instant::now() >= self.reclaim_at {
+        let generation = self.meet().await?;
+        if self.shared.look_again.swap(false, Ordering::Relaxed) || Instant::now() >= self.reclaim_at {
             match self.reclaim(generation).await? {
                 // There may be more: the next turn looks again.
                 Sweep::Found(arrival) => return Ok(arrival),
@@ -118,6 +168,31 @@ impl Loop {
             self.reclaim_at = Instant::now() + self.shared.parts.settings.reclaim_every;
         }
         Ok(Arrival { deliveries: self.consumer.read().await?, former_owners: Vec::new(), generation })
+    }
+
+    /// Lets the queue's servers in. One that nobody met before may give us what another worker has in hand, as a replica
+    /// does that took over too early; so all are fenced first. Were we fenced ourselves, it may be for a server
+    /// that we do not know of, while ours was deposed: so it is met anew.
+    async fn meet(&mut self) -> Result<Generation, TakeError> {
+        let now = self.shared.lease.current().await.generation();
+        if now != self.met_in {
+            self.consumer.disconnect();
+            self.met_in = now;
+        }
+        let strangers = self.consumer.strangers().await?;
+        if !strangers.is_empty() {
+            let servers: Vec<_> = strangers.iter().map(server).collect();
+            if let Some(generation) = self.shared.lease.meet(&servers).await? {
+                self.met_in = generation;
+                tracing::info!(
+                    ?servers,
+                    "met a server of the queue that is new: all workers are fenced once"
+                );
+            }
+            self.shared.waiting.is_over();
+            self.consumer.let_in(strangers);
+        }
+        Ok(self.met_in)
     }
 
     /// Starts the store's maintenance when it is due. Only called when no message waits to be taken over,
@@ -133,6 +208,9 @@ impl Loop {
     /// Takes over what is idle too long, but not while the store is away: then messages are idle because no
     /// worker can settle them, and each taking over counts as a try of a message that is not at fault.
     async fn reclaim(&mut self, generation: Generation) -> Result<Sweep, ReadError> {
+        if self.shared.waiting.is_on() {
+            return Ok(Sweep::PutOff);
+        }
         if let Err(error) = self.shared.parts.store.ping().await {
             tracing::warn!(%error, "the store is away, not looking for messages of other workers");
             return Ok(Sweep::PutOff);
@@ -163,17 +241,16 @@ impl Loop {
 
     async fn drain(mut self) {
         let deadline = self.shared.parts.settings.drain_deadline;
-        let all = async {
-            while let Some(ended) = self.batches.join_next().await {
-                note(Some(ended));
-            }
-        };
-        if tokio::time::timeout(deadline, all).await.is_err() {
+        if tokio::time::timeout(deadline, self.finish_all()).await.is_err() {
             let left = self.batches.len();
             tracing::warn!(left, ?deadline, "batches were not settled in time; they will be delivered again");
             self.batches.shutdown().await;
         }
     }
+}
+
+fn server(stranger: &Stranger) -> QueueServer {
+    QueueServer { stream: stranger.stream().to_owned(), incarnation: stranger.incarnation().to_owned() }
 }
 
 /// A batch that panicked is a defect; its deliveries were dropped unsettled and come again.

@@ -54,6 +54,12 @@ pub const SPECS: &[SettingSpec] = &[
     .default("1000000"),
     SettingSpec::new("batch", "N", "Messages that a worker reads at once").default("100"),
     SettingSpec::new("block", "TIME", "Longest wait of a worker for a message").default("5s"),
+    SettingSpec::new(
+        "isolate-tries",
+        "N",
+        "Deliveries from which a message comes alone, in case it is what ends the worker",
+    )
+    .default("3"),
     SettingSpec::new("reclaim-idle", "TIME", "Time after which a batch of a silent worker goes to another")
         .default("60s"),
 ];
@@ -73,6 +79,7 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSett
     );
     let once_limit = resolver.get_in("idempotency-keys", 1..=u64::MAX);
     let batch = resolver.get_in("batch", 1..=10_000);
+    let isolate_tries = resolver.get_in("isolate-tries", 2..=1_000);
     let (block, reclaim_idle) = (resolver.get::<Duration>("block"), resolver.get::<Duration>("reclaim-idle"));
     if let (Some(block), Some(idle)) = (block, reclaim_idle) {
         let rule = "reclaim-idle must exceed block, or a worker that merely waits is robbed";
@@ -86,6 +93,7 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSett
         batch: batch?,
         block: block?,
         reclaim_idle: reclaim_idle?,
+        isolate_tries: isolate_tries?,
         backlog_limit: backlog_limit?,
         dead_limit: dead_limit?,
         append_timeout: append_timeout?,

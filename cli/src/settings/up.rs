@@ -69,11 +69,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         let plugins = plugins::resolve(resolver, limits, inside("compiled"));
         let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit), doors);
         let serve = serve::resolve(resolver);
-        let worker = worker::resolve(
-            resolver,
-            serve.as_ref().map(|serve| serve.drain_timeout),
-            queue.as_ref().map(|queue| queue.reclaim_idle),
-        );
+        let worker =
+            worker::resolve(resolver, serve.as_ref().map(|serve| serve.drain_timeout), queue.as_ref());
         let store = StoreSettings { index: index?, ..store? };
         let parts = PartSettings { queue: queue?, store, cache: "memory:".to_owned(), plugins: plugins? };
         let data = data?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sawpit_queue::QueueSettings;
 use sawpit_service::SettingSpec;
 use sawpit_service::settings::Resolver;
 use sawpit_worker::WorkerSettings;
@@ -37,18 +38,23 @@ pub const SPECS: &[SettingSpec] = &[
 /// Days are dropped whole, and the statistics show the last hours.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// `drain_timeout` is the process's: the worker's part of the drain gets as long. `reclaim_idle` is the queue's: twice
-/// in that time a worker looks for messages of silent ones.
+/// `drain_timeout` is the process's: the worker's part of the drain gets as long. Twice in the queue's `reclaim_idle` a
+/// worker looks for messages of silent ones.
 pub fn resolve(
     resolver: &mut Resolver,
     drain_timeout: Option<Duration>,
-    reclaim_idle: Option<Duration>,
+    queue: Option<&QueueSettings>,
 ) -> Option<WorkerSettings> {
     let name = resolver.optional::<String>("worker-name");
     let in_flight = resolver.get_in("batches-in-flight", 1..=1_000);
     let threads = resolver.optional("worker-threads");
     let (retry_base, retry_max) = (resolver.get("retry-base"), resolver.get("retry-max"));
     let max_tries = resolver.get_in("max-tries", 1..=1_000);
+    if let (Some(isolate), Some(most)) = (queue.map(|queue| queue.isolate_tries), max_tries) {
+        let rule =
+            "isolate-tries must not exceed max-tries, or what merely came with a culprit is buried with it";
+        resolver.check(isolate <= most, &["isolate-tries", "max-tries"], rule);
+    }
     let maintain_every = resolver.get("maintain-every");
     let (consumer_keep, unready_after) = (resolver.get("consumer-keep"), resolver.get("unready-after"));
     let retention = resolver.optional::<Duration>("retention");
@@ -69,7 +75,7 @@ pub fn resolve(
         consumer_keep: consumer_keep?,
         unready_after: unready_after?,
         retention: retention?,
-        reclaim_every: reclaim_idle? / 2,
+        reclaim_every: queue?.reclaim_idle / 2,
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))
     })
 }

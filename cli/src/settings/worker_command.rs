@@ -53,8 +53,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
         let parts = host_command::parts(resolver, limits);
         let tls = tls::resolve(resolver);
         let drain_timeout = resolver.get("drain-timeout");
-        let worker =
-            worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| parts.queue.reclaim_idle));
+        let worker = worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| &parts.queue));
         let index = index::resolve(resolver);
         let (rule, listen) = (rule?, listen?);
         let door = listen.map(|address| rule.door(address));

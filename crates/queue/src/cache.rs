@@ -37,6 +37,15 @@ impl Default for CacheSettings {
 #[derive(Clone)]
 pub struct Cache(Kind);
 
+/// Whether values were kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// All of them.
+    All,
+    /// The cache, or a server of it, did not say so in time: whoever needs them there sets them again.
+    Unsure,
+}
+
 #[derive(Clone)]
 enum Kind {
     Redis(Arc<Remote>, Feed),
@@ -161,16 +170,18 @@ impl Cache {
     }
 
     /// Keeps a value for `ttl`.
-    pub async fn set(&self, key: &str, value: Bytes, ttl: Duration) {
-        self.set_many(vec![(key.to_owned(), value)], ttl).await;
+    pub async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Set {
+        self.set_many(vec![(key.to_owned(), value)], ttl).await
     }
 
     /// Keeps several values for `ttl`, in one round trip.
-    pub async fn set_many(&self, values: Vec<(String, Bytes)>, ttl: Duration) {
+    pub async fn set_many(&self, values: Vec<(String, Bytes)>, ttl: Duration) -> Set {
         match &self.0 {
             Kind::Redis(remote, _) => {
                 let keys = values.iter().map(|(key, _)| key.as_str());
-                let by_server = remote.by_server(keys).into_iter().map(|(node, keys)| {
+                let servers = remote.by_server(keys);
+                let reached: usize = servers.iter().map(|(_, keys)| keys.len()).sum();
+                let by_server = servers.into_iter().map(|(node, keys)| {
                     let mut pipeline = Pipeline::with_capacity(keys.len());
                     for (at, key) in keys {
                         let value = values.get(at).map(|(_, value)| value.as_ref()).unwrap_or_default();
@@ -178,12 +189,14 @@ impl Cache {
                     }
                     remote.set(node, pipeline)
                 });
-                join_all(by_server).await;
+                let all = join_all(by_server).await.into_iter().all(|set| set == Set::All);
+                if all && reached == values.len() { Set::All } else { Set::Unsure }
             }
             Kind::Memory(memory, _) => {
                 for (key, value) in values {
                     memory.insert(key, Kept { value, ttl }).await;
                 }
+                Set::All
             }
         }
     }
@@ -242,8 +255,8 @@ impl Remote {
         keys.into_iter().map(|(at, _)| at).zip(values).collect()
     }
 
-    async fn set(&self, node: Arc<Node>, values: Pipeline) {
-        self.ask::<()>(&node, &values).await;
+    async fn set(&self, node: Arc<Node>, values: Pipeline) -> Set {
+        self.ask::<()>(&node, &values).await.map_or(Set::Unsure, |()| Set::All)
     }
 
     /// The answer, or `None` when there is none in time.

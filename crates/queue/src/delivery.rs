@@ -1,6 +1,6 @@
 //! A message in the hands of a consumer.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,9 @@ pub struct Delivery {
     pub id: MessageId,
     /// How often it was delivered, this time included.
     pub tries: u32,
+    /// Whether it was delivered so often that it may be what ends those who take it: then nothing came with it, and
+    /// nothing else should be in hand while it is worked on.
+    pub suspect: bool,
     /// Whether it may have been settled in the store before: then the ledger must be asked.
     pub redelivered: bool,
     /// What it carries.
@@ -52,13 +55,21 @@ pub struct Reclaimed {
     pub former_owners: Vec<String>,
 }
 
+impl Reclaimed {
+    /// Whether it is a suspect, with which nothing else may come.
+    pub(crate) fn has_suspect(&self) -> bool {
+        self.deliveries.iter().any(|delivery| delivery.suspect)
+    }
+}
+
 /// The ids that consumers have in hand, and those that they dropped unsettled.
 #[derive(Clone, Default)]
 pub(crate) struct InHand(Arc<Mutex<Hand>>);
 
 #[derive(Default)]
 struct Hand {
-    held: HashSet<MessageId>,
+    /// With the streams that they lie in.
+    held: HashMap<MessageId, Part>,
     /// Dropped unsettled.
     returned: BTreeMap<MessageId, Returned>,
 }
@@ -70,6 +81,16 @@ pub(crate) struct Returned {
     pub(crate) part: Part,
     /// Who dropped it.
     pub(crate) owner: Arc<str>,
+    pub(crate) fault: Fault,
+}
+
+/// Whether a message may be to blame for it that it was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It may: its next delivery counts as a further one.
+    Possible,
+    /// It is not: the delivery that was dropped does not count.
+    None,
 }
 
 /// Keeps an id in hand until it is settled or dropped.
@@ -80,10 +101,23 @@ pub(crate) struct Hold {
     /// The consumer that it was delivered to.
     owner: Arc<str>,
     from: InHand,
-    settled: bool,
+    end: End,
+}
+
+/// What becomes of a message when it leaves a hand.
+#[derive(Clone, Copy)]
+enum End {
+    Settled,
+    Returned(Fault),
 }
 
 impl Delivery {
+    /// Leaves the message to be delivered again, for circumstances that are none of its fault: this delivery does not
+    /// count among its tries.
+    pub fn put_back(mut self) {
+        self.hold.end = End::Returned(Fault::None);
+    }
+
     /// The fields to keep when it is buried.
     pub(crate) fn fields(&self) -> Vec<(String, String)> {
         match &self.body {
@@ -111,13 +145,26 @@ impl InHand {
     /// Takes an id in hand. What was noted of an earlier drop of it no longer holds.
     pub(crate) fn hold(&self, id: MessageId, part: Part, owner: &Arc<str>) -> Hold {
         let mut hand = lock(&self.0);
-        hand.held.insert(id);
+        hand.held.insert(id, part);
         hand.returned.remove(&id);
-        Hold { id, part, owner: Arc::clone(owner), from: self.clone(), settled: false }
+        Hold { id, part, owner: Arc::clone(owner), from: self.clone(), end: End::Returned(Fault::Possible) }
     }
 
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
-        lock(&self.0).held.contains(id)
+        lock(&self.0).held.contains_key(id)
+    }
+
+    /// Whether it is in hand, or was dropped unsettled: then it was delivered to this life of the consumer.
+    pub(crate) fn knows(&self, id: &MessageId) -> bool {
+        let hand = lock(&self.0);
+        hand.held.contains_key(id) || hand.returned.contains_key(id)
+    }
+
+    /// What is in hand, by stream.
+    pub(crate) fn held(&self) -> BTreeMap<Part, Vec<MessageId>> {
+        let mut of_part: BTreeMap<Part, Vec<MessageId>> = BTreeMap::new();
+        lock(&self.0).held.iter().for_each(|(id, part)| of_part.entry(*part).or_default().push(*id));
+        of_part
     }
 
     /// What was dropped unsettled since the last call, in order.
@@ -130,7 +177,7 @@ impl InHand {
     pub(crate) fn give_back(&self, returned: Vec<Returned>) {
         let mut hand = lock(&self.0);
         for one in returned {
-            if !hand.held.contains(&one.id) {
+            if !hand.held.contains_key(&one.id) {
                 hand.returned.insert(one.id, one);
             }
         }
@@ -149,7 +196,7 @@ impl Hold {
 
     /// The message is settled: it must not come again from here.
     pub(crate) fn settle(mut self) {
-        self.settled = true;
+        self.end = End::Settled;
     }
 }
 
@@ -157,8 +204,8 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let mut hand = lock(&self.from.0);
         hand.held.remove(&self.id);
-        if !self.settled {
-            let returned = Returned { id: self.id, part: self.part, owner: Arc::clone(&self.owner) };
+        if let End::Returned(fault) = self.end {
+            let returned = Returned { id: self.id, part: self.part, owner: Arc::clone(&self.owner), fault };
             hand.returned.insert(self.id, returned);
         }
     }
@@ -188,7 +235,7 @@ mod tests {
         assert!(hand.contains(&ID));
         drop(hold);
         assert!(!hand.contains(&ID));
-        let returned = Returned { id: ID, part: Part::PLAIN, owner: Arc::clone(&me) };
+        let returned = Returned { id: ID, part: Part::PLAIN, owner: Arc::clone(&me), fault: Fault::Possible };
         assert_eq!(hand.take_returned(10), [returned]);
         hand.hold(ID, Part::PLAIN, &me).settle();
         assert!(!hand.contains(&ID));
@@ -205,7 +252,8 @@ mod tests {
         hand.give_back(returned);
         let hold = hand.hold(ID, Part::PLAIN, &me);
         assert!(hand.take_returned(10).is_empty());
-        hand.give_back(vec![Returned { id: ID, part: Part::PLAIN, owner: Arc::clone(&me) }]);
+        let owner = Arc::clone(&me);
+        hand.give_back(vec![Returned { id: ID, part: Part::PLAIN, owner, fault: Fault::Possible }]);
         assert!(hand.take_returned(10).is_empty());
         hold.settle();
     }

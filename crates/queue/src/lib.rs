@@ -19,12 +19,12 @@ mod queue;
 mod redis;
 mod settings;
 
-pub use cache::{Cache, CacheSettings};
+pub use cache::{Cache, CacheSettings, Set};
 pub use dead::DeadLetter;
 pub use delivery::{Corrupt, DeadReason, Delivery, Reclaimed};
 pub use error::{AppendError, OpenError, QueueError, ReadError};
 pub use feed::{Feed, Heard, Listener};
 pub use once::{Kept, Known, Once, OnceKey};
-pub use queue::{Consumer, Producer, Queue, Settler, Silent};
+pub use queue::{Consumer, Keeper, Producer, Queue, Settler, Silent, Stranger};
 pub use redis::is_cluster;
 pub use settings::{Clock, MOST_PARTITIONS, QueueSettings};

@@ -40,6 +40,8 @@ pub struct QueueSettings {
     /// A message unsettled for this long is taken from its owner. Longer than a batch ever takes, else it is
     /// worked on twice (the store then refuses one of the two). On Redis only: in one process nobody is silent.
     pub reclaim_idle: Duration,
+    /// From this many deliveries on, at least 2, a message is delivered alone, as it may be what ends those who take it.
+    pub isolate_tries: u32,
     /// Messages waiting, delivered ones included, at which appends are refused.
     pub backlog_limit: u64,
     /// Dead letters at which no more are buried: what is to be buried then stays in the queue.
@@ -69,6 +71,7 @@ impl fmt::Debug for QueueSettings {
             batch,
             block,
             reclaim_idle,
+            isolate_tries,
             backlog_limit,
             dead_limit,
             append_timeout,
@@ -87,6 +90,7 @@ impl fmt::Debug for QueueSettings {
             .field("batch", batch)
             .field("block", block)
             .field("reclaim_idle", reclaim_idle)
+            .field("isolate_tries", isolate_tries)
             .field("backlog_limit", backlog_limit)
             .field("dead_limit", dead_limit)
             .field("append_timeout", append_timeout)
@@ -110,6 +114,7 @@ impl Default for QueueSettings {
             batch: 100,
             block: Duration::from_secs(5),
             reclaim_idle: Duration::from_secs(60),
+            isolate_tries: 3,
             backlog_limit: 100_000,
             dead_limit: 100_000,
             append_timeout: Duration::from_secs(2),

@@ -36,6 +36,7 @@ mod provenance;
 mod retention;
 mod rollup;
 mod search;
+mod server;
 mod settings;
 mod sqlite;
 mod stats;
@@ -49,6 +50,7 @@ pub use page::{COUNT_LIMIT, Cursor, LogQuery, Page, ParseCursorError, Rows, Stor
 pub use provenance::{ChainMember, ParsePluginFilterError, PluginFilter};
 pub use retention::Forgotten;
 pub use search::{Index, IndexSettings, Indexed, IndexedRows, NoPathError, NoWordError, OlderRows, Search};
+pub use server::{Met, QueueServer};
 pub use settings::StoreSettings;
 pub use stats::{Minute, STATS_MINUTES, Stats, TOP_DEVICES};
 pub use store::Store;

@@ -11,6 +11,7 @@ use crate::postgres::Pg;
 use crate::provenance::ChainMember;
 use crate::retention::Forgotten;
 use crate::search::{Index, Indexed, IndexedRows, OlderRows, Search, Spans};
+use crate::server::{Met, QueueServer};
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
@@ -93,6 +94,16 @@ impl Store {
     /// When the database does not answer: fence again before you go on.
     pub async fn fence(&self, owners: &[String]) -> Result<(), StoreError> {
         on!(self, backend => backend.fence(owners).await)
+    }
+
+    /// Notes which server serves each stream of the queue now. When one is another than was noted before, all leases are
+    /// taken from their owners, in the same step and waiting for their commits in flight: the new server may not know what
+    /// the old one had given them, and give it to others. Call it before anything is read from a server.
+    ///
+    /// # Errors
+    /// When the database does not answer: read nothing yet, and call again.
+    pub async fn meet(&self, servers: &[QueueServer]) -> Result<Met, StoreError> {
+        on!(self, backend => backend.meet(servers).await)
     }
 
     /// Which of these redelivered messages are settled already, be it as rows, merged or dropped. For messages

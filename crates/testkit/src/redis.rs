@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub struct Redis {
     process: Mutex<Process>,
     launch: Launch,
     port: u16,
-    _folder: TempFolder,
+    folder: TempFolder,
 }
 
 impl Redis {
@@ -46,7 +47,7 @@ impl Redis {
             .folder(folder.path())
             .log(folder.join("redis.log"));
         let process = Mutex::new(start(&launch, port));
-        Self { process, launch, port, _folder: folder }
+        Self { process, launch, port, folder }
     }
 
     /// `redis://127.0.0.1:PORT`; the same after a restart.
@@ -87,6 +88,30 @@ impl Redis {
         *self.process() = start(&self.launch, self.port);
     }
 
+    /// Its files as they are now, to come back to with [`restart_with_files`](Self::restart_with_files).
+    ///
+    /// # Panics
+    /// When they cannot be copied.
+    #[must_use]
+    pub fn copy_of_files(&self) -> TempFolder {
+        let copy = TempFolder::new("redis-copy");
+        copy_files(&self.folder.join(FILES), &copy.join(FILES));
+        copy
+    }
+
+    /// Kills it and starts it again with the files of an earlier moment: what it was told since, it has forgotten, as a
+    /// replica has that takes over too early.
+    ///
+    /// # Panics
+    /// When the files cannot be put in place.
+    #[track_caller]
+    pub fn restart_with_files(&self, copy: &TempFolder) {
+        self.kill();
+        fs::remove_dir_all(self.folder.join(FILES)).expect("its files are there");
+        copy_files(&copy.join(FILES), &self.folder.join(FILES));
+        self.restart();
+    }
+
     /// SIGSTOP: connections stay open and get no answer.
     pub fn pause(&self) {
         self.process().pause();
@@ -99,6 +124,17 @@ impl Redis {
 
     fn process(&self) -> MutexGuard<'_, Process> {
         self.process.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Where Redis 7 keeps its append-only files, in its folder.
+const FILES: &str = "appendonlydir";
+
+fn copy_files(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the folder is ours");
+    for file in fs::read_dir(from).expect("redis 7 keeps its files there") {
+        let file = file.expect("it can be listed");
+        fs::copy(file.path(), to.join(file.file_name())).expect("it can be copied");
     }
 }
 

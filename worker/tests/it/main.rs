@@ -9,6 +9,7 @@
 
 mod embedded;
 mod model;
+mod poison;
 mod servers;
 mod traced;
 mod world;

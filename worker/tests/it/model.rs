@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
-use sawpit_queue::{Queue, QueueSettings};
+use sawpit_queue::{AppendError, Queue, QueueSettings};
 use sawpit_service::{Clock, Health, Shutdown, Tracer};
 use sawpit_store::{LogQuery, Store, StoreSettings};
 use sawpit_testkit::{Postgres, Redis, TempFolder, scramble};
@@ -58,6 +58,12 @@ enum Step {
     Swap,
     /// The database dies and comes back.
     StoreDies,
+    /// Nothing can be committed for so long, though the database answers all else.
+    StoreLocked { ms: u64 },
+    /// The queue's server dies and comes back, with all that it was told.
+    QueueDies,
+    /// It comes back without what it was told in this time: deliveries, acknowledgements, dead letters.
+    QueueForgets { ms: u64 },
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -71,7 +77,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     ]
 }
 
-fn step(workers: usize, store_dies: u32) -> impl Strategy<Value = Step> {
+fn step(workers: usize, servers: u32) -> impl Strategy<Value = Step> {
     let worker = || 0..workers;
     prop_oneof![
         6 => prop::collection::vec(wish(), 1..25).prop_map(Step::Post),
@@ -79,12 +85,16 @@ fn step(workers: usize, store_dies: u32) -> impl Strategy<Value = Step> {
         4 => worker().prop_map(|worker| Step::Kill { worker }),
         3 => (worker(), 10_u64..900).prop_map(|(worker, ms)| Step::Freeze { worker, ms }),
         1 => Just(Step::Swap),
-        store_dies => Just(Step::StoreDies),
+        servers => Just(Step::StoreDies),
+        servers => (50_u64..900).prop_map(|ms| Step::StoreLocked { ms }),
+        servers => Just(Step::QueueDies),
+        servers => (0_u64..300).prop_map(|ms| Step::QueueForgets { ms }),
     ]
 }
 
-fn steps(workers: usize, store_dies: u32) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(workers, store_dies), 1..24)
+/// `servers`: how often something happens to servers, where there are any.
+fn steps(workers: usize, servers: u32) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(workers, servers), 1..24)
 }
 
 /// Shrinking runs the whole again and again, so it has a limit.
@@ -210,7 +220,8 @@ async fn open(place: &Place, name: String, queue: Option<Queue>) -> WorkerParts 
         retry_base: Duration::from_millis(5),
         retry_max: Duration::from_millis(100),
         reclaim_every: IDLE / 2,
-        max_tries: 1_000,
+        // More than a case can kill workers, and less than an outage would count if it were counted.
+        max_tries: 50,
         threads: 1,
         ..WorkerSettings::new(name)
     };
@@ -247,17 +258,38 @@ struct Case<'a> {
     store: Store,
     workers: HashMap<usize, Process>,
     wishes: HashMap<MessageId, Wish>,
-    database: Option<&'a Postgres>,
-    is_embedded: bool,
+    servers: Option<Servers<'a>>,
     starts: usize,
 }
 
+/// The servers of a case.
+#[derive(Clone, Copy)]
+struct Servers<'a> {
+    redis: &'a Redis,
+    postgres: &'a Postgres,
+    /// Name of the database.
+    name: &'a str,
+}
+
+impl Servers<'_> {
+    async fn store_locked(self, ms: u64) {
+        self.postgres.query(self.name, "ALTER TABLE logs RENAME TO hidden");
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        self.postgres.query(self.name, "ALTER TABLE hidden RENAME TO logs");
+    }
+
+    async fn queue_forgets(self, ms: u64) {
+        let files = self.redis.copy_of_files();
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        self.redis.restart_with_files(&files);
+    }
+}
+
 impl<'a> Case<'a> {
-    async fn new(plugins: &'a Plugins, place: Place, database: Option<&'a Postgres>) -> Self {
-        let is_embedded = database.is_none();
+    async fn new(plugins: &'a Plugins, place: Place, servers: Option<Servers<'a>>) -> Self {
         let (queue, store) = (Some(place.queue().await), place.store().await);
         let (workers, wishes) = (HashMap::new(), HashMap::new());
-        Self { plugins, place, queue, store, workers, wishes, database, is_embedded, starts: 0 }
+        Self { plugins, place, queue, store, workers, wishes, servers, starts: 0 }
     }
 
     fn queue(&self) -> &Queue {
@@ -278,18 +310,40 @@ impl<'a> Case<'a> {
                 }
             }
             Step::Swap => self.plugins.swap(),
-            Step::StoreDies => {
-                if let Some(database) = self.database {
-                    database.kill();
-                    database.restart();
+            Step::StoreDies | Step::StoreLocked { .. } | Step::QueueDies | Step::QueueForgets { .. } => {
+                if let Some(servers) = self.servers {
+                    Self::strike(servers, step).await;
                 }
             }
         }
     }
 
+    async fn strike(servers: Servers<'_>, step: &Step) {
+        match step {
+            Step::StoreDies => {
+                servers.postgres.kill();
+                servers.postgres.restart();
+            }
+            Step::StoreLocked { ms } => servers.store_locked(*ms).await,
+            Step::QueueDies => {
+                servers.redis.kill();
+                servers.redis.restart();
+            }
+            Step::QueueForgets { ms } => servers.queue_forgets(*ms).await,
+            _ => {}
+        }
+    }
+
     async fn post(&mut self, wishes: &[Wish]) {
-        let entries = wishes.iter().map(|wish| entry(*wish)).collect();
-        let ids = self.queue().producer().append_batch(entries).await.unwrap();
+        let entries: Vec<_> = wishes.iter().map(|wish| entry(*wish)).collect();
+        // Its connections may have to notice first that the server was away; then nothing is appended.
+        let producer = self.queue().producer();
+        let ids = patient(async || match producer.append_batch(entries.clone()).await {
+            Ok(ids) => Some(ids),
+            Err(AppendError::Refused { .. }) => None,
+            Err(error) => panic!("{error}"),
+        })
+        .await;
         self.wishes.extend(ids.into_iter().zip(wishes.iter().copied()));
     }
 
@@ -297,7 +351,7 @@ impl<'a> Case<'a> {
     fn start(&mut self, worker: usize) {
         self.starts += 1;
         let batch = 3 + (self.starts * 5 + worker) % 11;
-        let queue = if self.is_embedded { self.queue.clone() } else { None };
+        let queue = if self.servers.is_none() { self.queue.clone() } else { None };
         let start = || Process::start(&self.place, format!("w{worker}"), batch, queue);
         self.workers.entry(worker).or_insert_with(start);
     }
@@ -306,7 +360,7 @@ impl<'a> Case<'a> {
     async fn kill(&mut self, worker: usize) {
         let Some(process) = self.workers.remove(&worker) else { return };
         process.kill();
-        if self.is_embedded {
+        if self.servers.is_none() {
             self.queue = None;
             self.queue = Some(self.place.queue().await);
         }
@@ -316,8 +370,8 @@ impl<'a> Case<'a> {
     async fn check_acknowledged(&self) -> Result<(), TestCaseError> {
         let ids: Vec<MessageId> = self.wishes.keys().copied().collect();
         // In this order: what is acknowledged by the first question must be there at the others.
-        let waiting = self.queue().backlog().await.unwrap();
-        let dead = self.queue().dead_count().await.unwrap();
+        let waiting = patient(async || self.queue().backlog().await.ok()).await;
+        let dead = patient(async || self.queue().dead_count().await.ok()).await;
         let committed = patient(async || self.store.committed(&ids).await.ok()).await.len() as u64;
         let gone = (ids.len() as u64).saturating_sub(waiting);
         prop_assert!(gone <= committed + dead, "{gone} acknowledged, {committed} committed, {dead} dead");
@@ -327,7 +381,7 @@ impl<'a> Case<'a> {
     /// Lets fresh workers finish, and looks where each log is.
     async fn finish(mut self) -> Result<(), TestCaseError> {
         self.start(WORKERS);
-        if !self.is_embedded {
+        if self.servers.is_some() {
             self.start(WORKERS + 1);
         }
         patient(async || (self.queue().backlog().await == Ok(0)).then_some(())).await;
@@ -408,7 +462,8 @@ fn each_log_ends_where_it_wished_on_the_embedded_parts() {
 #[test]
 fn each_log_ends_where_it_wished_on_redis_and_postgresql() {
     let (plugins, runtime) = (Plugins::open(), runtime());
-    let (redis, postgres) = (Redis::start(), Postgres::start());
+    // What Redis answered it has, unless a step says otherwise.
+    let (redis, postgres) = (Redis::with(&[("appendfsync", "always")]), Postgres::start());
     let cases = AtomicUsize::new(0);
     let ran = runner(SERVER_CASES).run(&steps(WORKERS, 1), |steps| {
         let name = format!("model{}", cases.fetch_add(1, Ordering::Relaxed));
@@ -424,7 +479,8 @@ fn each_log_ends_where_it_wished_on_redis_and_postgresql() {
             ..StoreSettings::default()
         };
         let place = Place { queue, store, registry: plugins.registry.clone() };
-        runtime.block_on(async { run_case(Case::new(&plugins, place, Some(&postgres)).await, &steps).await })
+        let servers = Servers { redis: &redis, postgres: &postgres, name: &name };
+        runtime.block_on(async { run_case(Case::new(&plugins, place, Some(servers)).await, &steps).await })
     });
     ran.unwrap_or_else(|failure| panic!("{failure}"));
 }

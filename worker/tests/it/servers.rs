@@ -146,6 +146,66 @@ async fn a_redis_that_forgot_what_was_settled_doubles_nothing() {
     World::assert_once(&world.rows_of(&[ids, more].concat()).await);
 }
 
+/// A table that nobody can write to is nobody's fault, however long that lasts and however many workers pass the messages
+/// on to each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_that_only_commits_notice_buries_nothing() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let first = world.append(10, &["{}"]).await;
+    let workers = [world.worker("w1"), world.worker("w2"), world.worker("w3")];
+    world.emptied().await;
+    servers.postgres.query("postgres", "ALTER TABLE logs RENAME TO hidden");
+    let ids = world.append(150, &["{}"]).await;
+    // Longer than all tries would take if each taking over counted as one.
+    tokio::time::sleep(IDLE * 16).await;
+    assert_eq!(world.queue.dead_count().await.unwrap(), 0);
+    servers.postgres.query("postgres", "ALTER TABLE hidden RENAME TO logs");
+    world.emptied().await;
+    for worker in workers {
+        worker.drain().await;
+    }
+    assert_eq!(world.queue.dead_count().await.unwrap(), 0);
+    World::assert_once(&world.rows_of(&[first, ids].concat()).await);
+}
+
+/// A replica that takes over before it heard of a delivery gives the message to another worker, while the first has it in
+/// hand. Here the server comes back with its files of before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_has_in_hand_when_redis_forgets_it_is_stored_once() {
+    let redis = Redis::with(&[("appendfsync", "always")]);
+    let servers = Servers { redis, postgres: Postgres::start(), folder: TempFolder::new("worker") };
+    let world = servers.world().await;
+    // This server is known.
+    let known = world.worker("known");
+    world.append(1, &["{}"]).await;
+    world.emptied().await;
+    known.drain().await;
+    let ids = world.append(100, &["{}"]).await;
+    let before = servers.redis.copy_of_files();
+    let mut first = world.queue.consumer("first").await.unwrap();
+    let lease = world.store.lease("first").await.unwrap();
+    let deliveries = first.read().await.unwrap();
+    assert_eq!(deliveries.len(), 100);
+    servers.redis.kill();
+    servers.redis.restart_with_files(&before);
+    let pending = servers.redis.command(&["XLEN", "logs:stream"]);
+    assert_eq!(pending, ":100", "the messages are there, and nobody has them");
+    let worker = world.worker("second");
+    world.emptied().await;
+    let rows = deliveries.iter().map(|delivery| {
+        let entry = delivery.body.clone().unwrap();
+        Row { sources: vec![delivery.id], part: 0, log: entry.log, chain: entry.chain }
+    });
+    let committed_at = sawpit_service::Clock::system().now();
+    // Cut otherwise than the second's, so that the ledger alone would not notice.
+    let rows: Vec<_> = rows.take(99).collect();
+    let batch = Batch { ids: ids[..99].to_vec(), rows, verdicts: Tally::default(), committed_at };
+    assert_eq!(world.store.commit(&lease, &batch).await, Err(CommitError::Fenced));
+    worker.drain().await;
+    World::assert_once(&world.rows_of(&ids).await);
+}
+
 /// A database that refuses for good is no data's fault: nothing is buried, somebody is told, and once it is mended all
 /// goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -51,6 +51,11 @@ impl World {
         Self { queue, store, cache, health, registry: registry(folder.join("plugins")) }
     }
 
+    /// With plugins.
+    pub fn with_registry(self, registry: Registry) -> Self {
+        Self { registry, ..self }
+    }
+
     /// Appends so many logs of a device, with these `log_data` in turn.
     pub async fn append(&self, count: usize, log_data: &[&str]) -> Vec<MessageId> {
         let producer = self.queue.producer();

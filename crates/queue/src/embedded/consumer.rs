@@ -8,7 +8,7 @@ use sawpit_model::MessageId;
 
 use super::file::{MESSAGES, TRIES, decode, id, key};
 use super::{Embedded, Shared};
-use crate::delivery::Returned;
+use crate::delivery::{Fault, Returned};
 use crate::redis::Part;
 use crate::{Corrupt, Delivery, ReadError, Reclaimed};
 
@@ -25,6 +25,13 @@ struct Found {
     count: Option<u32>,
     /// Who dropped it, if somebody did.
     former: Option<Arc<str>>,
+}
+
+/// How often a message was delivered, this time included.
+#[derive(Clone, Copy)]
+struct Times {
+    tries: u32,
+    redelivered: bool,
 }
 
 /// Finds messages for the reader of this name, so many at most.
@@ -96,9 +103,19 @@ impl Shared {
             let (at, bytes) = message?;
             let id = id(at.value());
             let known = tries.get(key(id))?.map(|count| count.value());
-            let before = if id <= self.boundary { known.unwrap_or(1) } else { 0 };
-            found.push(self.found(id, bytes.value(), before, reader));
+            // What was there when the file was opened may have been delivered before.
+            let is_old = id <= self.boundary;
+            let before = if is_old { known.unwrap_or(1) } else { 0 };
+            let times = Times { tries: before.saturating_add(1), redelivered: is_old };
+            let suspect = self.is_suspect(times.tries);
+            if suspect && !found.is_empty() {
+                break;
+            }
+            found.push(self.found(id, bytes.value(), times, reader));
             *cursor = id;
+            if suspect {
+                break;
+            }
         }
         Ok(found)
     }
@@ -113,28 +130,45 @@ impl Shared {
         found
     }
 
+    /// Whether a message that was delivered this often comes alone.
+    const fn is_suspect(&self, tries: u32) -> bool {
+        tries >= self.isolate_tries
+    }
+
     /// One that is gone from the file was settled by somebody.
     fn find(&self, returned: &[Returned], reader: &Arc<str>) -> Result<Vec<Found>, redb::Error> {
         let database = self.database()?;
         let transaction = database.begin_read()?;
         let (messages, tries) = (transaction.open_table(MESSAGES)?, transaction.open_table(TRIES)?);
-        let mut found = Vec::new();
-        for Returned { id, owner: former, .. } in returned {
-            let Some(bytes) = messages.get(key(*id))? else { continue };
-            let before = tries.get(key(*id))?.map_or(1, |count| count.value());
-            let one = self.found(*id, bytes.value(), before, reader);
-            found.push(Found { former: Some(Arc::clone(former)), ..one });
+        let (mut found, mut left) = (Vec::new(), Vec::new());
+        for one in returned {
+            let Some(bytes) = messages.get(key(one.id))? else { continue };
+            let delivered = tries.get(key(one.id))?.map_or(1, |count| count.value());
+            let tries = delivered.saturating_add(u32::from(one.fault == Fault::Possible));
+            let times = Times { tries, redelivered: true };
+            if self.is_suspect(tries) {
+                left.push((times, one.clone(), bytes.value().to_vec()));
+            } else {
+                let former = Some(Arc::clone(&one.owner));
+                found.push(Found { former, ..self.found(one.id, bytes.value(), times, reader) });
+            }
         }
+        // The least tried first: one that ends its workers thus falls behind those that merely came with it.
+        let first = (0..left.len()).min_by_key(|at| left.get(*at).map(|(times, ..)| times.tries));
+        if let Some(first) = first.filter(|_| found.is_empty()) {
+            let (times, one, bytes) = left.swap_remove(first);
+            found.push(Found { former: Some(one.owner), ..self.found(one.id, &bytes, times, reader) });
+        }
+        self.in_hand.give_back(left.into_iter().map(|(_, one, _)| one).collect());
         Ok(found)
     }
 
-    fn found(&self, id: MessageId, bytes: &[u8], delivered_before: u32, reader: &Arc<str>) -> Found {
+    fn found(&self, id: MessageId, bytes: &[u8], times: Times, reader: &Arc<str>) -> Found {
         let shown = || vec![("raw".to_owned(), String::from_utf8_lossy(bytes).into_owned())];
         let body = decode(bytes).map_err(|why| Corrupt { fields: shown(), why });
-        let tries = delivered_before.saturating_add(1);
-        let redelivered = delivered_before > 0;
-        let delivery =
-            Delivery { id, tries, redelivered, body, hold: self.in_hand.hold(id, Part::PLAIN, reader) };
+        let Times { tries, redelivered } = times;
+        let hold = self.in_hand.hold(id, Part::PLAIN, reader);
+        let delivery = Delivery { id, tries, suspect: self.is_suspect(tries), redelivered, body, hold };
         Found { delivery, count: redelivered.then_some(tries), former: None }
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     /// The last message that was there when the file was opened: up to it, all may have been delivered before.
     pub(crate) boundary: MessageId,
     pub(crate) in_hand: InHand,
+    /// As in the settings.
+    pub(crate) isolate_tries: u32,
     /// Why the file cannot be written, if so.
     failure: Mutex<Option<String>>,
 }
@@ -84,6 +86,7 @@ impl Embedded {
             cursor: Mutex::new(MessageId::default()),
             boundary: opened.last_id,
             in_hand: InHand::default(),
+            isolate_tries: settings.isolate_tries,
             failure: Mutex::new(None),
         });
         let (jobs, waiting) = mpsc::channel();

@@ -14,10 +14,10 @@ use futures_util::future::{join_all, try_join_all};
 use redis::{ErrorKind, RedisError, Value};
 use sawpit_model::MessageId;
 
-use super::Redis;
 use super::part::Part;
-use super::reader::{New, Reader, Reading};
+use super::reader::{Guard, New, Reader, Reading};
 use super::reply::StreamEntry;
+use super::{Keeper, Redis};
 use crate::delivery::InHand;
 use crate::{Delivery, QueueError, ReadError};
 
@@ -37,8 +37,17 @@ pub(crate) struct Consumer {
     /// outlives a reclaim that fails or is dropped on the way: an owner that is never fenced may store what
     /// another stores as well.
     pub(super) untold: Vec<String>,
+    guard: Guard,
     /// How often was read: where to begin when there are more partitions than messages in a batch.
     turn: usize,
+}
+
+/// A server that serves a stream, and that the consumer's owner has not heard of.
+#[derive(Clone, Debug)]
+pub(crate) struct Stranger {
+    pub(crate) stream: String,
+    pub(crate) incarnation: String,
+    part: Part,
 }
 
 /// What one round of reading is asked for.
@@ -57,18 +66,78 @@ impl Consumer {
             in_hand: InHand::default(),
             own: redis.parts().into_iter().map(|part| (part, MessageId::default())).collect(),
             untold: Vec::new(),
+            guard: Guard::Nobody,
             turn: 0,
             redis,
         };
         consumer.arrange();
         let reading = Reading { redis: &consumer.redis, name: &consumer.name };
-        let ready = consumer.readers.iter_mut().map(|reader| reader.prepare(reading));
+        let ready = consumer.readers.iter_mut().map(|reader| reader.meet(reading));
         try_join_all(ready).await.map_err(QueueError::unavailable)?;
         Ok(consumer)
     }
 
+    pub(crate) fn set_guard(&mut self) {
+        self.guard = Guard::TheConsumersOwner;
+    }
+
+    /// Connects where it can, and says who is there that its owner has not heard of.
+    pub(crate) async fn strangers(&mut self) -> Result<Vec<Stranger>, ReadError> {
+        self.redis.recount_when_old().await;
+        self.arrange();
+        let cluster = self.redis.servers.is_cluster();
+        let reading = Reading { redis: &self.redis, name: &self.name };
+        let strange = self
+            .readers
+            .iter_mut()
+            .filter(|reader| reader.is_strange(self.guard) && !(cluster && reader.is_away()));
+        let met =
+            join_all(strange.map(|reader| async { reader.meet(reading).await.map_err(|e| (e, reader)) }));
+        let mut strangers = Vec::new();
+        for met in met.await {
+            match met {
+                Ok(None) => {}
+                Ok(Some((incarnation, parts))) => {
+                    let stream = |part| (self.redis.stream(part), part);
+                    strangers.extend(parts.into_iter().map(stream).map(|(stream, part)| Stranger {
+                        stream,
+                        incarnation: incarnation.clone(),
+                        part,
+                    }));
+                }
+                // The other servers are gone on with.
+                Err((error, reader)) if cluster => {
+                    self.redis.servers.note(&error);
+                    reader.set_away();
+                }
+                Err((error, _)) => return Err(ReadError::new(error)),
+            }
+        }
+        Ok(strangers)
+    }
+
+    pub(crate) fn let_in(&mut self, strangers: &[Stranger]) {
+        for Stranger { part, incarnation, .. } in strangers {
+            self.readers.iter_mut().for_each(|reader| reader.let_in(*part, incarnation));
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self) {
+        self.readers.iter_mut().for_each(Reader::disconnect);
+    }
+
+    /// Whether a server waits to be heard of, which is then worth more than waiting for messages of others.
+    fn has_strangers(&self) -> bool {
+        let away = |reader: &Reader| self.redis.servers.is_cluster() && reader.is_away();
+        self.readers.iter().any(|reader| reader.is_strange(self.guard) && !away(reader))
+    }
+
     pub(crate) fn queue(&self) -> Arc<Redis> {
         Arc::clone(&self.redis)
+    }
+
+    pub(crate) fn keeper(&self) -> Keeper {
+        Keeper::new(Arc::clone(&self.redis), Arc::clone(&self.name), self.in_hand.clone())
     }
 
     /// One reader for each server that has partitions, with these; whether each partition has a server.
@@ -107,7 +176,7 @@ impl Consumer {
             let round = self.first_round();
             let blocked = round.block.is_some();
             let read = self.read_batch(round).await.map_err(ReadError::new)?;
-            if blocked || !read.is_empty() || Instant::now() >= until {
+            if blocked || !read.is_empty() || self.has_strangers() || Instant::now() >= until {
                 return Ok(read);
             }
             tokio::time::sleep(pause).await;
@@ -161,8 +230,10 @@ impl Consumer {
     /// Deliveries, and the partition of each; an error when no server answered.
     async fn read_round(&mut self, round: &Round) -> Result<(Vec<Delivery>, Vec<Part>), RedisError> {
         let cluster = self.redis.servers.is_cluster();
+        let guard = self.guard;
         let reading = Reading { redis: &self.redis, name: &self.name };
-        let able = self.readers.iter_mut().filter(|reader| !(cluster && reader.is_away()));
+        let may = |reader: &&mut Reader| !(cluster && reader.is_away()) && !reader.is_strange(guard);
+        let able = self.readers.iter_mut().filter(may);
         let asked = able.map(|reader| read_from(reader, reading, round));
         let (mut deliveries, mut parts, mut answers, mut cause) = (Vec::new(), Vec::new(), 0, None);
         for read in join_all(asked).await {
@@ -196,7 +267,8 @@ impl Consumer {
     ) -> Option<Delivery> {
         let body = StreamEntry::body(entry.fields?);
         let hold = self.in_hand.hold(entry.id, part, &self.name);
-        Some(Delivery { id: entry.id, tries, redelivered: tries > 1 || doubtful, body, hold })
+        let suspect = tries >= self.redis.settings.isolate_tries;
+        Some(Delivery { id: entry.id, tries, suspect, redelivered: tries > 1 || doubtful, body, hold })
     }
 
     /// Runs a command at the server of a partition.
@@ -205,7 +277,8 @@ impl Consumer {
         let cluster = self.redis.servers.is_cluster();
         let its = self.readers.iter_mut().find(|reader| reader.parts.contains(&part));
         // Not asked is not a failure: else who is asked often would stay away for ever.
-        let Some(reader) = its.filter(|reader| !(cluster && reader.is_away())) else {
+        let may = |reader: &&mut Reader| !(cluster && reader.is_away()) && !reader.is_strange(self.guard);
+        let Some(reader) = its.filter(may) else {
             return Err((ErrorKind::ClusterConnectionNotFound, "its server is away").into());
         };
         let answer = reader.run(reading, command, Duration::ZERO).await;

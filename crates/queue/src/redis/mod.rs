@@ -8,7 +8,7 @@
 //! - `part` names the partitions, `servers` knows who has them, `cluster` learns it, `node` is one server;
 //! - `append` and `estimate` append within the backlog's limit, `replicas` waits for them, `once` does it once,
 //!   `flow` tells how fast the streams empty, `script` is what runs inside Redis;
-//! - `consumer` reads and `takeover` takes over, through one `reader` for each server;
+//! - `consumer` reads, `takeover` takes over, and `keep` keeps others from that, through one `reader` for each server;
 //! - `dead` is the dead letters.
 
 mod append;
@@ -17,6 +17,7 @@ mod consumer;
 mod dead;
 mod estimate;
 mod flow;
+mod keep;
 mod node;
 mod once;
 mod part;
@@ -37,8 +38,9 @@ use futures_util::future::join_all;
 use redis::{ErrorKind, FromRedisValue, RedisError};
 use sawpit_model::MessageId;
 
-pub(crate) use consumer::Consumer;
+pub(crate) use consumer::{Consumer, Stranger};
 use estimate::Estimate;
+pub(crate) use keep::Keeper;
 pub(crate) use node::{Call, Manner, Node};
 pub(crate) use part::{MOST, Part};
 use script::Scripts;

@@ -3,8 +3,11 @@
 //! A server that comes back, or a replica that took over, may have lost the end of what it was told, and then delivers
 //! as new what was delivered, stored and acknowledged before. Whoever read it then loses its connection. So what was
 //! in a stream when a connection was made is doubtful: the ledger is asked whether it is stored. What came later is new.
+//!
+//! Nor does such a server know what another worker was given and has not stored yet, and may give it to us. So nothing
+//! is read from a server before the owner of the consumer has heard of it, and could fence everybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,8 +35,11 @@ pub(super) struct Reader {
 
 struct Open {
     connection: MultiplexedConnection,
+    incarnation: String,
     /// The last id that each stream had given when we came.
     met: BTreeMap<Part, MessageId>,
+    /// Where we may read.
+    let_in: BTreeSet<Part>,
 }
 
 /// Whom we read for.
@@ -41,6 +47,13 @@ struct Open {
 pub(super) struct Reading<'a> {
     pub(super) redis: &'a Redis,
     pub(super) name: &'a str,
+}
+
+/// Whether somebody must hear of a server before anything is read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    Nobody,
+    TheConsumersOwner,
 }
 
 /// A new message.
@@ -60,6 +73,7 @@ impl Reader {
     pub(super) fn assign(&mut self, parts: Vec<Part>) {
         if let Some(open) = &mut self.open {
             open.met.retain(|part, _| parts.contains(part));
+            open.let_in.retain(|part| parts.contains(part));
         }
         self.parts = parts;
     }
@@ -70,6 +84,37 @@ impl Reader {
 
     pub(super) fn set_away(&mut self) {
         self.away_until = Some(Instant::now() + AWAY);
+    }
+
+    /// Whether it may not be read from, or not from all of its partitions, until somebody has heard of it.
+    pub(super) fn is_strange(&self, guard: Guard) -> bool {
+        let let_in = |open: &Open| self.parts.iter().all(|part| open.let_in.contains(part));
+        guard == Guard::TheConsumersOwner && !self.open.as_ref().is_some_and(let_in)
+    }
+
+    /// Connects where there is no connection, and says whom it met for which partitions that it may not read yet.
+    pub(super) async fn meet(
+        &mut self,
+        reading: Reading<'_>,
+    ) -> Result<Option<(String, Vec<Part>)>, RedisError> {
+        let open = self.take_open(reading).await?;
+        let strange: Vec<Part> =
+            self.parts.iter().filter(|part| !open.let_in.contains(part)).copied().collect();
+        let met = (!strange.is_empty()).then(|| (open.incarnation.clone(), strange));
+        self.open = Some(open);
+        Ok(met)
+    }
+
+    /// Somebody has heard of this server.
+    pub(super) fn let_in(&mut self, part: Part, incarnation: &str) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.incarnation == incarnation) {
+            open.let_in.insert(part);
+        }
+    }
+
+    /// The next call connects anew, and meets whoever is there then.
+    pub(super) fn disconnect(&mut self) {
+        self.open = None;
     }
 
     /// Up to `each` new messages of each of these partitions; waits for a first one when `block` is given, which a
@@ -123,16 +168,14 @@ impl Reader {
         Ok(answer)
     }
 
-    /// Connects, and makes what is missing, without asking for messages.
-    pub(super) async fn prepare(&mut self, reading: Reading<'_>) -> Result<(), RedisError> {
-        self.open = Some(self.take_open(reading).await?);
-        Ok(())
-    }
-
     async fn take_open(&mut self, reading: Reading<'_>) -> Result<Open, RedisError> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => Open { connection: self.connect(reading).await?, met: BTreeMap::new() },
+            None => {
+                let mut connection = self.connect(reading).await?;
+                let incarnation = incarnation(&mut connection, reading).await?;
+                Open { connection, incarnation, met: BTreeMap::new(), let_in: BTreeSet::new() }
+            }
         };
         let unmet: Vec<Part> =
             self.parts.iter().filter(|part| !open.met.contains_key(part)).copied().collect();
@@ -189,6 +232,22 @@ impl Open {
         }
         Ok(found)
     }
+}
+
+/// What tells the server's present life from others: the process by its run id, and a replica that took over by the id of
+/// its replication, which changes then.
+async fn incarnation(
+    connection: &mut MultiplexedConnection,
+    reading: Reading<'_>,
+) -> Result<String, RedisError> {
+    let mut ask = Pipeline::new();
+    ask.cmd("INFO").arg("server");
+    ask.cmd("INFO").arg("replication");
+    let asked = ask.query_async::<(String, String)>(connection);
+    let (server, replication) = tokio::time::timeout(reading.margin(), asked).await.map_err(|_| late())??;
+    let process = reply::fact(&server, "run_id").ok_or_else(other_form)?;
+    let history = reply::fact(&replication, "master_replid").ok_or_else(other_form)?;
+    Ok(format!("{process}:{history}"))
 }
 
 /// One command for all when it waits; else one for each, because in a cluster they are in several slots.

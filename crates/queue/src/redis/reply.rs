@@ -1,5 +1,7 @@
 //! What Redis answers, as our types.
 
+use std::collections::BTreeSet;
+
 use redis::Value;
 use sawpit_model::{Entry, MessageId};
 
@@ -54,6 +56,11 @@ pub(crate) fn last_generated_id(value: Value) -> Option<MessageId> {
     None
 }
 
+/// A fact of the answer of INFO, which is lines of `name:value`.
+pub(crate) fn fact<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
 /// The answer of XRANGE and XCLAIM.
 pub(crate) fn entries(value: Value) -> Option<Vec<StreamEntry>> {
     // Older servers put nil in the place of a deleted entry.
@@ -97,9 +104,15 @@ fn one_pending(value: Value) -> Option<Pending> {
     Some(Pending { id, owner })
 }
 
-/// The answer of the script that takes messages over: how often each was delivered before, and the entry.
-pub(crate) fn taken(value: Value) -> Option<Vec<(u32, StreamEntry)>> {
-    array(value)?.into_iter().map(one_taken).collect()
+/// Messages taken over: how often each was delivered, and the entry.
+type Taken = Vec<(u32, StreamEntry)>;
+
+/// The answer of the script that takes messages over: those that it took, and the ids of those that it left.
+pub(crate) fn taken(value: Value) -> Option<(Taken, BTreeSet<MessageId>)> {
+    let mut parts = array(value)?.into_iter();
+    let taken = array(parts.next()?)?.into_iter().map(one_taken).collect::<Option<_>>()?;
+    let left = array(parts.next()?)?.into_iter().map(|left| id(&bytes(left)?)).collect::<Option<_>>()?;
+    Some((taken, left))
 }
 
 fn one_taken(value: Value) -> Option<(u32, StreamEntry)> {

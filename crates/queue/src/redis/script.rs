@@ -98,6 +98,17 @@ end
 return gone
 ";
 
+/// Makes what is still its owner's look as if it had been delivered just now, and nothing else: JUSTID counts no delivery.
+/// Arguments: the group, the owner, the messages.
+const KEEP: &str = r"
+for i = 3, #ARGV do
+    if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
+        redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
+    end
+end
+return #ARGV - 2
+";
+
 /// Raises a number, never lowers it; says what it is.
 const RAISE: &str = r"
 local found = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -145,6 +156,7 @@ pub(super) struct Scripts {
     pub(super) bury: Script,
     pub(super) raise: Script,
     pub(super) forget: Script,
+    pub(super) keep: Script,
 }
 
 /// A script that is called by its hash, beside other commands: who does not know it answers NOSCRIPT, and is told.
@@ -164,6 +176,7 @@ impl Scripts {
             bury: Script::new(&with_add(BURY)),
             raise: Script::new(RAISE),
             forget: Script::new(FORGET),
+            keep: Script::new(KEEP),
         }
     }
 }

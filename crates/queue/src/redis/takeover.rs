@@ -15,8 +15,8 @@ use sawpit_model::MessageId;
 use super::consumer::Consumer;
 use super::part::Part;
 use super::reader::{millis, other_form};
-use super::reply::{self, Pending, StreamEntry};
-use crate::delivery::Returned;
+use super::reply::{self, Pending};
+use crate::delivery::{Fault, Returned};
 use crate::{ReadError, Reclaimed};
 
 /// Messages that nobody has settled for long, found and not taken.
@@ -31,18 +31,40 @@ pub(crate) struct Silent {
     pub(crate) complete: bool,
 }
 
-/// Takes messages that are idle this long and still their owner's, with the count of their deliveries before.
+/// A message to be taken over.
+struct Wanted {
+    owner: String,
+    fault: Fault,
+}
+
+/// Takes messages that are idle this long and still their owner's, with the count of their deliveries, this one
+/// included if it counts (1, else 0). Those that were delivered too often are left, and when there are no others, the one
+/// of them that was delivered least often is taken alone, unless something was taken elsewhere. A message that ends its workers thus falls behind those that
+/// merely came with it, and only its own count goes on rising. Answers those that it took, and the ids of those that it
+/// left.
 const TAKE: &str = r"
-local taken = {}
-for i = 4, #ARGV, 2 do
+local plain, suspects, left, taken = {}, {}, {}, {}
+for i = 6, #ARGV, 3 do
     local id, owner = ARGV[i], ARGV[i + 1]
     local found = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], id, id, 1, owner)
     if #found == 1 then
-        local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)
-        if claimed[1] then taken[#taken + 1] = {found[1][4], claimed[1]} end
+        local one = {id, found[1][4] + ARGV[i + 2]}
+        local to = one[2] >= tonumber(ARGV[4]) and suspects or plain
+        to[#to + 1] = one
     end
 end
-return taken
+local first = 1
+for i = 2, #suspects do
+    if suspects[i][2] < suspects[first][2] then first = i end
+end
+if #plain == 0 and #suspects > 0 and ARGV[5] == '1' then plain[1] = table.remove(suspects, first) end
+for i = 1, #suspects do left[i] = suspects[i][1] end
+for i = 1, #plain do
+    local id, tries = plain[i][1], plain[i][2]
+    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id, 'RETRYCOUNT', tries)
+    if claimed[1] then taken[#taken + 1] = {tries, claimed[1]} end
+end
+return {taken, left}
 ";
 
 impl Consumer {
@@ -145,8 +167,12 @@ impl Consumer {
         into: &mut Reclaimed,
     ) -> Result<(), RedisError> {
         let page = self.pending(part, Duration::ZERO, true, first).await?;
-        let ids = page.iter().map(|pending| pending.id).filter(|id| !self.in_hand.contains(id)).collect();
-        self.take_own(part, ids, into).await?;
+        let ids = page.iter().map(|pending| pending.id).filter(|id| !self.in_hand.knows(id));
+        let wanted = ids.map(|id| (id, self.mine(Fault::Possible))).collect();
+        let left = self.take(part, wanted, Duration::ZERO, into).await?;
+        if !left.is_empty() {
+            return Ok(());
+        }
         match page.last() {
             Some(last) => self.own.insert(part, last.id.next()),
             None => self.own.remove(&part),
@@ -178,8 +204,14 @@ impl Consumer {
             if silent.found_at.elapsed() >= idle {
                 break;
             }
-            if let Err(error) = self.take(part, messages, idle, into).await {
-                self.tolerate(part, error)?;
+            // Who was silent may be so for one of them: it counts.
+            let wanted = |(id, owner)| (id, Wanted { owner, fault: Fault::Possible });
+            let wanted = messages.into_iter().map(wanted).collect();
+            // What is left is found again, as it stays where it was.
+            match self.take(part, wanted, idle, into).await {
+                Ok(_left) if into.has_suspect() => break,
+                Ok(_left) => {}
+                Err(error) => drop(self.tolerate(part, error)?),
             }
         }
         Ok(())
@@ -194,10 +226,20 @@ impl Consumer {
         }
         let mut failed = None;
         for (part, returned) in of_part {
-            let ids = returned.iter().map(|one| one.id).collect();
-            if let Err(error) = self.take_own(part, ids, into).await {
+            if into.has_suspect() {
                 self.in_hand.give_back(returned);
-                failed = self.tolerate(part, error).err().or(failed);
+                continue;
+            }
+            let wanted = returned.iter().map(|one| (one.id, self.mine(one.fault))).collect();
+            match self.take(part, wanted, Duration::ZERO, into).await {
+                Ok(left) => {
+                    let left = returned.into_iter().filter(|one| left.contains(&one.id)).collect();
+                    self.in_hand.give_back(left);
+                }
+                Err(error) => {
+                    self.in_hand.give_back(returned);
+                    failed = self.tolerate(part, error).err().or(failed);
+                }
             }
         }
         failed.map_or(Ok(()), Err)
@@ -221,26 +263,21 @@ impl Consumer {
         reply::pending(self.run(part, &command).await?).ok_or_else(other_form)
     }
 
-    async fn take_own(
-        &mut self,
-        part: Part,
-        ids: Vec<MessageId>,
-        into: &mut Reclaimed,
-    ) -> Result<(), RedisError> {
-        let wanted = ids.into_iter().map(|id| (id, self.name.to_string())).collect();
-        self.take(part, wanted, Duration::ZERO, into).await
+    fn mine(&self, fault: Fault) -> Wanted {
+        Wanted { owner: self.name.to_string(), fault }
     }
 
-    /// Takes those messages that their owners still have and that are idle still.
+    /// Takes those messages that their owners still have and that are idle still; which of them were left, to be taken
+    /// alone.
     async fn take(
         &mut self,
         part: Part,
-        wanted: BTreeMap<MessageId, String>,
+        wanted: BTreeMap<MessageId, Wanted>,
         idle: Duration,
         into: &mut Reclaimed,
-    ) -> Result<(), RedisError> {
+    ) -> Result<BTreeSet<MessageId>, RedisError> {
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         let settings = &self.redis.settings;
         let mut command = redis::cmd("EVAL");
@@ -250,25 +287,23 @@ impl Consumer {
             .arg(self.redis.stream(part))
             .arg(&settings.group)
             .arg(&*self.name)
-            .arg(millis(idle));
-        for (id, owner) in &wanted {
-            command.arg(id.to_string()).arg(owner);
+            .arg(millis(idle))
+            .arg(settings.isolate_tries)
+            .arg(i32::from(into.deliveries.is_empty()));
+        for (id, Wanted { owner, fault }) in &wanted {
+            command.arg(id.to_string()).arg(owner).arg(i32::from(*fault == Fault::Possible));
         }
         let told_apart = self.untold.len();
-        wanted.values().for_each(|owner| self.tell_of(owner));
-        let taken = reply::taken(self.run(part, &command).await?).ok_or_else(other_form)?;
+        wanted.values().for_each(|one| self.tell_of(&one.owner));
+        let (taken, left) = reply::taken(self.run(part, &command).await?).ok_or_else(other_form)?;
         // The answer is here, so only those count that something was taken from.
         self.untold.truncate(told_apart);
         for (tries, entry) in taken {
-            let Some(owner) = wanted.get(&entry.id) else { continue };
-            self.add(part, entry, tries, owner, into);
+            let Some(one) = wanted.get(&entry.id) else { continue };
+            self.tell_of(&one.owner);
+            into.deliveries.extend(self.deliver(part, entry, tries, true));
         }
-        Ok(())
-    }
-
-    fn add(&mut self, part: Part, entry: StreamEntry, tries_before: u32, owner: &str, into: &mut Reclaimed) {
-        self.tell_of(owner);
-        into.deliveries.extend(self.deliver(part, entry, tries_before.saturating_add(1), true));
+        Ok(left)
     }
 
     fn tell_of(&mut self, owner: &str) {

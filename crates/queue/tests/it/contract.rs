@@ -118,6 +118,48 @@ pub async fn what_is_dropped_is_delivered_again_with_its_tries(world: World) {
     }
 }
 
+/// What is put back is delivered again, and that it was delivered before does not count.
+pub async fn what_is_put_back_is_delivered_again_as_often_as_need_be(world: World) {
+    let queue = world.open().await;
+    let id = queue.producer().append(entry(1)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let mut read = consumer.read().await.unwrap();
+    for _ in 0..5 {
+        assert_eq!((ids(&read), read[0].tries, read[0].suspect), (vec![id], 1, false));
+        read.into_iter().for_each(Delivery::put_back);
+        read = reclaim_some(&mut consumer).await.deliveries;
+        assert!(read[0].redelivered, "it may have been stored before");
+    }
+    drop(read);
+    assert_eq!(reclaim_some(&mut consumer).await.deliveries[0].tries, 2);
+}
+
+/// From some delivery on each comes alone, and those that were delivered least often come first.
+pub async fn a_message_that_was_delivered_too_often_comes_alone(mut world: World) {
+    world.settings.isolate_tries = 3;
+    let queue = world.open().await;
+    let mut given = queue.producer().append_batch(entries(5)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap();
+    drop(read_all(&mut consumer, 5).await);
+    let second = reclaim_some(&mut consumer).await.deliveries;
+    assert_eq!((ids(&second), second[0].tries), (given.clone(), 2), "below the limit all come together");
+    drop(second);
+    let first = reclaim_some(&mut consumer).await.deliveries;
+    assert_eq!((first.len(), first[0].tries, first[0].suspect), (1, 3, true));
+    let culprit = first[0].id;
+    drop(first);
+    given.retain(|id| *id != culprit);
+    for _ in 0..4 {
+        let next = reclaim_some(&mut consumer).await.deliveries;
+        assert_eq!((next.len(), next[0].tries), (1, 3));
+        given.retain(|id| *id != next[0].id);
+        consumer.settler().ack(next).await.unwrap();
+    }
+    assert!(given.is_empty(), "the culprit came before {given:?}");
+    let last = reclaim_some(&mut consumer).await.deliveries;
+    assert_eq!((ids(&last), last[0].tries), (vec![culprit], 4));
+}
+
 pub async fn a_dead_consumer_is_named(world: World) {
     let queue = world.open().await;
     queue.producer().append_batch(entries(3)).await.unwrap();

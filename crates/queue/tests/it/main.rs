@@ -52,6 +52,8 @@ on_all!(
     a_read_takes_at_most_a_batch,
     two_consumers_share_without_overlap,
     what_is_dropped_is_delivered_again_with_its_tries,
+    what_is_put_back_is_delivered_again_as_often_as_need_be,
+    a_message_that_was_delivered_too_often_comes_alone,
     a_dead_consumer_is_named,
     what_is_in_hand_is_not_taken_twice,
     a_read_may_be_cancelled,

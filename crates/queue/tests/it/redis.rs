@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sawpit_queue::{
-    AppendError, Cache, CacheSettings, DeadReason, OpenError, Queue, QueueError, QueueSettings,
+    AppendError, Cache, CacheSettings, DeadReason, OpenError, Queue, QueueError, QueueSettings, Stranger,
 };
 use sawpit_testkit::Redis;
 
@@ -44,6 +44,59 @@ async fn comes_back_by_itself_after_a_restart() {
     }
     assert_eq!(read[0].body, Ok(entry(1)));
     assert_eq!(read[1].body, Ok(entry(3)));
+}
+
+/// What waits for something that is not its fault is kept, and not counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_not_taken_over() {
+    let world = World::redis();
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(3)).await.unwrap();
+    let (mut a, mut b) = (queue.consumer("a").await.unwrap(), queue.consumer("b").await.unwrap());
+    let (held, keeper) = (a.read().await.unwrap(), a.keeper());
+    for _ in 0..8 {
+        tokio::time::sleep(world.settings.reclaim_idle / 4).await;
+        keeper.keep().await.unwrap();
+        assert!(b.reclaim().await.unwrap().deliveries.is_empty());
+    }
+    // Nobody keeps them any more.
+    let taken = reclaim_some(&mut b).await.deliveries;
+    assert_eq!((taken.len(), taken[0].tries), (3, 2));
+    // They are another's now, and stay so.
+    keeper.keep().await.unwrap();
+    tokio::time::sleep(world.settings.reclaim_idle * 2).await;
+    assert_eq!(queue.consumer("c").await.unwrap().silent().await.unwrap().owners(), ["b"]);
+    drop(held);
+}
+
+/// Nothing is read from a server before the owner of the consumer has let it in, again after each restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guarded_consumer_reads_from_whom_it_was_let_in_to() {
+    let world = World::redis();
+    let queue = world.open().await;
+    queue.producer().append_batch(entries(3)).await.unwrap();
+    let mut consumer = queue.consumer("a").await.unwrap().guarded();
+    assert!(consumer.read().await.is_err());
+    assert!(consumer.reclaim().await.is_err());
+    let first = consumer.strangers().await.unwrap();
+    assert_eq!(first.iter().map(Stranger::stream).collect::<Vec<_>>(), ["logs:stream"]);
+    let incarnation = first[0].incarnation().to_owned();
+    consumer.let_in(first);
+    assert!(consumer.strangers().await.unwrap().is_empty());
+    assert_eq!(consumer.read().await.unwrap().len(), 3);
+    // The same life of the same server, over another connection.
+    consumer.disconnect();
+    let same = consumer.strangers().await.unwrap();
+    assert_eq!(same[0].incarnation(), incarnation);
+    consumer.let_in(same.clone());
+    world.server.as_ref().unwrap().restart();
+    assert!(consumer.read().await.is_err());
+    let other = consumer.strangers().await.unwrap();
+    assert_ne!(other[0].incarnation(), incarnation);
+    consumer.let_in(same);
+    assert!(consumer.read().await.is_err(), "the one before was let in, not this one");
+    consumer.let_in(other);
+    assert!(consumer.read().await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,7 @@ mod read;
 mod retain;
 mod rollup;
 mod search;
+mod server;
 mod token;
 mod verdict;
 

@@ -11,6 +11,7 @@ mod read;
 mod retain;
 mod rollup;
 mod search;
+mod server;
 mod token;
 mod verdict;
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use sawpit_model::Tally;
-use sawpit_store::{Batch, CommitError, Store, StoreSettings};
+use sawpit_store::{Batch, CommitError, Met, QueueServer, Store, StoreSettings};
 
 use super::kit::*;
 
@@ -78,6 +78,36 @@ pub async fn a_fenced_lease_commits_no_more(url: String) {
     assert_eq!(store.commit(&new, &batch_of("d", &[id(3, 0)])).await, Err(CommitError::Fenced));
     store.commit(&newer, &batch_of("d", &[id(3, 0)])).await.unwrap();
     assert_eq!(messages(&store, "d").await.len(), 4);
+}
+
+/// A server of the queue that nobody met before fences all; one that was met does not.
+pub async fn a_new_server_of_the_queue_fences_all(url: String) {
+    let (store, other) = (open(&url).await, open(&url).await);
+    let server = |stream: &str, incarnation: &str| QueueServer {
+        stream: stream.to_owned(),
+        incarnation: incarnation.to_owned(),
+    };
+    assert_eq!(store.meet(&[server("s0", "a"), server("s1", "a")]).await.unwrap(), Met::Newly);
+    let (mine, its) = (store.lease("mine").await.unwrap(), other.lease("its").await.unwrap());
+    assert_eq!(other.meet(&[server("s1", "a")]).await.unwrap(), Met::Before);
+    store.commit(&mine, &batch_of("d", &[id(0, 0)])).await.unwrap();
+    assert_eq!(other.meet(&[server("s0", "b"), server("s1", "a")]).await.unwrap(), Met::Newly);
+    for lease in [&mine, &its] {
+        assert_eq!(store.commit(lease, &batch_of("d", &[id(1, 0)])).await, Err(CommitError::Fenced));
+    }
+    assert_eq!(store.meet(&[server("s0", "b")]).await.unwrap(), Met::Before);
+    store.commit(&store.lease("mine").await.unwrap(), &batch_of("d", &[id(1, 0)])).await.unwrap();
+    // Eight that meet the same new server at once, and others another: they wait for each other, and none fails.
+    let meet = |n: usize| {
+        let (store, met) = (store.clone(), [server("s0", "c"), server(&format!("s{}", 1 + n % 3), "c")]);
+        tokio::spawn(async move { store.meet(&met[n % 2..]).await.unwrap() })
+    };
+    let all: Vec<_> = (0..8).map(meet).collect();
+    let mut newly = 0;
+    for met in all {
+        newly += usize::from(met.await.unwrap() == Met::Newly);
+    }
+    assert!((1..=4).contains(&newly), "{newly}");
 }
 
 /// One commits as fast as it can; another fences it at an arbitrary moment and then asks. What it is told must

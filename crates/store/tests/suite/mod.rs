@@ -55,6 +55,7 @@ pub fn contract(database: impl Fn(&str) -> String) {
         ledger::the_same_batch_again_is_ok_and_stored_once,
         ledger::the_same_batch_at_once_is_stored_once,
         ledger::a_fenced_lease_commits_no_more,
+        ledger::a_new_server_of_the_queue_fences_all,
         ledger::what_committed_says_after_a_fence_is_final,
         ledger::the_ledger_forgets_in_time,
         start::eight_at_once,
