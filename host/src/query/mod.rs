@@ -189,6 +189,12 @@ async fn page(
             let answer = app.flights.share(flight, || ask_and_keep(app, query, &key, &generation)).await?;
             Ok(answer.respond(Source::Database, headers))
         }
+        Looked::Away => {
+            cached::count("logs", "away");
+            // Nobody knows a generation, and the database has no time for everybody's question: who asks while the same
+            // is being asked shares the answer, which is then as old as that question.
+            Ok(app.flights.share(key, || ask(app, query)).await?.respond(Source::Database, headers))
+        }
     }
 }
 
