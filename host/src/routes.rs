@@ -55,7 +55,7 @@ pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
         .route(TAIL, get(tail::get_tail))
         .route(STATS, get(stats::get_stats))
         .route(CHAIN, get(chain_page::get_chain))
-        .route(OPENAPI, get(openapi::get_openapi))
+        .route(OPENAPI, get(openapi::get_openapi).with_state(openapi::document(&app.settings)))
         .route(DOCS, get(docs::go_to_page))
         .route(DOCS_PAGE, get(docs::get_page))
         .route(DOCS_FILE, get(docs::get_file))

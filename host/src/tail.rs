@@ -54,16 +54,28 @@ struct Seen<'a> {
     log_data: &'a RawValue,
 }
 
+/// What may be asked for; only for the description of the API.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by the derive only")]
+struct TailFilters {
+    /// Only this device; may be repeated.
+    device_id: Option<String>,
+    /// Only these levels; repeated or separated by commas.
+    log_level: Option<String>,
+    /// Words of the message, as in a query; needs no index.
+    q: Option<String>,
+    /// data.KEY=VALUE, as in a query; needs no index.
+    #[param(value_type = crate::openapi::Members, inline, style = Form, explode, required = false)]
+    members: crate::openapi::Members,
+}
+
 /// New rows as they are stored.
 ///
 /// Events are `log`, with the row as JSON and its message_id as the event's id, and `gap` where rows may be missing.
 #[utoipa::path(
     get, path = "/api/tail", tag = "query",
-    params(
-        ("device_id" = Option<String>, Query, description = "Only this device; may be repeated"),
-        ("log_level" = Option<String>, Query, description = "Only these levels; repeated or separated by commas"),
-        ("q" = Option<String>, Query, description = "Words of the message, as in a query; data.KEY=VALUE works, too, and neither needs an index"),
-    ),
+    params(TailFilters),
     responses(
         (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
         crate::openapi::QueryErrors,

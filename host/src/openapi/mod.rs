@@ -1,168 +1,29 @@
-//! `GET /openapi.json`, made from the types that are answered.
-//!
-//! The types here describe what other crates serialise (rows, statistics, plugins) or what a request may hold; a test
-//! compares them with real answers.
+//! `GET /openapi.json`, made from the types that are answered, and from the limits of this host.
 
-#![allow(dead_code, reason = "the types and functions here only describe")]
+#![allow(dead_code, reason = "some functions here only describe")]
+
+mod types;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr};
-use utoipa::{IntoResponses, Modify, OpenApi, ToSchema};
+use utoipa::{IntoResponses, Modify, OpenApi};
 
-use crate::cached::Source;
 use crate::problem::{FieldProblem, ProblemBody, Rejected};
+use crate::settings::HostSettings;
 use crate::{chain_page, ingest, plugins_page, query, stats, tail};
 
-/// One log, as posted.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct LogBody {
-    /// Who sends it; 1 to 64 bytes.
-    #[schema(example = "sensor-001", min_length = 1, max_length = 64)]
-    device_id: String,
-    /// DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case.
-    #[schema(example = "INFO")]
-    log_level: String,
-    /// What happened, for a person; 1 to 16,384 bytes.
-    #[schema(example = "started", min_length = 1, max_length = 16384)]
-    message: String,
-    /// What happened, for a program; an object of 65,536 bytes at most.
-    #[schema(required = false)]
-    log_data: serde_json::Map<String, serde_json::Value>,
-}
-
-/// A batch, as posted.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct BatchBody {
-    /// 1 to 1,000 logs.
-    #[schema(min_items = 1, max_items = 1000)]
-    logs: Vec<LogBody>,
-}
-
-/// A stored log.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Row {
-    /// Id of the message that it came from.
-    message_id: String,
-    /// Ids of all messages that it came from, when a transform made it from several.
-    #[schema(required = false)]
-    sources: Vec<String>,
-    /// Who sent it.
-    device_id: String,
-    /// How grave it is.
-    log_level: String,
-    /// For a person.
-    message: String,
-    /// For a program, as the plugins left it.
-    log_data: serde_json::Map<String, serde_json::Value>,
-    /// When the host took it.
-    #[schema(format = DateTime)]
-    received_at: String,
-    /// Id of the plugin chain that it went through.
-    chain: String,
-}
-
-/// Statistics over all that is stored.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct StatsAnswer {
-    /// Rows in all.
-    total: u64,
-    /// Logs of each level; all five are there.
-    per_level: BTreeMap<String, u64>,
-    /// The ten devices with most logs, each a pair of device and count, most first.
-    #[schema(value_type = Vec<Vec<serde_json::Value>>)]
-    top_devices: Vec<(String, u64)>,
-    /// Logs received in the 60 seconds that end with the present one.
-    last_minute: u64,
-    /// The same per second.
-    last_minute_rate: f64,
-    /// Logs received in each of the last 180 minutes, oldest first; the last one is not over yet.
-    per_minute: Vec<MinuteCount>,
-    /// What each version of a plugin made of the logs that it was given, those with most logs first, at most 100.
-    plugins: Vec<VerdictCounts>,
-    /// Where the answer came from.
-    source: Source,
-}
-
-/// How many logs a version of a plugin gave which verdict on.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct VerdictCounts {
-    /// The plugin's name.
-    plugin: String,
-    /// The plugin's version.
-    version: String,
-    /// Logs that it let go on as they were.
-    accepted: u64,
-    /// Logs that it patched, edited, split or merged.
-    changed: u64,
-    /// Logs that it dropped.
-    dropped: u64,
-    /// Logs that it refused.
-    rejected: u64,
-}
-
-/// The logs of a minute.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct MinuteCount {
-    /// When it began.
-    #[schema(format = DateTime)]
-    minute: String,
-    /// Logs received in it.
-    count: u64,
-}
-
-/// The plugins of this host.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct PluginsPage {
-    /// Id of the chain that serves now.
-    chain: String,
-    /// In the order they run: name, file, stages, version, hash, mode, state, since, calls, errors, cost, last error.
-    plugins: Vec<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// What a plugin in shadow mode would have done.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct DifferencesPage {
-    /// The plugin's file.
-    file: String,
-    /// Oldest first: at, stage, log, and instead: dropped, rejected or changed.
-    differences: Vec<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// One plugin of a chain.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ChainPlugin {
-    /// Its name.
-    plugin: String,
-    /// Its version.
-    version: String,
-    /// BLAKE3 of its wasm and manifest, 16 hexadecimal digits.
-    hash: String,
-    /// The share of the devices that it had as a canary; left out where it was none.
-    percent: Option<u8>,
-}
-
-/// What a repeated `POST` is known by.
-#[derive(utoipa::IntoParams)]
-#[into_params(parameter_in = Header)]
-pub(crate) struct IdempotencyKey {
-    /// Names the request, so that it can be sent again after a time-out, also to another host: a repeat with the same
-    /// key, path and body is answered as the first was, and its logs are stored once. A string in quotes, of 1 to 255
-    /// bytes. Answers other than 202 are not remembered.
-    #[param(
-        rename = "Idempotency-Key",
-        required = false,
-        example = "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""
-    )]
-    idempotency_key: String,
-}
+pub(crate) use types::{
+    BatchBody, Cached, ChainPlugin, DifferencesPage, IdempotencyKey, Known, LogBody, Members, PluginsPage,
+    Row, StatsAnswer,
+};
 
 /// The errors of `POST`.
 pub(crate) struct IngestErrors;
@@ -206,6 +67,21 @@ impl IntoResponses for QueryErrors {
     }
 }
 
+/// The errors of what is for operators.
+pub(crate) struct OperatorErrors;
+
+impl IntoResponses for OperatorErrors {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        problems(&[
+            ("401", "There is no valid token"),
+            ("403", "The token does not cover this"),
+            ("429", "The token was used too often; see Retry-After"),
+            ("500", "The process failed"),
+            ("503", "The process is at its limit, or does not know the tokens yet; see Retry-After"),
+        ])
+    }
+}
+
 fn problems(list: &[(&str, &str)]) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
     let one = |description: &str| {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemBody"))).build();
@@ -223,7 +99,7 @@ fn live() {}
 fn ready() {}
 
 #[utoipa::path(get, path = "/metrics", tag = "operation",
-    responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
+    responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain"), OperatorErrors))]
 fn metrics_page() {}
 
 #[derive(OpenApi)]
@@ -264,10 +140,49 @@ impl Modify for Tokens {
     }
 }
 
-static DOCUMENT: LazyLock<Bytes> =
-    LazyLock::new(|| Api::openapi().to_pretty_json().unwrap_or_else(|_| "{}".to_owned()).into());
+/// The description of the API of a host with these limits.
+pub(crate) fn document(settings: &HostSettings) -> Bytes {
+    let mut api = serde_json::to_value(Api::openapi()).unwrap_or_default();
+    close(&mut api);
+    let limits = settings.limits;
+    for (schema, property, keyword, limit) in [
+        ("LogBody", "device_id", "maxLength", limits.device_id_bytes),
+        ("LogBody", "message", "maxLength", limits.message_bytes),
+        ("BatchBody", "logs", "maxItems", limits.batch_logs),
+    ] {
+        let property = api.pointer_mut(&format!("/components/schemas/{schema}/properties/{property}"));
+        if let Some(property) = property.and_then(Value::as_object_mut) {
+            property.insert(keyword.to_owned(), json!(limit));
+        }
+    }
+    named(settings).iter().fold(format!("{api:#}"), |text, (name, limit)| text.replace(name, limit)).into()
+}
+
+/// What stands for a limit in a description, and the limit.
+fn named(settings: &HostSettings) -> [(&'static str, String); 7] {
+    let limits = settings.limits;
+    [
+        ("%device-id-bytes%", limits.device_id_bytes.to_string()),
+        ("%message-bytes%", limits.message_bytes.to_string()),
+        ("%log-data-bytes%", limits.log_data_bytes.to_string()),
+        ("%batch-logs%", limits.batch_logs.to_string()),
+        ("%idempotency-key-bytes%", settings.idempotency_key_bytes.to_string()),
+        ("%query-limit-default%", settings.query_limit_default.to_string()),
+        ("%query-limit-max%", settings.query_limit_max.to_string()),
+    ]
+}
+
+/// Objects have the properties that are described, and no others: so a test of an answer can fail.
+fn close(api: &mut Value) {
+    let schemas = api.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+    for schema in schemas.into_iter().flat_map(|schemas| schemas.values_mut()) {
+        if let Some(schema) = schema.as_object_mut().filter(|schema| schema.contains_key("properties")) {
+            schema.entry("additionalProperties").or_insert(json!(false));
+        }
+    }
+}
 
 /// The description of the API.
-pub(crate) async fn get_openapi() -> Response {
-    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone()).into_response()
+pub(crate) async fn get_openapi(State(document): State<Bytes>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], document).into_response()
 }
