@@ -20,7 +20,7 @@ pub(crate) struct PluginsAnswer {
 }
 
 /// The pages about a process's plugins.
-pub fn plugin_routes(registry: Registry) -> Router {
+pub(crate) fn plugin_routes(registry: Registry) -> Router {
     Router::new()
         .route(PLUGINS, get(get_plugins))
         .route(DIFFERENCES, get(get_differences))
