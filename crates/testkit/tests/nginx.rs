@@ -179,7 +179,7 @@ fn a_body_at_the_limit_passes_and_one_byte_more_is_refused() {
     let limit = 8 * 1024 * 1024;
     assert_eq!(ask(&nginx, "POST", "", &"x".repeat(limit)).status, 200);
     // Nothing of it is sent: nginx refuses by the length declared, and a reset could swallow its answer.
-    let answer = ask_declaring(&nginx, "POST", "", limit + 1, "");
+    let answer = ask_declaring(&nginx, "POST /api/log", "", limit + 1, "");
     check_problem(&answer, 413, "body-too-large");
 }
 
