@@ -42,7 +42,7 @@ pub fn command() -> Command {
         Arg::new(RATE)
             .long(RATE)
             .value_name("N")
-            .help("Most logs posted, or requests made, a second")
+            .help("Most logs posted, or requests made, a second, in each process: behind two hosts it is twice as much")
             .value_parser(clap::value_parser!(u32).range(1..=10_000_000)),
         Arg::new(EXPIRES)
             .long(EXPIRES)

@@ -7,7 +7,6 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use reqwest::StatusCode;
 use sawpit_testkit::TempFolder;
@@ -25,32 +24,48 @@ const PATIENCE: &str = "600";
 /// An answer to /api/tail has no end.
 const ENDLESS: &str = "/api/tail";
 
+/// Who asks, and how many examples of each operation are made: most by who may do everything.
+const CALLERS: [(Option<&str>, &str); 3] = [(Some("admin"), "25"), (Some("ingest"), "5"), (None, "5")];
+
 #[tokio::test]
-async fn every_answer_is_one_that_is_described() {
+async fn every_answer_is_one_that_is_described_whoever_asks() {
     let tool =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/author-tools/schemathesis/bin/schemathesis");
     assert!(tool.exists(), "schemathesis is missing: run `cargo xtask tools`");
     let (folder, plugins, address) = (TempFolder::new("openapi"), example_plugins(), free_address());
     let data = folder.join("data");
     let (data, plugins) = (data.to_str().unwrap(), plugins.path().to_str().unwrap());
+    std::fs::create_dir(data).unwrap();
     let listen = address.to_string();
     let flags =
         ["--require-token", "--token-refresh", "200ms", "--text-index", "--data-index", "--plugins", plugins];
+    // A token that is made before the start is known from the first request on.
+    let tokens = CALLERS.map(|(role, examples)| (role.map(|role| token(role, data)), examples));
     let up = sawpit(&[&["up", "--listen", &listen, "--data", data], &flags[..]].concat());
     up.wait_http(address, "/health/ready", SOON);
-    let made = run(&["token", "create", "--role", "admin", "--data", data]).stdout;
-    let token = String::from_utf8(made).unwrap().trim().to_owned();
-    let stats = format!("http://{address}/api/stats");
-    let asks = || support::client().build().unwrap().get(&stats).bearer_auth(&token).send();
-    while asks().await.unwrap().status() != StatusCode::OK {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    for (token, examples) in tokens {
+        let stats = format!("http://{address}/api/stats");
+        let asked = support::client().build().unwrap().get(&stats);
+        let asked = token.iter().fold(asked, |asked, token| asked.bearer_auth(token));
+        assert_ne!(asked.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        conform(&tool, folder.path(), &format!("http://{address}/openapi.json"), token.as_deref(), examples);
     }
+}
+
+/// The text of a new token.
+fn token(role: &str, data: &str) -> String {
+    let made = run(&["token", "create", "--role", role, "--data", data]).stdout;
+    String::from_utf8(made).unwrap().trim().to_owned()
+}
+
+fn conform(tool: &Path, folder: &Path, description: &str, token: Option<&str>, examples: &str) {
+    let header = token.map(|token| format!("Authorization: Bearer {token}"));
     let output = Command::new("timeout")
-        .current_dir(folder.path())
+        .current_dir(folder)
         .args([PATIENCE.as_ref(), tool.as_os_str()])
-        .args(["run", &format!("http://{address}/openapi.json"), "--exclude-path", ENDLESS])
-        .args(["--header", &format!("Authorization: Bearer {token}"), "--checks", CHECKS])
-        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1"])
+        .args(["run", description, "--exclude-path", ENDLESS, "--checks", CHECKS])
+        .args(header.iter().flat_map(|header| ["--header", header]))
+        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", examples, "--seed", "1"])
         .args(["--generation-database", "none", "--no-color"])
         .output()
         .unwrap();

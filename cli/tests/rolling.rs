@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sawpit_testkit::{Nginx, Postgres, Process, Redis, Signal, TempFolder, workspace_root};
-use support::{SOON, client, free_address, sawpit};
+use support::{SOON, client, free_address, run, sawpit};
 
 /// nginx rests a host that refused connections this long (`fail_timeout` in nginx.conf), and a little: until then the
 /// other must not stop.
@@ -26,7 +26,7 @@ struct Told {
 }
 
 /// Posts until told to end; every tenth time over a connection of its own.
-async fn post(url: String, ended: Arc<AtomicBool>) -> Told {
+async fn post(url: String, token: String, ended: Arc<AtomicBool>) -> Told {
     let new = || client().timeout(SOON).build().unwrap();
     let (mut client, mut told) = (new(), Told::default());
     for number in 0.. {
@@ -37,7 +37,8 @@ async fn post(url: String, ended: Arc<AtomicBool>) -> Told {
             client = new();
         }
         let body = format!(r#"{{"device_id":"d","log_level":"info","message":"number {number}"}}"#);
-        let request = client.post(&url).header("content-type", "application/json").body(body);
+        let request =
+            client.post(&url).header("content-type", "application/json").bearer_auth(&token).body(body);
         match request.send().await {
             Ok(answer) if answer.status() == 202 => told.queued += 1,
             Ok(answer) => told.others.push(format!("{} {:?}", answer.status(), answer.text().await)),
@@ -56,19 +57,22 @@ async fn a_rolling_restart_fails_no_request() {
     let start = |address: SocketAddr| -> Process {
         let listen = address.to_string();
         let urls = ["--queue", &queue, "--store", &store, "--plugins", plugins.path().to_str().unwrap()];
-        // Nobody takes the logs here, so that they can be counted.
-        let more = ["--backlog-limit", "10000000"];
+        // Nobody takes the logs here, so that they can be counted. A host that does not know the tokens yet serves nothing.
+        let more = ["--backlog-limit", "10000000", "--require-token"];
         let process = sawpit(&[&["host", "--listen", &listen][..], &urls, &more].concat());
         process.wait_http(address, "/health/ready", SOON);
         process
     };
+    let made = run(&["token", "create", "--role", "ingest", "--store", &store]);
+    let token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
     let addresses = [free_address(), free_address()];
     let mut hosts = addresses.map(start);
     let conf = std::fs::read_to_string(workspace_root().join("nginx/nginx.conf")).unwrap();
     let nginx = Nginx::start(&conf, &addresses);
     let ended = Arc::new(AtomicBool::new(false));
     let url = format!("{}/api/log", nginx.url());
-    let devices: Vec<_> = (0..DEVICES).map(|_| tokio::spawn(post(url.clone(), Arc::clone(&ended)))).collect();
+    let device = || tokio::spawn(post(url.clone(), token.clone(), Arc::clone(&ended)));
+    let devices: Vec<_> = (0..DEVICES).map(|_| device()).collect();
     for _ in 0..2 {
         for (host, address) in hosts.iter_mut().zip(addresses) {
             tokio::time::sleep(Duration::from_secs(1)).await;

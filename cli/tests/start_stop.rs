@@ -136,3 +136,14 @@ async fn a_second_signal_ends_it_at_once() {
         assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     }
 }
+
+/// A cache of one process would answer what others made stale.
+#[test]
+fn a_cache_that_is_not_shared_is_refused_where_others_store() {
+    for command in ["host", "worker"] {
+        let output = run(&[command, "--queue", "redis://h", "--store", "sqlite:s.db", "--cache", "memory:"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains("cache") && said.contains("shared by hosts and workers"), "{said}");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use sawpit_testkit::{Launch, TempFolder};
-use support::{SOON, client, free_address, run};
+use support::{SOON, client, free_address, run, sawpit};
 
 const LOG: &str = r#"{"device_id":"sensor-1","log_level":"info","message":"m"}"#;
 
@@ -77,6 +77,50 @@ async fn a_token_opens_the_running_system_until_it_is_revoked() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let said = [process.output(), String::from_utf8_lossy(&output.stdout).into_owned()].concat();
     assert!(!said.contains(token.rsplit('_').next().unwrap()), "a log shows the token: {said}");
+}
+
+#[tokio::test]
+async fn a_worker_asks_for_a_token_and_answers_as_a_host_does() {
+    let (data, plugins, address) = (TempFolder::new("data"), TempFolder::new("plugins"), free_address());
+    let database = format!("sqlite:{}", data.join("sawpit.db").display());
+    let (_, token, _) = sawpit_token(&data, &["create", "--role", "admin"]);
+    let (queue, listen) = (data.join("queue").display().to_string(), address.to_string());
+    let worker = sawpit(
+        &[
+            &["worker", "--listen", &listen, "--require-token", "--queue", &queue, "--store", &database][..],
+            &["--plugins", plugins.path().to_str().unwrap()],
+        ]
+        .concat(),
+    );
+    worker.wait_http(address, "/health/ready", SOON);
+    let ask = async |path: &str, token: Option<&str>| {
+        let request = client().build().unwrap().get(format!("http://{address}{path}"));
+        let request = request.header("x-request-id", "asked-1");
+        let answer = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = answer.send().await.unwrap();
+        for (name, value) in [("x-request-id", "asked-1"), ("x-content-type-options", "nosniff")] {
+            assert_eq!(answer.headers()[name], value, "{path}");
+        }
+        (answer.status(), answer.headers()["content-type"].to_str().unwrap().to_owned())
+    };
+    // It serves from the moment when it knows the tokens, so the first answer is right.
+    for path in ["/metrics", "/api/plugins"] {
+        assert_eq!(ask(path, Some(&token)).await.0, StatusCode::OK, "{path}");
+        for wrong in [None, Some("sawpit_none_none")] {
+            let (status, kind) = ask(path, wrong).await;
+            assert_eq!(
+                (status, kind.as_str()),
+                (StatusCode::UNAUTHORIZED, "application/problem+json"),
+                "{path}"
+            );
+        }
+    }
+    assert_eq!(ask("/health/live", None).await.0, StatusCode::OK);
+    let (status, kind) = ask("/nothing", None).await;
+    assert_eq!((status, kind.as_str()), (StatusCode::NOT_FOUND, "application/problem+json"));
 }
 
 #[test]

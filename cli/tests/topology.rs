@@ -63,6 +63,11 @@ impl Topology {
         self.postgres.query("sawpit", query)
     }
 
+    /// The chain of the first host.
+    async fn chain(&self) -> String {
+        Api::new(format!("http://{}", self.hosts[0].0)).chain().await
+    }
+
     fn load(&self, file: &Path, batch: &str) -> String {
         let file = file.to_str().unwrap();
         let url = self.nginx.url();
@@ -118,14 +123,15 @@ async fn every_answered_log_is_stored_once_and_touched_by_each_plugin() {
     }
     assert!(queued > 20_000, "only {queued} were queued");
     let api = Api::new(topology.nginx.url());
-    assert_stored(&topology, queued, &api.chain().await);
+    assert_stored(&topology, queued, &topology.chain().await);
+    assert_eq!(api.get("/api/plugins").await.0, 404, "nginx hands out what is for operators");
     assert_statistics(&topology, &api).await;
     assert_verdicts(&api, queued, rejected).await;
     let mut tail = api.tail("watched").await;
     let row = followed(&api, &mut tail, "watched").await;
     assert!(row["log_data"]["severity_number"].is_u64(), "not as it is stored: {row}");
     drop(tail);
-    replace_a_plugin_under_load(&topology, &api).await;
+    replace_a_plugin_under_load(&topology).await;
     stop_in_order(topology);
 }
 
@@ -183,8 +189,8 @@ async fn assert_verdicts(api: &Api, queued: usize, rejected: usize) {
     }
 }
 
-async fn replace_a_plugin_under_load(topology: &Topology, api: &Api) {
-    let before = api.chain().await;
+async fn replace_a_plugin_under_load(topology: &Topology) {
+    let before = topology.chain().await;
     let url = topology.nginx.url();
     let load = sawpit(&["load", "--url", &url, "--seconds", "6", "--rate", "1000", "--verify"]);
     let transform = topology.plugins.join("transform.wasm");

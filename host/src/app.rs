@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) backlog: Arc<Backlog>,
     queue: Queue,
     pub(crate) in_flight: Arc<InFlight>,
-    pub(crate) request_ids: RequestIds,
+    pub(crate) request_ids: Arc<RequestIds>,
     pub(crate) flights: Flights,
     /// Places for clients that follow new logs.
     pub(crate) tails: Arc<Semaphore>,
@@ -65,7 +65,7 @@ impl Shared {
             store: parts.store,
             cache: parts.cache,
             registry: parts.registry,
-            request_ids: RequestIds::new(parts.clock.now()),
+            request_ids: Arc::new(RequestIds::new(parts.clock.now())),
             clock: parts.clock,
             flights: Flights::default(),
             tails: Arc::new(Semaphore::new(settings.tail_clients)),

@@ -113,6 +113,8 @@ pub(crate) enum Looked {
     Hit(OpenObject),
     /// Ask the database, then keep the answer under this generation.
     Miss(Bytes),
+    /// Ask the database: the cache is away.
+    Away,
 }
 
 /// The key of a device's generation, which the worker sets as well.
@@ -129,12 +131,14 @@ pub(crate) async fn look(
     fresh: String,
     ttl: Duration,
 ) -> Looked {
-    let mut found = cache.get_many(&[generation_key, key]).await.into_iter();
+    let Ok(found) = cache.get_many(&[generation_key, key]).await else { return Looked::Away };
+    let mut found = found.into_iter();
     let (generation, value) = (found.next().flatten(), found.next().flatten());
     let Some(generation) = generation else {
         let fresh = Bytes::from(fresh);
         // Outlives every answer that is filled under it. Of several that find none, all take the first one's.
-        return Looked::Miss(cache.get_or_set(generation_key, fresh, ttl * 2).await);
+        let agreed = cache.get_or_set(generation_key, fresh, ttl * 2).await;
+        return agreed.map_or(Looked::Away, Looked::Miss);
     };
     match value.and_then(|value| valid(&value, &generation)) {
         Some(answer) => Looked::Hit(answer),

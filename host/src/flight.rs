@@ -17,7 +17,7 @@ impl Flights {
     /// first goes away, the next of them asks.
     ///
     /// The key must say all that the answer depends on: who comes later than a change must not find an answer from
-    /// before it.
+    /// before it, unless an answer as old as the question takes will do.
     pub(crate) async fn share<F>(&self, key: String, ask: impl FnOnce() -> F) -> Result<OpenObject, Problem>
     where
         F: Future<Output = Result<OpenObject, Problem>>,

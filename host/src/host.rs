@@ -68,6 +68,6 @@ impl Host {
         let strictest = if admin == Some(Access::Tokens) { Access::Tokens } else { access };
         let guard =
             Guard::new(strictest, parts.store.clone(), parts.clock.clone(), parts.settings.token_refresh);
-        Ok(routes::routes(&Shared::new(parts)?, ops, &guard.with(access)))
+        Ok(routes::routes(&Shared::new(parts)?, ops, &guard.with(access), guard))
     }
 }

@@ -3,6 +3,7 @@
 //! Metrics name the route's pattern, never the path, or each device would make a series of its own.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use sawpit_model::Timestamp;
-use sawpit_service::in_trace;
+use sawpit_service::{Tracer, in_trace};
 use tracing::Instrument;
 
-use crate::app::App;
+use crate::app::Shared;
+use crate::come_back::ComeBack;
 use crate::problem::{Kind, Problem};
 use crate::{routes, traced};
 
@@ -61,19 +63,39 @@ impl RequestIds {
     }
 }
 
+/// What the middleware needs, of a host or of another process with pages for operators.
+pub(crate) struct Around {
+    pub(crate) request_ids: Arc<RequestIds>,
+    pub(crate) tracer: Tracer,
+    /// Longest time from a request's head to its answer's.
+    pub(crate) limit: Duration,
+    pub(crate) come_back: Arc<ComeBack>,
+}
+
+impl Around {
+    pub(crate) fn of(app: &Shared) -> Arc<Self> {
+        Arc::new(Self {
+            request_ids: Arc::clone(&app.request_ids),
+            tracer: app.tracer.clone(),
+            limit: app.settings.request_timeout,
+            come_back: Arc::clone(&app.come_back),
+        })
+    }
+}
+
 /// The middleware of all routes and of the fallbacks.
-pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let (id, method) = (app.request_ids.of(request.headers()), request.method().clone());
-    let route =
-        request.extensions().get::<MatchedPath>().map_or("unmatched", |path| routes::pattern(path.as_str()));
+pub(crate) async fn observe(State(around): State<Arc<Around>>, mut request: Request, next: Next) -> Response {
+    let (id, method) = (around.request_ids.of(request.headers()), request.method().clone());
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or("unmatched", |path| routes::pattern(path.as_str(), &method));
     let parent = traced::traceparent(request.headers()).map(|(_, parent)| parent);
-    let mut span = traced::begin(&app, name(&method), route, parent.as_ref());
+    let mut span = traced::begin(&around.tracer, name(&method), route, parent.as_ref());
     if let Some(span) = &mut span {
         span.set("sawpit.request.id", id.to_str().unwrap_or_default().to_owned());
         request.extensions_mut().insert(span.context().clone());
     }
     let trace_id = span.as_ref().map(|span| span.context().trace_id());
-    let work = observed(&app, &id, &method, route, request, next);
+    let work = observed(&around, &id, &method, route, request, next);
     let mut response = match trace_id.or_else(|| parent.map(|parent| parent.trace_id())) {
         Some(trace_id) => work.instrument(in_trace(&trace_id)).await,
         None => work.await,
@@ -86,7 +108,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
 }
 
 async fn observed(
-    app: &App,
+    around: &Around,
     id: &HeaderValue,
     method: &Method,
     route: &'static str,
@@ -95,7 +117,7 @@ async fn observed(
 ) -> Response {
     let started = Instant::now();
     let _in_flight = InFlightGauge::up();
-    let response = answer(app, request, next).await;
+    let response = answer(around, request, next).await;
     record(route, method, response.status(), started.elapsed());
     if response.status().is_server_error() {
         let id = id.to_str().unwrap_or("");
@@ -104,8 +126,8 @@ async fn observed(
     response
 }
 
-async fn answer(app: &App, request: Request, next: Next) -> Response {
-    let limit = app.settings.request_timeout;
+async fn answer(around: &Around, request: Request, next: Next) -> Response {
+    let limit = around.limit;
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(limit, guarded).await {
         Ok(Ok(response)) => response,
@@ -118,7 +140,7 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
                 limit.as_secs_f32()
             ),
         )
-        .retry_after(app.come_back.seconds())
+        .retry_after(around.come_back.seconds())
         .into_response(),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct PluginsAnswer {
 }
 
 /// The pages about a process's plugins.
-pub fn plugin_routes(registry: Registry) -> Router {
+pub(crate) fn plugin_routes(registry: Registry) -> Router {
     Router::new()
         .route(PLUGINS, get(get_plugins))
         .route(DIFFERENCES, get(get_differences))
@@ -61,7 +61,10 @@ pub(crate) async fn get_differences(
 /// The chain in order, with the state and cost of each plugin.
 #[utoipa::path(
     get, path = "/api/plugins", tag = "operation",
-    responses((status = 200, description = "The plugins", body = crate::openapi::PluginsPage)),
+    responses(
+        (status = 200, description = "The plugins", body = crate::openapi::PluginsPage),
+        crate::openapi::OperatorErrors,
+    ),
 )]
 pub(crate) async fn get_plugins(State(registry): State<Registry>) -> Json<PluginsAnswer> {
     Json(PluginsAnswer { chain: registry.chain().id().to_owned(), plugins: registry.status() })

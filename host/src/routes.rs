@@ -7,14 +7,19 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use sawpit_model::Timestamp;
+use sawpit_plugins::Registry;
+use sawpit_service::Tracer;
 
 use crate::access::{Guard, guard};
 use crate::app::App;
+use crate::come_back::ComeBack;
 use crate::host::Ops;
 use crate::ingest::{batch, single};
-use crate::manners::mannerly;
-use crate::observe::observe;
+use crate::manners::{CorsOrigins, mannerly};
+use crate::observe::{Around, RequestIds, observe};
 use crate::problem::{Kind, Problem};
+use crate::settings::HostSettings;
 use crate::verdicts::Verdicts;
 use crate::{chain_page, docs, openapi, plugins_page, query, stats, tail};
 
@@ -43,9 +48,12 @@ pub struct Routers {
     pub admin: Option<Router>,
     /// What the plugins made of logs, which is to be written a last time when all is answered.
     pub verdicts: Verdicts,
+    /// Who is let in by either; to be waited for ([`Guard::knows_tokens`]) before anything is served.
+    pub guard: Guard,
 }
 
-pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
+pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard, strictest: Guard) -> Routers {
+    let finish = |router, guard| finish(router, &app.settings.cors_origins, guard, Around::of(app));
     let api = Router::new()
         .route(LOG, post(single::post_log))
         // A device may be called "batch", and can then be read as any other.
@@ -55,7 +63,7 @@ pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
         .route(TAIL, get(tail::get_tail))
         .route(STATS, get(stats::get_stats))
         .route(CHAIN, get(chain_page::get_chain))
-        .route(OPENAPI, get(openapi::get_openapi))
+        .route(OPENAPI, get(openapi::get_openapi).with_state(openapi::document(&app.settings)))
         .route(DOCS, get(docs::go_to_page))
         .route(DOCS_PAGE, get(docs::get_page))
         .route(DOCS_FILE, get(docs::get_file))
@@ -66,23 +74,41 @@ pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard) -> Routers {
         None => (api.merge(plugins).merge(ops.metrics), None),
         Some(access) => {
             let admin = plugins.merge(ops.metrics).merge(ops.health);
-            (api, Some(finish(admin, app, guard.with(access))))
+            (api, Some(finish(admin, guard.with(access))))
         }
     };
-    Routers { api: finish(api, app, guard.clone()), admin, verdicts: app.verdicts.clone() }
+    let api = finish(api, guard.clone());
+    Routers { api, admin, verdicts: app.verdicts.clone(), guard: strictest }
+}
+
+/// The pages that operators ask a process for that has no API: health, metrics and plugins. They are answered as a host's
+/// are. `started` makes the ids of requests differ from those of another process.
+pub fn operator_routes(registry: Registry, ops: Ops, of_listener: Guard, started: Timestamp) -> Router {
+    let settings = HostSettings::default();
+    let around = Around {
+        request_ids: Arc::new(RequestIds::new(started)),
+        tracer: Tracer::off(),
+        limit: settings.request_timeout,
+        come_back: Arc::new(ComeBack::new(&settings)),
+    };
+    let router = plugins_page::plugin_routes(registry).merge(ops.metrics).merge(ops.health);
+    finish(router, &settings.cors_origins, of_listener, Arc::new(around))
 }
 
 /// What is around every route. What is added last is outermost.
-fn finish(router: Router, app: &App, of_listener: Guard) -> Router {
+fn finish(router: Router, origins: &CorsOrigins, of_listener: Guard, around: Arc<Around>) -> Router {
     let router = router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(of_listener, guard));
-    mannerly(router, &app.settings.cors_origins).layer(from_fn_with_state(Arc::clone(app), observe))
+    mannerly(router, origins).layer(from_fn_with_state(around, observe))
 }
 
-/// The pattern as a label that lives for ever.
-pub(crate) fn pattern(matched: &str) -> &'static str {
+/// The pattern as a label that lives for ever. Who reads at the path of batches reads the device of that name.
+pub(crate) fn pattern(matched: &str, method: &Method) -> &'static str {
+    if matched == BATCH && matches!(*method, Method::GET | Method::HEAD) {
+        return DEVICE;
+    }
     let api = [LOG, BATCH, LOGS, DEVICE, TAIL, STATS, CHAIN, OPENAPI, DOCS, DOCS_PAGE, DOCS_FILE];
     let admin = [PLUGINS, DIFFERENCES, METRICS, LIVE, READY];
     api.into_iter().chain(admin).find(|pattern| *pattern == matched).unwrap_or("other")

@@ -18,8 +18,12 @@ const KEY: &str = "cache:stats";
 /// Cached for a minute; `Cache-Control: no-cache` asks the database.
 #[utoipa::path(
     get, path = "/api/stats", tag = "query",
+    params(crate::openapi::Cached, crate::openapi::Known),
     responses(
-        (status = 200, description = "The statistics", body = crate::openapi::StatsAnswer),
+        (status = 200, description = "The statistics", body = crate::openapi::StatsAnswer,
+            headers(("ETag" = String, description = "Names this answer, for If-None-Match"))),
+        (status = 304, description = "The client has these already",
+            headers(("ETag" = String, description = "As it was sent"))),
         crate::openapi::QueryErrors,
     ),
 )]

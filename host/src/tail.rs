@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +20,9 @@ use sawpit_store::Search;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::access::Caller;
 use crate::app::App;
 use crate::problem::{FieldProblem, Kind, Problem};
 
@@ -54,22 +57,38 @@ struct Seen<'a> {
     log_data: &'a RawValue,
 }
 
+/// What may be asked for; only for the description of the API.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "read by the derive only")]
+struct TailFilters {
+    /// Only this device; may be repeated.
+    device_id: Option<String>,
+    /// Only these levels; repeated or separated by commas.
+    log_level: Option<String>,
+    /// Words of the message, as in a query; needs no index.
+    q: Option<String>,
+    /// data.KEY=VALUE, as in a query; needs no index.
+    #[param(value_type = crate::openapi::Members, inline, style = Form, explode, required = false)]
+    members: crate::openapi::Members,
+}
+
 /// New rows as they are stored.
 ///
 /// Events are `log`, with the row as JSON and its message_id as the event's id, and `gap` where rows may be missing.
 #[utoipa::path(
     get, path = "/api/tail", tag = "query",
-    params(
-        ("device_id" = Option<String>, Query, description = "Only this device; may be repeated"),
-        ("log_level" = Option<String>, Query, description = "Only these levels; repeated or separated by commas"),
-        ("q" = Option<String>, Query, description = "Words of the message, as in a query; data.KEY=VALUE works, too, and neither needs an index"),
-    ),
+    params(TailFilters),
     responses(
         (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
         crate::openapi::QueryErrors,
     ),
 )]
-pub(crate) async fn get_tail(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub(crate) async fn get_tail(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let wanted = parse(query.as_deref().unwrap_or(""), app.settings.query_terms)?;
     let Ok(place) = Arc::clone(&app.tails).try_acquire_owned() else {
         metrics::counter!("sawpit_http_refused_total", "limit" => "tail_clients").increment(1);
@@ -81,6 +100,8 @@ pub(crate) async fn get_tail(State(app): State<App>, RawQuery(query): RawQuery) 
         ready: VecDeque::new(),
         wanted,
         shutdown: app.shutdown.clone(),
+        caller,
+        looks: looks(app.settings.token_refresh),
         _place: place,
     };
     let events = Sse::new(events(following)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
@@ -94,21 +115,34 @@ struct Following {
     ready: VecDeque<Event>,
     wanted: Wanted,
     shutdown: Shutdown,
+    caller: Caller,
+    /// When to look whether the caller is welcome still, though nothing comes.
+    looks: Interval,
     _place: OwnedSemaphorePermit,
 }
 
-/// Ends when the process is asked to end: a drain would wait for it otherwise.
+/// As often as the tokens are read.
+fn looks(every: Duration) -> Interval {
+    let mut looks = interval(every);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
+/// Ends when the process is asked to end, as a drain would wait for it otherwise, and when the caller's token is revoked
+/// or has expired.
 fn events(following: Following) -> impl Stream<Item = Result<Event, std::convert::Infallible>> {
     stream::unfold(following, |mut following| async move {
-        loop {
+        while following.caller.is_welcome() {
             if let Some(event) = following.ready.pop_front() {
                 return Some((Ok(event), following));
             }
             tokio::select! {
                 () = following.shutdown.requested() => return None,
                 heard = following.listener.next() => following.ready = following.wanted.events(heard),
+                _ = following.looks.tick() => {}
             }
         }
+        None
     })
 }
 

@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, StatusCode};
 use sawpit_model::MessageId;
 use sawpit_plugins::RecordedCall;
 use sawpit_queue::AppendError;
-use sawpit_service::TraceContext;
 use sawpit_service::trace::{Kind, Past, RemoteContext, Span};
+use sawpit_service::{TraceContext, Tracer};
 
 use crate::app::Shared;
 use crate::routes;
@@ -28,15 +28,15 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<(&str, RemoteContext)> 
 
 /// The server's span of a request, if it is sampled.
 pub(crate) fn begin(
-    app: &Shared,
+    tracer: &Tracer,
     method: &'static str,
     route: &'static str,
     parent: Option<&RemoteContext>,
 ) -> Option<Span> {
-    if !app.tracer.is_on() || NOT_TRACED.contains(&route) {
+    if !tracer.is_on() || NOT_TRACED.contains(&route) {
         return None;
     }
-    let mut span = app.tracer.server(parent)?;
+    let mut span = tracer.server(parent)?;
     span.rename(format!("{method} {route}"));
     span.set("http.request.method", if method == "other" { "_OTHER" } else { method });
     span.set("http.route", route);

@@ -6,12 +6,14 @@ mod common;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{Method, Request};
+use bytes::Bytes;
 use common::{Answer, Hosted, answer, host, host_with};
-use sawpit_host::access::Secret;
-use sawpit_host::{Access, HostSettings};
-use sawpit_store::{Role, Token};
+use futures_util::StreamExt;
+use sawpit_host::access::{Guard, Secret};
+use sawpit_host::{Access, HostSettings, Ops, operator_routes};
+use sawpit_store::{Role, Store, StoreSettings, Token};
 use tower::ServiceExt;
 
 const LOG: &str = r#"{"device_id":"sensor-1","log_level":"info","message":"m"}"#;
@@ -195,6 +197,76 @@ async fn a_database_that_is_away_locks_nobody_out() {
     host.store.close().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(status(&host, Method::POST, "/api/log", Some(&ingest), LOG).await, 202);
+}
+
+/// Follows new logs; the answer's body.
+async fn follow(host: &Hosted, token: &str) -> BodyDataStream {
+    let request = Request::get("/api/tail").header("authorization", format!("Bearer {token}"));
+    let response = host.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.into_body().into_data_stream()
+}
+
+/// A row, as a worker tells it.
+async fn tell(host: &Hosted) {
+    let row = r#"{"message_id":"1-0","device_id":"d","log_level":"INFO","message":"m","log_data":{}}"#;
+    host.cache.feed().publish(|| row.into()).await;
+}
+
+async fn next(stream: &mut BodyDataStream) -> Option<Result<Bytes, axum::Error>> {
+    tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("an event, or the end")
+}
+
+#[tokio::test]
+async fn who_follows_is_cut_when_the_token_is_revoked_or_expires() {
+    let host = host_with(tokens()).await;
+    let soon = host.clock.now().as_micros() + 60_000_000;
+    let read = |token: &mut Token| token.role = Role::Read;
+    let revoked = token(&host, 1, read).await;
+    let expires = token(&host, 2, |token| {
+        read(token);
+        token.expires_at = Some(sawpit_model::Timestamp::from_micros(soon));
+    })
+    .await;
+    let stays = token(&host, 3, read).await;
+    let mut streams =
+        [follow(&host, &revoked).await, follow(&host, &expires).await, follow(&host, &stays).await];
+    tell(&host).await;
+    for stream in &mut streams {
+        assert!(next(stream).await.is_some());
+    }
+    let [revoked, expires, stays] = &mut streams;
+    host.store.revoke_token(Secret::from_random(&[1; 55]).id()).await.unwrap();
+    assert!(next(revoked).await.is_none(), "nothing comes meanwhile, and the stream ends all the same");
+    host.clock.advance(Duration::from_secs(60));
+    tell(&host).await;
+    assert!(next(expires).await.is_none(), "a row that comes after its end is not shown");
+    assert!(next(stays).await.is_some());
+}
+
+#[tokio::test]
+async fn nobody_is_refused_before_the_tokens_were_read() {
+    let host = host_with(tokens()).await;
+    let good = token(&host, 1, |_| ()).await;
+    let store = StoreSettings {
+        url: format!("sqlite:{}", host.folder.join("other.db").display()),
+        ..StoreSettings::default()
+    };
+    let away = Store::open(store, host.clock.now()).await.unwrap();
+    away.close().await;
+    let guard = Guard::new(Access::Tokens, away, host.clock.clone(), Duration::from_millis(20));
+    let router = operator_routes(host.registry.clone(), Ops::default(), guard.clone(), host.clock.now());
+    let answer = call(&router, Method::GET, "/api/plugins", Some(&good), "").await;
+    assert_eq!(answer.problem(503, "store-unavailable").retry_after(), 1);
+    call(&router, Method::GET, "/api/plugins", None, "").await.problem(401, "unauthorized");
+    assert!(tokio::time::timeout(Duration::from_millis(200), guard.knows_tokens()).await.is_err());
+    let guard =
+        Guard::new(Access::Tokens, host.store.clone(), host.clock.clone(), Duration::from_secs(3_600));
+    tokio::time::timeout(Duration::from_secs(20), guard.knows_tokens())
+        .await
+        .expect("the tokens can be read");
+    let router = operator_routes(host.registry.clone(), Ops::default(), guard, host.clock.now());
+    assert_eq!(call(&router, Method::GET, "/api/plugins", Some(&good), "").await.status, 403);
 }
 
 #[tokio::test]

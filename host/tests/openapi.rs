@@ -5,9 +5,11 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{host, json_post};
-use sawpit_model::Level;
-use serde_json::Value;
+use common::{host, host_with, host_with_plugins, json_post};
+use sawpit_host::HostSettings;
+use sawpit_model::{Level, Limits};
+use sawpit_testkit::workspace_root;
+use serde_json::{Value, json};
 
 fn keys(object: &Value) -> BTreeSet<String> {
     object.as_object().unwrap_or_else(|| panic!("no object: {object}")).keys().cloned().collect()
@@ -64,7 +66,10 @@ async fn answers_have_the_fields_that_are_described() {
     host.store_rows("d", 1..=1, Level::Info).await;
     let log = r#"{"device_id":"d","log_level":"INFO","message":"m"}"#;
     let rows = host.get("/api/logs/d").await.ok(200).json;
+    let plugins = host_with_plugins(HostSettings::default(), &[("enrich", "")]).await;
+    let plugins = plugins.get("/api/plugins").await.ok(200).json;
     for (schema, answer) in [
+        ("PluginRow", plugins["plugins"][0].clone()),
         ("Queued", host.log(log).await.ok(202).json),
         ("BatchAnswer", host.batch(format!("{{\"logs\":[{log}]}}")).await.ok(202).json),
         ("RowsAnswer", rows.clone()),
@@ -78,6 +83,100 @@ async fn answers_have_the_fields_that_are_described() {
         assert!(found.is_subset(&described), "{schema}: {found:?} is more than {described:?}");
         assert!(required.is_subset(&found), "{schema}: {found:?} is less than {required:?}");
     }
+}
+
+/// Each schema that has properties: its name and itself.
+fn objects(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    schemas.iter().filter(|(_, schema)| schema["properties"].is_object())
+}
+
+#[tokio::test]
+async fn what_is_not_described_is_no_answer() {
+    let document = host().await.get("/openapi.json").await.ok(200).json;
+    assert!(objects(&document).count() > 10);
+    for (name, schema) in objects(&document) {
+        assert_eq!(schema["additionalProperties"], false, "{name} may hold anything");
+    }
+    for path in ["/api/logs", "/api/logs/{device_id}", "/api/stats"] {
+        let get = &document["paths"][path]["get"];
+        assert!(get["responses"]["304"]["headers"]["ETag"].is_object(), "{path}: {get}");
+        assert!(get["responses"]["200"]["headers"]["ETag"].is_object(), "{path}: {get}");
+        let parameters = get["parameters"].as_array().unwrap();
+        assert!(parameters.iter().any(|one| one["name"] == "If-None-Match"), "{path}: {parameters:?}");
+    }
+    for (path, item) in
+        document["paths"].as_object().unwrap().iter().filter(|(path, _)| !path.starts_with("/health/"))
+    {
+        for (method, operation) in item.as_object().unwrap() {
+            for status in ["401", "403", "429", "500", "503"] {
+                assert!(
+                    operation["responses"][status].is_object(),
+                    "{method} {path} does not tell of {status}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_are_those_of_the_host() {
+    let limits = Limits { device_id_bytes: 11, message_bytes: 12_345, batch_logs: 77, ..Limits::default() };
+    let settings =
+        HostSettings { limits, query_limit_max: 222, query_limit_default: 55, ..HostSettings::default() };
+    let text = host_with(settings).await.get("/openapi.json").await.ok(200).text;
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let of = |schema: &str, property: &str| {
+        document["components"]["schemas"][schema]["properties"][property].clone()
+    };
+    assert_eq!(of("LogBody", "device_id")["maxLength"], json!(11));
+    assert_eq!(of("LogBody", "message")["maxLength"], json!(12_345));
+    assert_eq!(of("BatchBody", "logs")["maxItems"], json!(77));
+    for told in ["1 to 11 bytes", "1 to 12345 bytes", "1 to 77 logs", "1 to 222; 55 when not given"] {
+        assert!(text.contains(told), "{told}");
+    }
+    assert!(!text.contains('%'), "a limit has no value");
+}
+
+/// What stands behind `route=~"` in alerts and panels, for the series whose name is in the text.
+fn routes_of(text: &str) -> Vec<BTreeSet<String>> {
+    let text = text.replace("\\\"", "\"");
+    let patterns = text.split("route=~\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+    // A brace is written as a class, since it would mean a count.
+    let plain = |one: &str| one.replace("[{]", "{").replace("[}]", "}");
+    patterns.map(|pattern| pattern.split('|').map(plain).collect()).collect()
+}
+
+#[tokio::test]
+async fn alerts_and_panels_take_for_posts_what_is_posted_and_for_queries_what_is_asked() {
+    let document = host().await.get("/openapi.json").await.ok(200).json;
+    let routes = |method: &str| -> BTreeSet<String> {
+        let paths = document["paths"].as_object().unwrap().iter();
+        paths.filter(|(_, item)| item[method].is_object()).map(|(path, _)| path.clone()).collect()
+    };
+    let queries: BTreeSet<String> =
+        routes("get").into_iter().filter(|path| path.starts_with("/api/logs")).collect();
+    let mut found = Vec::new();
+    for file in ["monitoring/alerts.yml", "monitoring/grafana/dashboards/sawpit.json"] {
+        found.extend(routes_of(&std::fs::read_to_string(workspace_root().join(file)).unwrap()));
+    }
+    for pattern in &found {
+        assert!(*pattern == routes("post") || *pattern == queries, "{pattern:?}");
+    }
+    assert!(found.contains(&routes("post")) && found.contains(&queries) && found.len() >= 5, "{found:?}");
+}
+
+#[tokio::test]
+async fn who_reads_at_the_path_of_batches_is_no_post() {
+    let host = host().await;
+    host.get("/api/logs/batch").await.ok(200);
+    host.batch("{}").await;
+    let metrics = host.get("/metrics").await.ok(200).text;
+    let counts = |method: &str| {
+        let line = format!("sawpit_http_requests_total{{route=\"/api/logs/batch\",method=\"{method}\"");
+        metrics.contains(&line)
+    };
+    assert!(counts("POST") && !counts("GET"), "{metrics}");
 }
 
 #[tokio::test]

@@ -274,3 +274,64 @@ async fn http2_without_tls_is_served() {
     assert_eq!((answer.status(), answer.version()), (StatusCode::OK, Version::HTTP_2));
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "quick");
 }
+
+#[tokio::test]
+async fn as_many_requests_as_are_allowed_share_an_http2_connection_and_the_next_one_waits() {
+    let served = start(ServeSettings { http2_streams: 2, ..ServeSettings::default() }).await;
+    let stream = TokioIo::new(TcpStream::connect(served.address).await.unwrap());
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = |path: &str| {
+        let (mut sender, uri) = (sender.clone(), format!("http://h{path}"));
+        tokio::spawn(async move {
+            sender.send_request(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap().status()
+        })
+    };
+    // What it is allowed comes with the first answer at the latest.
+    assert_eq!(ask("/").await.unwrap(), StatusCode::OK);
+    let both = [ask("/stuck"), ask("/stuck")];
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut third = ask("/");
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut third).await.is_err(), "it does not wait");
+    both[0].abort();
+    let answered = tokio::time::timeout(Duration::from_secs(20), third).await;
+    assert_eq!(answered.expect("there is room").unwrap(), StatusCode::OK);
+}
+
+/// A frame (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The next frame's kind, stream and payload.
+async fn next_frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+}
+
+#[tokio::test]
+async fn an_http2_client_that_asks_more_than_it_is_allowed_at_once_is_refused() {
+    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+    let (headers, rst_stream, settings) = (1, 3, 4);
+    let served = start(ServeSettings { http2_streams: 2, ..ServeSettings::default() }).await;
+    let mut stream = connect(&served, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // GET, http, the path and the authority (RFC 7541): the request is whole with its head.
+    let asked = [&[0x82, 0x86, 0x04, 6][..], b"/stuck", &[0x01, 1], b"h"].concat();
+    let requests = [1, 3, 5].map(|id| frame(headers, 0x4 | 0x1, id, &asked)).concat();
+    stream.write_all(&[frame(settings, 0, 0, &[]), requests].concat()).await.unwrap();
+    let refused = async {
+        loop {
+            let (kind, id, payload) = next_frame(&mut stream).await;
+            if kind == rst_stream {
+                return (id, payload);
+            }
+        }
+    };
+    let (id, payload) = tokio::time::timeout(Duration::from_secs(20), refused).await.expect("a refusal");
+    assert_eq!((id, payload.as_slice()), (5, &REFUSED_STREAM[..]));
+}

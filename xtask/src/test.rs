@@ -63,9 +63,9 @@ fn selects_packages(args: &[String]) -> bool {
     cargos.any(|arg| ["-p", "--package", "--workspace"].iter().any(|flag| arg.starts_with(flag)))
 }
 
-/// Redis, nginx and PostgreSQL, where they are missing.
+/// Redis, nginx and PostgreSQL, and what the guides ask them with, where they are missing.
 pub fn install_servers() -> Outcome<()> {
-    let mut missing = Vec::new();
+    let mut missing = missing_tools();
     missing.extend((!cmd::exists("redis-server")).then_some("redis-server"));
     missing.extend((!cmd::exists("nginx")).then_some("nginx"));
     missing.extend((!has_postgres()).then(postgres_package));
@@ -79,6 +79,20 @@ pub fn install_servers() -> Outcome<()> {
     Err(format!(
         "PostgreSQL {POSTGRES} or newer is needed and this system's is older: install it from apt.postgresql.org"
     ))
+}
+
+/// The packages of what the guides' commands need, and of what ends them with their test.
+fn missing_tools() -> Vec<&'static str> {
+    let tools = [
+        ("bash", "bash"),
+        ("curl", "curl"),
+        ("openssl", "openssl"),
+        ("pgrep", "procps"),
+        ("setpriv", "util-linux"),
+        ("psql", "postgresql-client"),
+        ("redis-cli", "redis-tools"),
+    ];
+    tools.into_iter().filter(|(program, _)| !cmd::exists(program)).map(|(_, package)| package).collect()
 }
 
 /// As the test kit looks for it: the versioned folders of Debian, else what is on the PATH.

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
+use sawpit_host::access::Guard;
 use sawpit_host::{Access, Drained, Host, HostParts, HostSettings, Ops, Routers, ServeSettings};
-use sawpit_service::{Exit, Process, boot, ops};
+use sawpit_service::{Exit, Process, boot, catalog, ops};
 use tokio::net::TcpListener;
 
 use crate::parts::{self, Parts};
@@ -23,20 +24,47 @@ pub fn run(flags: &ArgMatches) -> Exit {
 async fn serve(command: HostCommand, process: Process) -> Result<Exit> {
     let parts = parts::open(command.parts, &process.clock, &process.health).await?;
     let routers = routers(&parts, &process, command.host)?;
+    if knows_tokens(&routers.guard, &process).await == Waited::Interrupted {
+        return Ok(Exit::Done);
+    }
     let listeners = Listeners::bind(command.doors).await?;
     answer(listeners, routers, command.serve, &process).await;
     Ok(Exit::Done)
 }
 
+/// The pages that every process has.
+pub fn ops(process: &Process) -> Ops {
+    Ops {
+        health: ops::health_router(process.health.clone()),
+        metrics: ops::metrics_router(process.metrics.clone()),
+    }
+}
+
 /// The whole HTTP side over `parts`.
 pub fn routers(parts: &Parts, process: &Process, settings: HostSettings) -> Result<Routers> {
     let Parts { queue, store, cache, registry } = parts.clone();
-    let ops = Ops {
-        health: ops::health_router(process.health.clone()),
-        metrics: ops::metrics_router(process.metrics.clone()),
-    };
+    catalog::start_at_zero(catalog::Side::Host);
+    let ops = ops(process);
     let Process { clock, shutdown, tracer, .. } = process.clone();
     Ok(Host::routers(HostParts { queue, store, cache, registry, clock, shutdown, tracer, ops, settings })?)
+}
+
+/// How waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// There is what was waited for.
+    Over,
+    /// The process was asked to end before.
+    Interrupted,
+}
+
+/// Waits until the guard can tell a valid token, or the process is to end. A database that is away is waited for: nothing
+/// could be answered but 503.
+pub async fn knows_tokens(guard: &Guard, process: &Process) -> Waited {
+    tokio::select! {
+        () = guard.knows_tokens() => Waited::Over,
+        () = process.shutdown.requested() => Waited::Interrupted,
+    }
 }
 
 /// Bound, so that nothing is started when an address is taken.

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 use sawpit_host::Access;
 use sawpit_service::{Exit, Process, boot};
 
-use super::host::{Listeners, answer, routers};
+use super::host::{Listeners, Waited, answer, knows_tokens, routers};
 use super::worker::worker_parts;
 use crate::settings::access::Door;
 use crate::settings::up::Up;
@@ -28,6 +28,9 @@ async fn serve(up: Up, process: Process) -> Result<Exit> {
         .with_context(|| format!("cannot make the plugin folder {}", folder.display()))?;
     let parts = parts::open(up.parts, &process.clock, &process.health).await?;
     let routers = routers(&parts, &process, up.host)?;
+    if knows_tokens(&routers.guard, &process).await == Waited::Interrupted {
+        return Ok(Exit::Done);
+    }
     let listeners = Listeners::bind(up.doors).await?;
     let worker =
         tokio::spawn(sawpit_worker::run(worker_parts(&parts, &process, up.worker), process.shutdown.clone()));

@@ -50,13 +50,24 @@ pub fn resolve(flags: &ArgMatches) -> Result<HostCommand, SettingsErrors> {
     })
 }
 
+/// The cache as it is given. One of this process alone would answer what a worker made stale, until it expires, and who
+/// follows new logs would hear of none.
+fn cache(resolver: &mut Resolver) -> Option<Option<String>> {
+    let cache = resolver.optional::<String>("cache");
+    if let Some(Some(url)) = &cache {
+        let rule = "must be shared by hosts and workers: memory: is for `sawpit up`";
+        resolver.check(url != "memory:", &["cache"], rule);
+    }
+    cache
+}
+
 /// The parts of a process that shares queue and store with others.
 pub fn parts(resolver: &mut Resolver, limits: Option<sawpit_model::Limits>) -> Option<PartSettings> {
     let queue_url = resolver.get::<String>("queue");
     let queue = queue::resolve(resolver, queue_url.clone());
     let store_url = resolver.get("store");
     let store = store::resolve(resolver, store_url);
-    let cache = resolver.optional::<String>("cache");
+    let cache = cache(resolver);
     let compiled = resolver.optional::<PathBuf>("plugin-cache");
     let plugins = plugins::resolve(resolver, limits, compiled.clone().flatten());
     let is_redis = |url: &String| url.starts_with("redis");

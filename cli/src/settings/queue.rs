@@ -17,8 +17,11 @@ pub const QUEUE: SettingSpec = SettingSpec::new(
     "redis://HOST:PORT/DB, redis+cluster://HOST:PORT,HOST:PORT, by TLS rediss: and rediss+cluster:, or a folder for the embedded queue of one process",
 );
 
-pub const CACHE: SettingSpec =
-    SettingSpec::new("cache", "URL", "As --queue on Redis, or memory: ; the queue's Redis unless given");
+pub const CACHE: SettingSpec = SettingSpec::new(
+    "cache",
+    "URL",
+    "As --queue on Redis, shared by hosts and workers; the queue's Redis unless given",
+);
 
 /// Partitions of a Redis Cluster unless said otherwise: some for each of a few servers.
 const CLUSTER_PARTITIONS: u16 = 16;

@@ -224,9 +224,19 @@ fn error_counter(name: &str, version: &str, kind: &'static str) -> Counter {
     counter!("sawpit_plugin_errors_total", &labels)
 }
 
-/// Counts a file that was refused.
+/// Counts a file that was refused, and says that it is.
 pub fn refusal(file: &str) {
     counter!("sawpit_plugin_refusals_total", "file" => file.to_owned()).increment(1);
+    refused(file).set(1.0);
+}
+
+/// Says that a file is not refused: it serves, is off, or is gone.
+pub fn no_refusal(file: &str) {
+    refused(file).set(0.0);
+}
+
+fn refused(file: &str) -> Gauge {
+    gauge!("sawpit_plugin_refused", "file" => file.to_owned())
 }
 
 /// Counts a version that began to serve.

@@ -232,6 +232,7 @@ impl Watched {
                 Some(slot) => drop(slots.insert(file, slot)),
                 None => {
                     tracing::info!(file, "plugin removed");
+                    meter::no_refusal(&file);
                     slots.remove(&file);
                 }
             }

@@ -49,6 +49,7 @@ impl Slot {
         self.serving = serving;
         self.canary = None;
         self.refusal = None;
+        meter::no_refusal(&self.file);
         self.since = now;
         self
     }
@@ -69,6 +70,7 @@ impl Slot {
         self.since = canary.since;
         self.canary = Some(canary);
         self.refusal = None;
+        meter::no_refusal(&self.file);
         self
     }
 

@@ -67,6 +67,11 @@ struct Kept {
     ttl: Duration,
 }
 
+/// The cache did not answer in time. That was counted, and logged now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cache did not answer")]
+pub struct CacheAway;
+
 /// Keys, each with its place among those that were asked for.
 type Places<'a> = Vec<(usize, &'a str)>;
 
@@ -120,51 +125,44 @@ impl Cache {
 
     /// The value of a key that is there and not too old.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
-        self.get_many(&[key]).await.into_iter().next().flatten()
+        self.get_many(&[key]).await.ok()?.into_iter().next().flatten()
     }
 
     /// The values of several keys, in one round trip; as many as keys.
-    pub async fn get_many(&self, keys: &[&str]) -> Vec<Option<Bytes>> {
-        if keys.is_empty() {
-            return Vec::new();
-        }
+    ///
+    /// # Errors
+    /// A server of any of the keys did not answer.
+    pub async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>, CacheAway> {
         match &self.0 {
-            Kind::Redis(remote, _) => {
-                let by_server = remote.by_server(keys.iter().copied()).into_iter();
-                let found = join_all(by_server.map(|(node, keys)| remote.get(node, keys)));
-                let mut values = vec![None; keys.len()];
-                for (at, value) in found.await.into_iter().flatten() {
-                    if let Some(place) = values.get_mut(at) {
-                        *place = value.map(Bytes::from);
-                    }
-                }
-                values
-            }
+            Kind::Redis(remote, _) => remote.get_many(keys).await,
             Kind::Memory(memory, _) => {
                 let mut found = Vec::with_capacity(keys.len());
                 for key in keys {
                     found.push(memory.get(*key).await.map(|kept| kept.value));
                 }
-                found
+                Ok(found)
             }
         }
     }
 
     /// The value of a key, which is `value` where it has none yet: of several who ask at once, one sets it. What it
     /// lives stays as it was set.
-    pub async fn get_or_set(&self, key: &str, value: Bytes, ttl: Duration) -> Bytes {
+    ///
+    /// # Errors
+    /// The server of the key did not answer: nobody else knows of `value`.
+    pub async fn get_or_set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Bytes, CacheAway> {
         match &self.0 {
             Kind::Redis(remote, _) => {
                 let mut pipeline = Pipeline::with_capacity(2);
                 let set = pipeline.cmd("SET").arg(key).arg(value.as_ref()).arg("PX").arg(millis(ttl));
                 set.arg("NX").ignore().cmd("GET").arg(key);
-                let Some(node) = remote.master(key) else { return value };
+                let node = remote.master(key).ok_or(CacheAway)?;
                 let found: Option<(Option<Vec<u8>>,)> = remote.ask(&node, &pipeline).await;
-                found.and_then(|(found,)| found).map_or(value, Bytes::from)
+                found.and_then(|(found,)| found).map(Bytes::from).ok_or(CacheAway)
             }
             Kind::Memory(memory, _) => {
                 let kept = Kept { value, ttl };
-                memory.entry_by_ref(key).or_insert(kept).await.into_value().value
+                Ok(memory.entry_by_ref(key).or_insert(kept).await.into_value().value)
             }
         }
     }
@@ -245,14 +243,34 @@ impl Remote {
         servers
     }
 
+    async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>, CacheAway> {
+        let by_server = self.by_server(keys.iter().copied());
+        if by_server.iter().map(|(_, keys)| keys.len()).sum::<usize>() < keys.len() {
+            return Err(CacheAway);
+        }
+        let mut values = vec![None; keys.len()];
+        for found in join_all(by_server.into_iter().map(|(node, keys)| self.get(node, keys))).await {
+            for (at, value) in found? {
+                if let Some(place) = values.get_mut(at) {
+                    *place = value.map(Bytes::from);
+                }
+            }
+        }
+        Ok(values)
+    }
+
     /// The values that one server has, each with its place.
-    async fn get(&self, node: Arc<Node>, keys: Places<'_>) -> Vec<(usize, Option<Vec<u8>>)> {
+    async fn get(
+        &self,
+        node: Arc<Node>,
+        keys: Places<'_>,
+    ) -> Result<Vec<(usize, Option<Vec<u8>>)>, CacheAway> {
         let mut pipeline = Pipeline::with_capacity(keys.len());
         for (_, key) in &keys {
             pipeline.cmd("GET").arg(key);
         }
-        let values: Vec<Option<Vec<u8>>> = self.ask(&node, &pipeline).await.unwrap_or_default();
-        keys.into_iter().map(|(at, _)| at).zip(values).collect()
+        let values: Vec<Option<Vec<u8>>> = self.ask(&node, &pipeline).await.ok_or(CacheAway)?;
+        Ok(keys.into_iter().map(|(at, _)| at).zip(values).collect())
     }
 
     async fn set(&self, node: Arc<Node>, values: Pipeline) -> Set {

@@ -19,7 +19,7 @@ mod queue;
 mod redis;
 mod settings;
 
-pub use cache::{Cache, CacheSettings, Set};
+pub use cache::{Cache, CacheAway, CacheSettings, Set};
 pub use dead::DeadLetter;
 pub use delivery::{Corrupt, DeadReason, Delivery, Reclaimed};
 pub use error::{AppendError, OpenError, QueueError, ReadError};

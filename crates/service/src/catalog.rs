@@ -75,8 +75,8 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "sawpit_http_denied_total",
-        "reason = missing | invalid | role | rate",
-        "Requests without a token that covers them",
+        "reason = missing | invalid | role | rate | unknown",
+        "Requests without a token that covers them; unknown: the tokens were not read yet",
     ),
     counter(
         "sawpit_tls_handshake_errors_total",
@@ -90,7 +90,7 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "sawpit_http_cut_total",
-        "limit",
+        "limit = header_timeout | idle_timeout | answer_timeout",
         "Connections cut because the client was too slow, by the limit",
     ),
     counter(
@@ -110,7 +110,7 @@ pub const METRICS: &[Metric] = &[
     ),
     counter(
         "sawpit_query_cache_total",
-        "query = logs | stats, outcome = hit | miss | bypass",
+        "query = logs | stats, outcome = hit | miss | bypass | away",
         "Questions that the cache could have answered",
     ),
     histogram(
@@ -142,7 +142,11 @@ pub const METRICS: &[Metric] = &[
         "outcome = committed | abandoned | panicked",
         "Batches that ended",
     ),
-    counter("sawpit_worker_logs_total", "outcome = committed | known | buried", "Messages that were settled"),
+    counter(
+        "sawpit_worker_logs_total",
+        "outcome = committed | known | buried | untried",
+        "Messages that were settled, or left to come again as plugins had no time for them",
+    ),
     counter("sawpit_worker_rows_total", "", "Rows that were stored"),
     histogram("sawpit_worker_commit_seconds", "", "How long a commit took"),
     histogram("sawpit_worker_lag_seconds", "", "From the receipt of a batch's oldest log to its commit"),
@@ -165,7 +169,8 @@ pub const METRICS: &[Metric] = &[
     gauge("sawpit_plugin_chain_id", "", "The chain's id as a number: processes that agree show the same"),
     counter("sawpit_plugin_reloads_total", "", "Times that another chain began to serve"),
     counter("sawpit_plugin_loads_total", VERSION, "Times that a version began to serve"),
-    counter("sawpit_plugin_refusals_total", "file", "Files that were refused"),
+    counter("sawpit_plugin_refusals_total", "file", "Times that a file was refused"),
+    gauge("sawpit_plugin_refused", "file", "1 while the file, as it is, may not serve"),
     counter("sawpit_plugin_rollbacks_total", VERSION, "Times that a canary was taken back"),
     counter("sawpit_plugin_calls_total", VERSION, "Calls"),
     counter("sawpit_plugin_logs_total", VERSION, "Logs that were handed over"),
@@ -214,6 +219,50 @@ pub(crate) fn describe() {
     }
 }
 
+/// The two sides of the system, which `sawpit up` has both of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What answers devices.
+    Host,
+    /// What stores.
+    Worker,
+}
+
+impl Side {
+    /// Whether this side counts a metric: the queue, plugins and traces belong to both.
+    fn has(self, metric: &Metric) -> bool {
+        let of_host = ["sawpit_http_", "sawpit_tls_", "sawpit_host_", "sawpit_query_"];
+        match self {
+            Self::Host => !metric.name.starts_with("sawpit_worker_"),
+            Self::Worker => !of_host.iter().any(|start| metric.name.starts_with(start)),
+        }
+    }
+}
+
+impl Metric {
+    /// Every combination of its labels' values; one without labels has one. None where a label's values are not few.
+    fn series(&self) -> Vec<Vec<(&'static str, &'static str)>> {
+        let mut series = vec![Vec::new()];
+        for label in self.labels.split(", ").filter(|label| !label.is_empty()) {
+            let Some((name, values)) = label.split_once(" = ") else { return Vec::new() };
+            let with = |known: Vec<(&'static str, &'static str)>| {
+                values.split(" | ").map(move |value| [known.clone(), vec![(name, value)]].concat())
+            };
+            series = series.into_iter().flat_map(with).collect();
+        }
+        series
+    }
+}
+
+/// Shows what a side counts at 0 before it counts: to Prometheus a series that begins at 1 has never risen.
+pub fn start_at_zero(side: Side) {
+    for metric in METRICS.iter().filter(|metric| metric.kind == Kind::Counter && side.has(metric)) {
+        for labels in metric.series() {
+            metrics::counter!(metric.name, &labels).increment(0);
+        }
+    }
+}
+
 /// The page docs/metrics.md.
 #[must_use]
 pub fn page() -> String {
@@ -228,4 +277,32 @@ pub fn page() -> String {
         let _ = writeln!(page, "| `{name}` | {} | {labels} | {help} |", kind.as_str());
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Metrics;
+
+    #[test]
+    fn a_metric_has_a_series_for_each_of_its_labels_values() {
+        let of = |labels| counter("sawpit_a_total", labels, "").series();
+        assert_eq!(of(""), [vec![]]);
+        assert_eq!(of("a = x | y"), [[("a", "x")], [("a", "y")]]);
+        assert_eq!(of("a = x | y, b = z"), [[("a", "x"), ("b", "z")], [("a", "y"), ("b", "z")]]);
+        assert!(of("plugin").is_empty() && of("a = x, plugin").is_empty());
+    }
+
+    #[test]
+    fn what_a_side_counts_is_there_before_it_counts() {
+        let metrics = Metrics::install().unwrap();
+        start_at_zero(Side::Worker);
+        let page = metrics.render();
+        for line in
+            ["sawpit_worker_maintain_errors_total 0", "sawpit_worker_logs_total{outcome=\"untried\"} 0"]
+        {
+            assert!(page.lines().any(|shown| shown == line), "no {line} in {page}");
+        }
+        assert!(!page.contains("sawpit_http_refused_total{"), "{page}");
+    }
 }

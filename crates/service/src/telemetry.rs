@@ -27,11 +27,20 @@ pub const SETTINGS: &[SettingSpec] = &[
     SettingSpec::new("log-format", "FORMAT", "How to log: pretty, compact or json").default("compact"),
 ];
 
-/// Upper bounds of the buckets of every histogram whose name ends in `_seconds`, in seconds: fine around
-/// the promised 5 ms, coarse up to 10 s.
+/// Upper bounds of the buckets of a histogram whose name ends in `_seconds`, in seconds: fine around the promised 5 ms,
+/// coarse up to 10 s.
 pub const SECONDS_BUCKETS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
+
+/// The same of what may take as long as an outage: up to an hour.
+pub const OUTAGE_SECONDS_BUCKETS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0, 1_800.0, 3_600.0,
+];
+
+/// The histograms with [`OUTAGE_SECONDS_BUCKETS`].
+const OUTAGE_SECONDS: [&str; 2] = ["sawpit_worker_commit_seconds", "sawpit_worker_lag_seconds"];
 
 /// Upper bounds of the buckets of every histogram whose name ends in `_logs`: how many at a time.
 pub const LOGS_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 1_000.0];
@@ -172,11 +181,28 @@ fn install_recorder() -> Result<Metrics, String> {
     Ok(Metrics(handle))
 }
 
+/// Upper bounds of the buckets of a histogram, in its unit; empty for a name without a unit.
+#[must_use]
+pub fn buckets_of(histogram: &str) -> &'static [f64] {
+    let suffix = |suffix: &str| histogram.ends_with(suffix);
+    match histogram {
+        name if OUTAGE_SECONDS.contains(&name) => OUTAGE_SECONDS_BUCKETS,
+        _ if suffix("_seconds") => SECONDS_BUCKETS,
+        _ if suffix("_logs") => LOGS_BUCKETS,
+        _ if suffix("_bytes") => BYTES_BUCKETS,
+        _ => &[],
+    }
+}
+
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Suffix("_logs".to_owned()), LOGS_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES_BUCKETS)
+    let suffixes = ["_seconds", "_logs", "_bytes"].map(|suffix| Matcher::Suffix(suffix.to_owned()));
+    // A full name comes before a suffix.
+    let names = OUTAGE_SECONDS.map(|name| Matcher::Full(name.to_owned()));
+    suffixes.into_iter().chain(names).try_fold(PrometheusBuilder::new(), |builder, matcher| {
+        let (Matcher::Full(name) | Matcher::Prefix(name) | Matcher::Suffix(name)) = &matcher;
+        let buckets = buckets_of(name);
+        builder.set_buckets_for_metric(matcher, buckets)
+    })
 }
 
 #[cfg(test)]
@@ -190,6 +216,16 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains("sawpit_telemetry_test_seconds_bucket{le=\"0.0025\"} 0"), "{text}");
         assert!(text.contains("sawpit_telemetry_test_seconds_bucket{le=\"0.005\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn what_may_take_as_long_as_an_outage_is_told_up_to_an_hour() {
+        let metrics = Metrics::install().unwrap();
+        ::metrics::histogram!("sawpit_worker_lag_seconds").record(90.0);
+        let text = metrics.render();
+        for bucket in ["{le=\"60\"} 0", "{le=\"120\"} 1", "{le=\"3600\"} 1"] {
+            assert!(text.contains(&format!("sawpit_worker_lag_seconds_bucket{bucket}")), "{text}");
+        }
     }
 
     #[test]

@@ -76,3 +76,87 @@ fn names_and_units_keep_the_conventions() {
         }
     }
 }
+
+/// Names of labels, each with the values that are seen.
+type Labels = Vec<(String, Vec<String>)>;
+
+/// A counter, gauge or histogram as the sources use it: its name, and its labels with their values where these are
+/// texts, also where they are given to the function around it by its callers.
+fn uses(code: &str) -> Vec<(String, Labels)> {
+    let mut found = Vec::new();
+    for kind in ["counter!(", "gauge!(", "histogram!("] {
+        for (at, _) in code.match_indices(kind) {
+            let call = code[at + kind.len()..].split(')').next().unwrap();
+            let Some(name) = call.trim_start().strip_prefix('"').and_then(|call| call.split('"').next())
+            else {
+                continue;
+            };
+            let labels = call.split(',').filter_map(|label| label.split_once("=>"));
+            let labels = labels.map(|(label, value)| {
+                let value = value.trim();
+                let values = match value.strip_prefix('"') {
+                    Some(text) => vec![text.trim_end_matches('"').to_owned()],
+                    None => given(code, at, value),
+                };
+                (label.trim().trim_matches('"').to_owned(), values)
+            });
+            found.push((name.to_owned(), labels.collect()));
+        }
+    }
+    found
+}
+
+/// The texts that callers in this file give to the function around `at`, if `value` is its first parameter.
+fn given(code: &str, at: usize, value: &str) -> Vec<String> {
+    let start = code[..at].rfind("fn ").unwrap() + 3;
+    let (name, parameters) = code[start..at].split_once('(').unwrap();
+    if !parameters.starts_with(&format!("{value}: ")) {
+        return Vec::new();
+    }
+    let call = format!("{name}(\"");
+    let calls = code.match_indices(&call).map(|(at, call)| &code[at + call.len()..]);
+    calls.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+}
+
+/// All that the sources of a folder hold, but for tests.
+fn code_in(folder: &Path) -> String {
+    let mut code = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            code.push_str(&code_in(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            code.push_str(text.split("#[cfg(test)]").next().unwrap());
+        }
+    }
+    code
+}
+
+#[test]
+fn labels_and_their_values_are_those_of_the_sources() {
+    let (mut labelled, mut values) = (0, 0);
+    for folder in ["crates/queue/src", "crates/plugins/src", "crates/service/src", "host/src", "worker/src"] {
+        for (name, labels) in uses(&code_in(&root().join(folder))) {
+            let metric =
+                METRICS.iter().find(|metric| metric.name == name).unwrap_or_else(|| panic!("{name}"));
+            let listed: Vec<(&str, &str)> = metric
+                .labels
+                .split(", ")
+                .map(|label| label.split_once(" = ").unwrap_or((label, "")))
+                .collect();
+            for (label, used) in labels {
+                let known = listed.iter().find(|(listed, _)| *listed == label);
+                let (_, known) =
+                    known.unwrap_or_else(|| panic!("{name} has a label {label} that is not listed"));
+                labelled += 1;
+                for value in used.iter().filter(|_| !known.is_empty()) {
+                    let is_known = known.split(" | ").any(|known| known == value);
+                    assert!(is_known, "{name}: {label} may be {value}, which is not listed");
+                    values += 1;
+                }
+            }
+        }
+    }
+    assert!(labelled > 15 && values > 15, "{labelled} labels with {values} values were found");
+}

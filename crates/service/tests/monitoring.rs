@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sawpit_service::catalog::{Kind, METRICS};
+use sawpit_service::telemetry::buckets_of;
 use serde_json::Value;
 
 fn monitoring() -> PathBuf {
@@ -40,22 +41,98 @@ fn prometheus_takes_its_configuration_and_the_alerts_fire_when_they_should() {
     promtool(&["test", "rules", "alerts.test.yml"]);
 }
 
+/// As the file's own head says: the # is taken away, and the file is there.
 #[test]
-fn every_alert_says_what_to_do_and_is_tested() {
-    let rules = fs::read_to_string(monitoring().join("alerts.yml")).unwrap();
-    let tests = fs::read_to_string(monitoring().join("alerts.test.yml")).unwrap();
-    let mut alerts = 0;
-    for rule in rules.split("- alert: ").skip(1) {
-        let name = rule.lines().next().unwrap();
-        assert!(
-            rule.contains("severity:") && rule.contains("summary:") && rule.contains("action:"),
-            "{name}"
-        );
-        // Dead letters are counted by a function that extrapolates; all others are tested by name.
-        assert!(tests.contains(name) || name == "SawpitDeadLetters", "{name} is not tested");
-        alerts += 1;
+fn prometheus_can_be_given_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (token, config) = (folder.path().join("token"), folder.path().join("prometheus.yml"));
+    fs::write(&token, "sawpit_id_secret\n").unwrap();
+    let with_token = text("prometheus.yml").replace("# authorization:", "authorization:");
+    assert_eq!(with_token.matches("    authorization: {credentials_file: /etc/prometheus/token}").count(), 2);
+    let rules = monitoring().join("alerts.yml").display().to_string();
+    let with_token = with_token.replace("/etc/prometheus/token", token.to_str().unwrap());
+    fs::write(&config, with_token.replace("[alerts.yml]", &format!("[{rules}]"))).unwrap();
+    promtool(&["check", "config", config.to_str().unwrap()]);
+}
+
+fn text(file: &str) -> String {
+    fs::read_to_string(monitoring().join(file)).unwrap()
+}
+
+/// The names of the alerts, each with the rest of its rule.
+fn alerts(rules: &str) -> Vec<(&str, &str)> {
+    rules.split("- alert: ").skip(1).map(|rule| rule.split_once('\n').unwrap()).collect()
+}
+
+/// What stands between `start` and `end` in a text, wherever it does.
+fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(start).skip(1).map(move |rest| rest.split(end).next().unwrap())
+}
+
+#[test]
+fn every_alert_says_what_to_do_and_is_seen_to_fire_and_to_stay_silent() {
+    let (rules, tests) = (text("alerts.yml"), text("alerts.test.yml"));
+    let alerts = alerts(&rules);
+    for (name, rule) in &alerts {
+        for part in ["severity:", "summary:", "action:"] {
+            assert!(rule.contains(part), "{name} has no {part}");
+        }
+        let asked = |end: &str| {
+            let cases =
+                tests.split("alertname: ").skip(1).filter(|case| case.starts_with(&format!("{name}{end}")));
+            cases
+                .map(|case| case.split("eval_time").next().unwrap().contains("exp_alerts:"))
+                .collect::<Vec<_>>()
+        };
+        assert!(asked("\n").contains(&true), "no test lets {name} fire");
+        assert!(asked("}").contains(&false), "no test lets {name} be silent");
     }
-    assert!(alerts >= 10);
+    assert!(alerts.len() > 10, "{alerts:?}");
+}
+
+#[test]
+fn the_buckets_that_alerts_are_tested_with_are_those_of_the_processes() {
+    let tests = text("alerts.test.yml");
+    let mut seen = 0;
+    for series in between(&tests, "{series: '", "', values").filter(|series| series.contains("_bucket{")) {
+        let name = series.split("_bucket{").next().unwrap();
+        let bound = between(series, "le=\"", "\"").next().unwrap();
+        let is_bucket = bound == "+Inf" || buckets_of(name).contains(&bound.parse().unwrap());
+        assert!(is_bucket, "{name} has no bucket le={bound}");
+        seen += 1;
+    }
+    assert!(seen > 8, "{seen} series were found");
+}
+
+/// A quantile beyond the last bucket is the last bucket's bound.
+#[test]
+fn a_quantile_that_an_alert_waits_for_can_be_reached() {
+    let rules = text("alerts.yml");
+    let mut seen = 0;
+    for (name, rule) in alerts(&rules).into_iter().filter(|(_, rule)| rule.contains("histogram_quantile(")) {
+        let expression = between(rule, "expr: ", "\n").next().unwrap();
+        let histogram = between(expression, "rate(", "_bucket").next().unwrap();
+        let bound: f64 = expression.rsplit("> ").next().unwrap().trim().parse().unwrap();
+        let buckets = buckets_of(histogram);
+        assert!(buckets.contains(&bound), "{name}: {bound} is no bound of {histogram}: {buckets:?}");
+        assert!(buckets.last().is_some_and(|last| *last > bound), "{name}: {histogram} ends at {bound}");
+        seen += 1;
+    }
+    assert!(seen > 1, "{seen} quantiles were found");
+}
+
+/// What begins at its first count has never risen before it; only counters whose labels are few begin at 0.
+#[test]
+fn an_alert_does_not_wait_for_the_first_rise_of_a_counter_that_begins_at_it() {
+    let rules = text("alerts.yml");
+    for (name, rule) in alerts(&rules) {
+        for counter in between(rule, "increase(", "[") {
+            let metric = METRICS.iter().find(|metric| metric.name == counter).unwrap();
+            let begins_at_zero =
+                metric.labels.split(", ").all(|label| label.is_empty() || label.contains(" = "));
+            assert!(begins_at_zero, "{name} waits for a rise of {counter}, which may begin with it");
+        }
+    }
 }
 
 #[test]

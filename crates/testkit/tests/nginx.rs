@@ -94,15 +94,14 @@ struct Answer {
 }
 
 fn ask(nginx: &Nginx, method: &str, extra: &str, body: &str) -> Answer {
-    ask_declaring(nginx, method, extra, body.len(), body)
+    ask_declaring(nginx, &format!("{method} /api/log"), extra, body.len(), body)
 }
 
 /// Declares a body of `length` bytes but sends `body`.
-fn ask_declaring(nginx: &Nginx, method: &str, extra: &str, length: usize, body: &str) -> Answer {
+fn ask_declaring(nginx: &Nginx, line: &str, extra: &str, length: usize, body: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", nginx.port())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(stream, "{method} /api/log HTTP/1.1\r\nHost: t\r\n{extra}Content-Length: {length}\r\n\r\n{body}")
-        .unwrap();
+    write!(stream, "{line} HTTP/1.1\r\nHost: t\r\n{extra}Content-Length: {length}\r\n\r\n{body}").unwrap();
     let mut reader = BufReader::new(&stream);
     let head = read_head(&mut reader).unwrap();
     let mut body = vec![0; header(&head, "content-length").unwrap().parse().unwrap()];
@@ -180,7 +179,7 @@ fn a_body_at_the_limit_passes_and_one_byte_more_is_refused() {
     let limit = 8 * 1024 * 1024;
     assert_eq!(ask(&nginx, "POST", "", &"x".repeat(limit)).status, 200);
     // Nothing of it is sent: nginx refuses by the length declared, and a reset could swallow its answer.
-    let answer = ask_declaring(&nginx, "POST", "", limit + 1, "");
+    let answer = ask_declaring(&nginx, "POST /api/log", "", limit + 1, "");
     check_problem(&answer, 413, "body-too-large");
 }
 
@@ -221,6 +220,28 @@ fn broken_requests_are_answered_in_the_hosts_shape() {
     let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
     let long = format!("X-Long: {}\r\n", "a".repeat(9000));
     check_problem(&ask(&nginx, "GET", &long, ""), 400, "bad-request");
+}
+
+#[test]
+fn what_is_for_operators_is_not_handed_out() {
+    let hosts = [Host::start(Manner::Answer), Host::start(Manner::Answer)];
+    let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
+    for path in [
+        "/metrics",
+        "//metrics",
+        "/%6Detrics",
+        "/metrics?x=1",
+        "/api/../metrics",
+        "/api/plugins",
+        "/api//plugins",
+        "/api/plugins/x.wasm/differences",
+    ] {
+        check_problem(&ask_declaring(&nginx, &format!("GET {path}"), "", 0, ""), 404, "unknown-route");
+    }
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 0);
+    for path in ["/health/live", "/api/logs/metrics", "/api/stats", "/docs/", "/openapi.json"] {
+        assert_eq!(ask_declaring(&nginx, &format!("GET {path}"), "", 0, "").status, 200, "{path}");
+    }
 }
 
 #[test]

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sawpit_service::Clock;
 use sawpit_store::{Role, Store};
@@ -25,7 +24,14 @@ pub struct Guard {
 
 /// Who makes a request; nobody in particular where no tokens are asked for.
 #[derive(Clone, Default)]
-pub(crate) struct Caller(Option<Arc<Known>>);
+pub(crate) struct Caller(Option<Holder>);
+
+/// Who has a token.
+#[derive(Clone)]
+struct Holder {
+    known: Arc<Known>,
+    book: Arc<Book>,
+}
 
 impl Guard {
     /// For a listener; the tokens are read every `refresh`. Must be called within a tokio runtime: where there are tokens it starts the task that reads
@@ -45,13 +51,21 @@ impl Guard {
         Self { access, book: Arc::clone(&self.book) }
     }
 
+    /// Waits until the tokens were read once, where any are asked for: before that, a valid one could not be told from
+    /// one that is not, and is answered 503.
+    pub async fn knows_tokens(&self) {
+        if self.access == Access::Tokens {
+            self.book.was_read().await;
+        }
+    }
+
     fn admit(&self, request: &Request) -> Result<Caller, Refusal> {
         let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         match (self.access, path.and_then(|path| needed(path, request.method()))) {
             (Access::Open, _) | (_, None) => Ok(Caller::default()),
             (Access::Tokens, Some(role)) => {
                 let known = self.book.admit(bearer(request.headers()), role)?;
-                Ok(Caller(Some(known)))
+                Ok(Caller(Some(Holder { known, book: Arc::clone(&self.book) })))
             }
         }
     }
@@ -60,25 +74,25 @@ impl Guard {
 impl Caller {
     /// Whether it may post logs of this device.
     pub(crate) fn may_post_for(&self, device_id: &str) -> bool {
-        self.0.as_ref().is_none_or(|known| known.may_post_for(device_id))
+        self.0.as_ref().is_none_or(|holder| holder.known.may_post_for(device_id))
     }
 
     /// Counts the logs of a batch beyond the first, which was counted with the request.
     pub(crate) fn charge_batch(&self, logs: usize) {
-        if let Some(known) = &self.0 {
-            known.charge_more(logs.saturating_sub(1));
+        if let Some(holder) = &self.0 {
+            holder.known.charge_more(logs.saturating_sub(1));
         }
     }
 
     /// The token's id; empty where there is none.
     pub(crate) fn id(&self) -> &str {
-        self.0.as_ref().map_or("", |known| known.id())
+        self.0.as_ref().map_or("", |holder| holder.known.id())
     }
-}
 
-/// Puts a guard before the routes of another listener than the API's.
-pub fn guarded(router: Router, guard_of: Guard) -> Router {
-    router.layer(from_fn_with_state(guard_of, guard))
+    /// Whether it would be let in still. An answer that has no end asks again and again.
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.0.as_ref().is_none_or(|holder| holder.book.still_admits(&holder.known))
+    }
 }
 
 /// The middleware.
@@ -142,6 +156,11 @@ fn problem(refusal: Refusal) -> Problem {
         Refusal::Rate(wait) => {
             let problem = Problem::new(Kind::RateLimited, "The token was used more often than it may be.");
             ("rate", problem.retry_after(whole_seconds(wait)))
+        }
+        Refusal::Unknown => {
+            let problem =
+                Problem::new(Kind::StoreUnavailable, "The tokens could not be read yet; ask again.");
+            ("unknown", problem.retry_after(1))
         }
     };
     metrics::counter!("sawpit_http_denied_total", "reason" => reason).increment(1);

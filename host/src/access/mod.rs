@@ -17,9 +17,10 @@ use globset::{Glob, GlobMatcher};
 use sawpit_model::Timestamp;
 use sawpit_service::Clock;
 use sawpit_store::{Role, Store, StoreError, Token};
+use tokio::sync::watch;
 
+pub use guard::Guard;
 pub(crate) use guard::{Caller, guard};
-pub use guard::{Guard, guarded};
 pub use secret::{ParseSecretError, Secret};
 
 use bucket::Bucket;
@@ -43,6 +44,8 @@ pub(crate) struct Known {
 /// The tokens that are valid, as far as is known.
 pub(crate) struct Book {
     known: ArcSwap<HashMap<String, Arc<Known>>>,
+    /// Whether the tokens were read once: until then nobody is known, and nobody can be refused.
+    was_read: watch::Sender<bool>,
     clock: Clock,
 }
 
@@ -57,6 +60,8 @@ pub(crate) enum Refusal {
     Role(Role),
     /// It was used more often than it may; come back after so long.
     Rate(Duration),
+    /// The tokens were not read yet, so none can be judged.
+    Unknown,
 }
 
 impl Known {
@@ -102,7 +107,13 @@ impl Known {
 
 impl Book {
     pub(crate) fn empty(clock: Clock) -> Arc<Self> {
-        Arc::new(Self { known: ArcSwap::default(), clock })
+        Arc::new(Self { known: ArcSwap::default(), was_read: watch::Sender::new(false), clock })
+    }
+
+    /// Waits until the tokens were read once.
+    pub(crate) async fn was_read(&self) {
+        // Waiting fails only when the sender is gone, and `self` holds it.
+        let _ = self.was_read.subscribe().wait_for(|was_read| *was_read).await;
     }
 
     /// Reads the tokens again and again, until the book is dropped.
@@ -110,8 +121,11 @@ impl Book {
         let book = Arc::downgrade(self);
         tokio::spawn(async move {
             while let Some(book) = book.upgrade() {
-                if let Err(error) = book.refresh(&store).await {
-                    tracing::warn!(%error, "the tokens could not be read; those that are known stay valid");
+                match book.refresh(&store).await {
+                    Ok(()) => drop(book.was_read.send_replace(true)),
+                    Err(error) => {
+                        tracing::warn!(%error, "the tokens could not be read; those that are known stay valid");
+                    }
                 }
                 drop(book);
                 tokio::time::sleep(every).await;
@@ -133,6 +147,9 @@ impl Book {
 
     fn admit(&self, text: Option<&str>, needed: Role) -> Result<Arc<Known>, Refusal> {
         let secret: Secret = text.ok_or(Refusal::Missing)?.parse().map_err(|_| Refusal::Invalid)?;
+        if !*self.was_read.borrow() {
+            return Err(Refusal::Unknown);
+        }
         let tokens = self.known.load();
         let known = tokens.get(secret.id()).ok_or(Refusal::Invalid)?;
         if !secret.is_of(&known.token.digest) || !known.is_valid(self.clock.now()) {
@@ -143,6 +160,15 @@ impl Book {
         }
         known.charge(1)?;
         Ok(Arc::clone(known))
+    }
+
+    /// Whether a token that was let in would be let in now: it was neither revoked nor has it expired.
+    fn still_admits(&self, known: &Known) -> bool {
+        self.known.load().get(known.id()).is_some_and(|now| {
+            now.token.digest == known.token.digest
+                && now.token.role == known.token.role
+                && now.is_valid(self.clock.now())
+        })
     }
 }
 

@@ -73,7 +73,9 @@ pub(crate) struct RowsAnswer {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by the derive only")]
 pub(crate) struct Filters {
-    /// Rows in the page: 1 to 1,000; 100 when not given. Of an export: most rows; all when not given.
+    /// Rows in the page: 1 to %query-limit-max%; %query-limit-default% when not given. Of an export: most rows; all when
+    /// not given.
+    #[param(minimum = 1)]
     limit: Option<u64>,
     /// Only these levels; repeated or separated by commas.
     log_level: Option<String>,
@@ -83,10 +85,13 @@ pub(crate) struct Filters {
     until: Option<String>,
     /// Only logs that this plugin, or this version of it (NAME@VERSION), was in the chain of.
     plugin: Option<String>,
-    /// Words of the message, all of which must be there, in any case; temp* is the beginning of a word. Beside it
-    /// data.KEY=VALUE, with dots between nested keys, asks for equality in log_data. Workers index them when they run
-    /// with --text-index and --data-index.
+    /// Words of the message, all of which must be there, in any case; temp* is the beginning of a word. Workers index them
+    /// when they run with --text-index.
     q: Option<String>,
+    /// data.KEY=VALUE asks for equality in log_data, with dots between nested keys; several must all be so. Workers index
+    /// them when they run with --data-index.
+    #[param(value_type = crate::openapi::Members, inline, style = Form, explode, required = false)]
+    members: crate::openapi::Members,
     /// next_cursor of the page before.
     cursor: Option<String>,
     /// json (a page), or ndjson or csv: all rows, as a stream.
@@ -99,11 +104,15 @@ pub(crate) struct Filters {
     params(
         ("device_id" = String, Path, description = "The device, percent-encoded"),
         Filters,
-        ("Cache-Control" = Option<String>, Header, description = "no-cache asks the database"),
+        crate::openapi::Cached,
+        crate::openapi::Known,
     ),
     responses(
         (status = 200, description = "The rows", content(
-            (RowsAnswer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
+            (RowsAnswer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")),
+            headers(("ETag" = String, description = "Of a page: names this answer, for If-None-Match"))),
+        (status = 304, description = "The client has this page already",
+            headers(("ETag" = String, description = "As it was sent"))),
         crate::openapi::QueryErrors,
     ),
 )]
@@ -132,10 +141,13 @@ pub(crate) async fn get_logs_of_batch(
 /// Never from the cache: each commit changes the answer.
 #[utoipa::path(
     get, path = "/api/logs", tag = "query",
-    params(Filters),
+    params(Filters, crate::openapi::Known),
     responses(
         (status = 200, description = "The rows", content(
-            (RowsAnswer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"))),
+            (RowsAnswer = "application/json"), (String = "application/x-ndjson"), (String = "text/csv")),
+            headers(("ETag" = String, description = "Of a page: names this answer, for If-None-Match"))),
+        (status = 304, description = "The client has this page already",
+            headers(("ETag" = String, description = "As it was sent"))),
         crate::openapi::QueryErrors,
     ),
 )]
@@ -188,6 +200,12 @@ async fn page(
             let flight = format!("{key}\n{}", String::from_utf8_lossy(&generation));
             let answer = app.flights.share(flight, || ask_and_keep(app, query, &key, &generation)).await?;
             Ok(answer.respond(Source::Database, headers))
+        }
+        Looked::Away => {
+            cached::count("logs", "away");
+            // Nobody knows a generation, and the database has no time for everybody's question: who asks while the same
+            // is being asked shares the answer, which is then as old as that question.
+            Ok(app.flights.share(key, || ask(app, query)).await?.respond(Source::Database, headers))
         }
     }
 }

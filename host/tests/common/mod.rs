@@ -21,6 +21,9 @@ use tower::ServiceExt;
 /// When the clock of every test stands.
 pub const NOW: i64 = 1_795_000_000_123_456;
 
+/// The cache of tests that want no other.
+const MEMORY: &str = "memory:";
+
 pub struct Hosted {
     pub router: Router,
     pub admin: Option<Router>,
@@ -28,6 +31,7 @@ pub struct Hosted {
     pub store: Store,
     pub cache: Cache,
     pub clock: Clock,
+    pub registry: Registry,
     pub shutdown: Shutdown,
     pub folder: TempFolder,
     next: AtomicU64,
@@ -72,20 +76,31 @@ pub async fn host_with_plugins(settings: HostSettings, plugins: &[(&str, &str)])
 
 /// A host on a queue of the test's own making, such as a Redis that it shares with another.
 pub async fn host_on_queue(queue: QueueSettings, settings: HostSettings) -> Hosted {
-    start(TempFolder::new("host"), settings, queue).await
+    start(TempFolder::new("host"), settings, queue, MEMORY).await
+}
+
+/// A host with this cache.
+pub async fn host_on_cache(url: &str) -> Hosted {
+    let folder = TempFolder::new("host");
+    let queue = embedded(&folder, 1_000_000);
+    start(folder, HostSettings::default(), queue, url).await
 }
 
 async fn open(folder: TempFolder, settings: HostSettings, queue_limit: u64) -> Hosted {
-    let queue = QueueSettings {
+    let queue = embedded(&folder, queue_limit);
+    start(folder, settings, queue, MEMORY).await
+}
+
+fn embedded(folder: &TempFolder, queue_limit: u64) -> QueueSettings {
+    QueueSettings {
         url: folder.join("queue").display().to_string(),
         backlog_limit: queue_limit,
         block: Duration::from_millis(100),
         ..QueueSettings::default()
-    };
-    start(folder, settings, queue).await
+    }
 }
 
-async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings) -> Hosted {
+async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings, cache: &str) -> Hosted {
     let clock = Clock::manual(Timestamp::from_micros(NOW));
     let store = StoreSettings {
         url: format!("sqlite:{}", folder.join("logs.db").display()),
@@ -96,12 +111,13 @@ async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings)
     let queue = Queue::open(queue, time(&clock)).await.unwrap();
     let store = Store::open(store, clock.now()).await.unwrap();
     let shutdown = Shutdown::new();
-    let cache = Cache::open("memory:", CacheSettings::default()).await.unwrap();
+    let registry = registry(&folder, &clock, &settings);
+    let cache = Cache::open(cache, CacheSettings::default()).await.unwrap();
     let parts = HostParts {
         queue: queue.clone(),
         store: store.clone(),
         cache: cache.clone(),
-        registry: registry(&folder, &clock, &settings),
+        registry: registry.clone(),
         clock: clock.clone(),
         shutdown: shutdown.clone(),
         tracer: Tracer::off(),
@@ -119,6 +135,7 @@ async fn start(folder: TempFolder, settings: HostSettings, queue: QueueSettings)
         store,
         cache,
         clock,
+        registry,
         shutdown,
         folder,
         next: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sawpit_queue::{Cache, CacheSettings};
+use sawpit_queue::{Cache, CacheAway, CacheSettings};
 use sawpit_testkit::Redis;
 
 const TTL: Duration = Duration::from_secs(60);
@@ -15,14 +15,14 @@ async fn holds(url: &str) {
     assert_eq!(cache.get("a").await, None);
     cache.set("a", Bytes::from_static(b"1\0\xff"), TTL).await;
     cache.set_many(vec![("b".to_owned(), Bytes::from_static(b"2"))], Duration::from_millis(80)).await;
-    let there = cache.get_many(&["a", "x", "b"]).await;
+    let there = cache.get_many(&["a", "x", "b"]).await.unwrap();
     assert_eq!(there, [Some(Bytes::from_static(b"1\0\xff")), None, Some(Bytes::from_static(b"2"))]);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(cache.get_many(&["a", "b"]).await, [Some(Bytes::from_static(b"1\0\xff")), None]);
-    assert!(cache.get_many(&[]).await.is_empty());
+    assert_eq!(cache.get_many(&["a", "b"]).await.unwrap(), [Some(Bytes::from_static(b"1\0\xff")), None]);
+    assert!(cache.get_many(&[]).await.unwrap().is_empty());
     let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
-    assert_eq!(cache.get_or_set("g", first.clone(), TTL).await, first);
-    assert_eq!(cache.get_or_set("g", second, TTL).await, first);
+    assert_eq!(cache.get_or_set("g", first.clone(), TTL).await.as_ref(), Ok(&first));
+    assert_eq!(cache.get_or_set("g", second, TTL).await.as_ref(), Ok(&first));
     assert_eq!(cache.get("g").await, Some(first));
     cache.set_many(Vec::new(), TTL).await;
 }
@@ -47,7 +47,8 @@ async fn redis_away_is_a_miss_and_comes_back() {
         let started = Instant::now();
         assert_eq!(cache.get("a").await, None);
         cache.set("a", Bytes::from_static(b"1"), TTL).await;
-        assert_eq!(cache.get_or_set("a", Bytes::from_static(b"mine"), TTL).await, "mine");
+        assert_eq!(cache.get_or_set("a", Bytes::from_static(b"mine"), TTL).await, Err(CacheAway));
+        assert_eq!(cache.get_many(&["a", "b"]).await, Err(CacheAway));
         assert!(started.elapsed() < Duration::from_secs(2));
     }
     server.restart();
