@@ -20,10 +20,6 @@ pub struct StoreSettings {
     pub idle_timeout: Duration,
     /// Longest that one statement may run in PostgreSQL; longest wait for the write lock in SQLite.
     pub statement_timeout: Duration,
-    /// How long the ledger remembers a batch. Must be longer than a committed message may stay
-    /// unacknowledged while the system runs (the queue's reclaim idle time and a margin): a message that is
-    /// delivered again after that is stored again.
-    pub ledger_keep: Duration,
     /// What a commit indexes for searching.
     pub index: IndexSettings,
 }
@@ -37,7 +33,6 @@ impl Default for StoreSettings {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             statement_timeout: Duration::from_secs(30),
-            ledger_keep: Duration::from_secs(24 * 60 * 60),
             index: IndexSettings::default(),
         }
     }
@@ -52,7 +47,6 @@ impl fmt::Debug for StoreSettings {
             .field("connect_timeout", &self.connect_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("statement_timeout", &self.statement_timeout)
-            .field("ledger_keep", &self.ledger_keep)
             .field("index", &self.index)
             .finish()
     }

@@ -1,11 +1,13 @@
 //! The store, whichever database it is.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use sawpit_model::{MessageId, Tally, Timestamp};
 
 use crate::batch::{Batch, Lease};
 use crate::error::{CommitError, OpenError, StoreError};
+use crate::lookup::Forgettable;
 use crate::page::{LogQuery, Page, Rows, StoredRow, Total};
 use crate::postgres::Pg;
 use crate::provenance::ChainMember;
@@ -263,17 +265,31 @@ impl Store {
         Ok(ids.iter().map(|id| (*id, counts.get(id).copied().unwrap_or(0))).collect())
     }
 
-    /// Makes the partitions that are missing from yesterday to three days ahead, forgets the seconds that the
-    /// statistics no longer show, and trims the ledger to [`StoreSettings::ledger_keep`]. Call it every hour or so, from a process that reclaims: what was left
-    /// behind when the system stopped must have been reclaimed before its ledger rows go, which is why
-    /// [`Store::open`] does not trim.
+    /// Makes the partitions that are missing from yesterday to three days ahead, and forgets the seconds that the
+    /// statistics no longer show, and who wrote verdicts long ago. Call it every hour or so.
     ///
     /// # Errors
     /// When the database does not answer; the next call does what was missed.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         self.make_partitions(now).await?;
-        on!(self, backend => backend.trim_rollups(now).await)?;
-        on!(self, backend => backend.trim_ledger(now).await)
+        on!(self, backend => backend.trim_rollups(now).await)
+    }
+
+    /// Forgets which batches were committed longer than `keep` ago, but none with a message that may be delivered again:
+    /// `oldest` is the oldest that is in the queue, delivered or not, and none when the queue is empty. Ask the queue first,
+    /// then call this. Of what is forgotten a message that is delivered all the same, by a queue that lost what it was
+    /// told, is stored again: so `keep` must be longer than such a loss reaches back.
+    ///
+    /// # Errors
+    /// When the database does not answer; the next call does what was missed.
+    pub async fn trim_ledger(
+        &self,
+        now: Timestamp,
+        keep: Duration,
+        oldest: Option<MessageId>,
+    ) -> Result<(), StoreError> {
+        let forgettable = Forgettable::of(now, keep, oldest);
+        on!(self, backend => backend.trim_ledger(forgettable).await)
     }
 
     /// Deletes logs that were received before this time, and takes them out of the totals. PostgreSQL drops the days

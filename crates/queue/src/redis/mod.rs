@@ -18,6 +18,7 @@ mod dead;
 mod estimate;
 mod flow;
 mod node;
+mod oldest;
 mod once;
 mod part;
 mod reader;

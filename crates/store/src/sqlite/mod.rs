@@ -43,7 +43,6 @@ pub(crate) struct Lite {
     writer: SqlitePool,
     readers: SqlitePool,
     chains: Arc<Chains>,
-    ledger_keep: Duration,
     index: IndexSettings,
 }
 
@@ -55,13 +54,7 @@ impl Lite {
         let writer = pool(settings, 1).connect_with(options.clone()).await.map_err(unreachable)?;
         let readers = pool(settings, settings.pool.max(1));
         let readers = readers.connect_with(options.read_only(true)).await.map_err(unreachable)?;
-        Ok(Self {
-            writer,
-            readers,
-            chains: Arc::default(),
-            ledger_keep: settings.ledger_keep,
-            index: settings.index.clone(),
-        })
+        Ok(Self { writer, readers, chains: Arc::default(), index: settings.index.clone() })
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {

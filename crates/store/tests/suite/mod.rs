@@ -57,6 +57,7 @@ pub fn contract(database: impl Fn(&str) -> String) {
         ledger::a_fenced_lease_commits_no_more,
         ledger::what_committed_says_after_a_fence_is_final,
         ledger::the_ledger_forgets_in_time,
+        ledger::the_ledger_remembers_what_is_in_the_queue,
         start::eight_at_once,
         start::reopened_it_has_everything,
         start::tokens_are_kept_until_they_are_revoked,
