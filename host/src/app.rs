@@ -53,7 +53,7 @@ impl Shared {
     pub(crate) fn new(parts: HostParts) -> Result<App, HostError> {
         let settings = parts.settings;
         let door = Door::new(settings.plugin_threads, door_room(settings.plugin_threads))?;
-        let verdicts = Verdicts::new(parts.store.clone());
+        let verdicts = Verdicts::new(parts.store.clone(), parts.clock.clone());
         let backlog = Backlog::new(settings.backlog_limit);
         let come_back = Arc::new(ComeBack::new(&settings));
         backlog.watch(parts.queue.clone(), settings.backlog_poll, Arc::clone(&come_back));

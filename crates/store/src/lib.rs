@@ -53,3 +53,4 @@ pub use settings::StoreSettings;
 pub use stats::{Minute, STATS_MINUTES, Stats, TOP_DEVICES};
 pub use store::Store;
 pub use token::{ParseRoleError, Revoked, Role, Token};
+pub use verdict::VerdictWrite;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use sawpit_model::{MessageId, Tally, Timestamp};
+use sawpit_model::{MessageId, Timestamp};
 
 use crate::batch::{Batch, Lease};
 use crate::error::{CommitError, OpenError, StoreError};
@@ -17,6 +17,7 @@ use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
 use crate::token::{Revoked, Token};
+use crate::verdict::VerdictWrite;
 
 /// A database of logs. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -308,12 +309,12 @@ impl Store {
     /// Adds to what the statistics say of plugins. A batch brings its own.
     ///
     /// # Errors
-    /// When the database does not answer: it may be counted or not.
-    pub async fn add_verdicts(&self, tally: &Tally) -> Result<(), StoreError> {
-        if tally.is_empty() {
+    /// When the database does not answer: it may be counted or not, so try the same write again.
+    pub async fn add_verdicts(&self, write: &VerdictWrite) -> Result<(), StoreError> {
+        if write.tally.is_empty() {
             return Ok(());
         }
-        on!(self, backend => backend.add_verdicts(tally).await)
+        on!(self, backend => backend.add_verdicts(write).await)
     }
 
     /// Keeps a token, whose id must be new.
