@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     /// Places for clients that follow new logs.
     pub(crate) tails: Arc<Semaphore>,
+    /// Places for exports.
+    pub(crate) exports: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
     pub(crate) come_back: Arc<ComeBack>,
     pub(crate) tracer: Tracer,
@@ -69,6 +71,7 @@ impl Shared {
             clock: parts.clock,
             flights: Flights::default(),
             tails: Arc::new(Semaphore::new(settings.tail_clients)),
+            exports: Arc::new(Semaphore::new(settings.export_clients)),
             shutdown: parts.shutdown,
             tracer: parts.tracer,
             in_flight: InFlight::new(settings.in_flight_bytes),

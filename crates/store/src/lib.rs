@@ -35,6 +35,7 @@ mod postgres;
 mod provenance;
 mod retention;
 mod rollup;
+mod room;
 mod search;
 mod settings;
 mod sqlite;

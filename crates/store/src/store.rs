@@ -12,7 +12,7 @@ use crate::page::{LogQuery, Page, Rows, StoredRow, Total};
 use crate::postgres::Pg;
 use crate::provenance::ChainMember;
 use crate::retention::Forgotten;
-use crate::search::{Index, Indexed, IndexedRows, OlderRows, Search, Spans};
+use crate::search::{Index, Indexed, IndexedRows, OlderRows, Search, Span, Spans};
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
@@ -127,10 +127,11 @@ impl Store {
     ///
     /// Costs the same at any number of logs, with two exceptions: counting for the total stops at
     /// [`LogQuery::count_limit`], and where the filter on plugins finds few logs, many are looked at. What a search
-    /// finds is not counted beyond the page.
+    /// finds is not counted beyond the page; where its terms are in many rows each and in few together, it costs what the
+    /// rarest of them has.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer, or a search takes longer than [`LogQuery::time_limit`].
     pub async fn query(&self, query: &LogQuery) -> Result<Page, StoreError> {
         if !query.search.is_empty() {
             let Rows { rows, next_cursor } = self.rows(query).await?;
@@ -147,22 +148,31 @@ impl Store {
     /// The same without the total.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer, or a search takes longer than [`LogQuery::time_limit`].
     pub async fn rows(&self, query: &LogQuery) -> Result<Rows, StoreError> {
         if query.search.is_empty() {
             return on!(self, backend => backend.rows(query).await);
         }
         let mut found: Vec<StoredRow> = Vec::new();
         let wanted = usize::try_from(query.fetched()).unwrap_or(usize::MAX);
+        let (started, mut bytes) = (Instant::now(), query.page_bytes);
         for (first, last) in self.spans(query).await? {
             let (first, last) = (Timestamp::from_micros(first), Timestamp::from_micros(last));
-            found.extend(on!(self, backend => backend.search(query, first, last).await)?);
-            if found.len() >= wanted {
+            let time = query.time_limit.saturating_sub(started.elapsed());
+            if time.is_zero() {
+                return Err(StoreError::TooLong { limit: query.time_limit });
+            }
+            let span = Span { first, last, time, bytes };
+            let rows = on!(self, backend => backend.search(query, &span).await)?;
+            let full = rows.iter().map(StoredRow::bytes).fold(0, u64::saturating_add) > bytes;
+            bytes = rows.iter().map(StoredRow::bytes).fold(bytes, u64::saturating_sub);
+            found.extend(rows);
+            if found.len() >= wanted || (full && found.len() > 1) {
                 break;
             }
         }
         found.truncate(wanted);
-        Ok(Rows::new(found, query.limit))
+        Ok(Rows::new(found, query))
     }
 
     /// Where to search, from the newest row on that the other filters let through.

@@ -503,6 +503,34 @@ async fn statement_timeout(server: &Postgres) {
     store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
 }
 
+/// The server itself ends a search that takes longer, so that its connection is free again.
+async fn a_search_is_ended_by_the_server(server: &Postgres) {
+    // An operator that comes before the server's own, and takes its time.
+    const SLOW: &str = "CREATE SCHEMA slow; CREATE FUNCTION slow.meets(tsvector, tsquery) RETURNS boolean LANGUAGE plpgsql \
+                        AS $$ BEGIN PERFORM pg_sleep(20); RETURN true; END $$; \
+                        CREATE OPERATOR slow.@@ (LEFTARG = tsvector, RIGHTARG = tsquery, FUNCTION = slow.meets); \
+                        ALTER DATABASE ended SET search_path = slow, pg_catalog, public";
+    let url = server.create_database("ended");
+    let index = IndexSettings { text: true, ..IndexSettings::default() };
+    let store = Store::open(StoreSettings { index, ..settings(&url) }, now()).await.unwrap();
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
+    server.query("ended", SLOW);
+    // New connections have the path.
+    server.query(
+        "postgres",
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = 'ended'",
+    );
+    let mut search = Search::default();
+    search.words("message").unwrap();
+    let limit = Duration::from_millis(300);
+    let query = LogQuery { search, time_limit: limit, ..LogQuery::default() };
+    assert_eq!(store.rows(&query).await, Err(StoreError::TooLong { limit }));
+    let at_it = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'ended' AND wait_event = 'PgSleep'";
+    assert_eq!(server.query("postgres", at_it), "0");
+    assert_eq!(messages(&store, "d").await, ["message 0"]);
+}
+
 /// pool + pool_extra connections and not one more.
 async fn pool_limit(server: &Postgres) {
     let url = server.create_database("pool");

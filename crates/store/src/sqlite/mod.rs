@@ -102,6 +102,13 @@ fn pool(settings: &StoreSettings, connections: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .after_release(|conn, _| Box::pin(without_end(conn)))
+}
+
+/// A search may have been given an end, and its caller may have left before it: the next is not to be ended by it.
+async fn without_end(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
+    conn.lock_handle().await?.remove_progress_handler();
+    Ok(true)
 }
 
 /// sqlx takes no lock on SQLite; the transaction around all migrations is one, also against other processes.
