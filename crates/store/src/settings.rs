@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::search::IndexSettings;
 
-/// Where the database is and how many connections it may cost. Each field is a setting of the program.
+/// Where the database is and how many connections it may cost. Each field is a setting of the program: `--store`, and
+/// `--store-` with the field's name; those of `index` have names of their own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreSettings {
     /// `postgres://user:password@host:port/database`, or `sqlite:path` of a file that is made when missing.

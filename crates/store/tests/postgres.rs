@@ -42,6 +42,9 @@ fn contract() {
     suite::run("reads outlive connections", || reads_outlive_their_connections(&server));
     suite::run("synchronous commit", || synchronous_commit(&server));
     suite::run("statement timeout", || statement_timeout(&server));
+    suite::run("a search is ended", || a_search_is_ended_by_the_server(&server));
+    suite::run("connect timeout", || connect_timeout(&server));
+    suite::run("idle timeout", || idle_timeout(&server));
     suite::run("pool limit", || pool_limit(&server));
     suite::run("no password in errors", || no_password_in_errors(&server));
 }
@@ -552,6 +555,53 @@ async fn pool_limit(server: &Postgres) {
     }
     for task in tasks {
         task.await.unwrap();
+    }
+}
+
+/// A server that takes connections and says nothing, and a pool that is used up: each is waited for so long.
+async fn connect_timeout(server: &Postgres) {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u@{}/db", silent.local_addr().unwrap());
+    let started = Instant::now();
+    let error =
+        Store::open(StoreSettings { connect_timeout: LIMIT, ..settings(&url) }, now()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert!((LIMIT..Duration::from_secs(20)).contains(&started.elapsed()), "{:?}", started.elapsed());
+
+    let url = server.create_database("waiting");
+    let settings = StoreSettings { connect_timeout: LIMIT, pool: 1, pool_extra: 0, ..settings(&url) };
+    let store = Store::open(settings, now()).await.unwrap();
+    slow_commits(server, "waiting");
+    let commit = commit_in_flight(server, "waiting", &store, &batch_of("d", &[id(0, 0)])).await;
+    assert!(
+        matches!(store.ping().await, Err(StoreError::Unavailable { .. })),
+        "no connection is free for a second"
+    );
+    commit.await.unwrap().unwrap();
+    store.ping().await.unwrap();
+}
+
+/// Connections beyond the pool are closed when they are idle for so long, and those of the pool stay.
+async fn idle_timeout(server: &Postgres) {
+    let url = server.create_database("idle");
+    let open = || server.query("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'idle'");
+    for (idle, closed) in [(Duration::from_millis(200), true), (Duration::from_secs(3_600), false)] {
+        let settings = StoreSettings { idle_timeout: idle, pool: 1, pool_extra: 3, ..settings(&url) };
+        let store = Store::open(settings, now()).await.unwrap();
+        let asked = (0..40).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.stats(now()).await.unwrap() })
+        });
+        for task in asked.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let until = Instant::now() + Duration::from_secs(if closed { 20 } else { 2 });
+        while open() != "1" && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(open() == "1", closed, "{} connections are open", open());
+        store.close().await;
     }
 }
 
