@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     /// Places for clients that follow new logs.
     pub(crate) tails: Arc<Semaphore>,
+    /// Places for exports.
+    pub(crate) exports: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
     pub(crate) come_back: Arc<ComeBack>,
     pub(crate) tracer: Tracer,
@@ -53,7 +55,7 @@ impl Shared {
     pub(crate) fn new(parts: HostParts) -> Result<App, HostError> {
         let settings = parts.settings;
         let door = Door::new(settings.plugin_threads, door_room(settings.plugin_threads))?;
-        let verdicts = Verdicts::new(parts.store.clone());
+        let verdicts = Verdicts::new(parts.store.clone(), parts.clock.clone());
         let backlog = Backlog::new(settings.backlog_limit);
         let come_back = Arc::new(ComeBack::new(&settings));
         backlog.watch(parts.queue.clone(), settings.backlog_poll, Arc::clone(&come_back));
@@ -69,6 +71,7 @@ impl Shared {
             clock: parts.clock,
             flights: Flights::default(),
             tails: Arc::new(Semaphore::new(settings.tail_clients)),
+            exports: Arc::new(Semaphore::new(settings.export_clients)),
             shutdown: parts.shutdown,
             tracer: parts.tracer,
             in_flight: InFlight::new(settings.in_flight_bytes),

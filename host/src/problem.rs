@@ -41,6 +41,7 @@ pub(crate) enum Kind {
     NotQueued,
     MaybeQueued,
     StoreUnavailable,
+    QueryTooLong,
     RequestTimeout,
     Internal,
 }
@@ -94,6 +95,7 @@ impl Kind {
             Self::StoreUnavailable => {
                 ("store-unavailable", "The database did not answer", S::SERVICE_UNAVAILABLE)
             }
+            Self::QueryTooLong => ("query-too-long", "The query took too long", S::SERVICE_UNAVAILABLE),
             Self::RequestTimeout => ("request-timeout", "The request took too long", S::SERVICE_UNAVAILABLE),
             Self::Internal => ("internal", "The host failed", S::INTERNAL_SERVER_ERROR),
         }

@@ -57,6 +57,14 @@ pub struct HostSettings {
     pub query_terms: usize,
     /// Most rows counted for `total`, where it must be counted.
     pub query_count_limit: u64,
+    /// Longest time that a search may take in the database, beyond it 503. Shorter than [`HostSettings::request_timeout`],
+    /// so that the client is told which limit it was.
+    pub query_timeout: Duration,
+    /// Most exports at once, beyond it 503.
+    pub export_clients: usize,
+    /// Most bytes of messages and `log_data` that an export reads at a time, and one row at least. It holds a few times as
+    /// much in memory: the rows, and the text that they are written in.
+    pub export_page_bytes: u64,
     /// Most clients that follow new logs at once, beyond it 503.
     pub tail_clients: usize,
     /// How long an answer to a query is cached.
@@ -91,6 +99,9 @@ impl Default for HostSettings {
             query_limit_max: 1_000,
             query_terms: 16,
             query_count_limit: sawpit_store::COUNT_LIMIT,
+            query_timeout: Duration::from_secs(10),
+            export_clients: 10,
+            export_page_bytes: 1024 * 1024,
             tail_clients: 100,
             cache_ttl: Duration::from_secs(300),
             stats_ttl: Duration::from_secs(60),

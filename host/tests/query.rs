@@ -11,6 +11,7 @@ use common::{Hosted, host, host_with};
 use sawpit_host::HostSettings;
 use sawpit_model::Level;
 use serde_json::Value;
+use tower::ServiceExt;
 
 async fn messages(host: &Hosted, query: &str) -> Vec<String> {
     let answer = host.get(&format!("/api/logs/d{query}")).await.ok(200);
@@ -263,6 +264,51 @@ async fn an_export_as_csv_can_be_read_back() {
     assert_eq!((rows.len(), &rows[1][3], &rows[1][5]), (2, "a,\"b\"\nc", "message 1"));
     assert_eq!((&rows[1][6], &rows[1][7]), ("{}", "1970-01-01T00:00:01.000000Z"));
     assert_eq!(host.get("/api/logs/nobody?format=csv").await.ok(200).text.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn an_export_is_the_same_on_pages_of_any_bytes() {
+    let whole = |bytes| async move {
+        let host = host_with(HostSettings { export_page_bytes: bytes, ..HostSettings::default() }).await;
+        host.store_rows("d", 1..=345, Level::Info).await;
+        host.get("/api/logs/d?format=csv").await.ok(200).text
+    };
+    let text = whole(1_024 * 1_024).await;
+    assert_eq!(text.lines().count(), 346);
+    assert_eq!(whole(100).await, text);
+    assert_eq!(whole(1).await, text, "a row is a page at least");
+}
+
+#[tokio::test]
+async fn the_number_of_exports_is_limited_and_a_place_becomes_free() {
+    let host = host_with(HostSettings { export_clients: 2, ..HostSettings::default() }).await;
+    host.store_rows("d", 1..=3, Level::Info).await;
+    let export =
+        || host.router.clone().oneshot(Request::get("/api/logs?format=csv").body(Body::empty()).unwrap());
+    let (one, two) = (export().await.unwrap(), export().await.unwrap());
+    assert_eq!((one.status().as_u16(), two.status().as_u16()), (200, 200));
+    let refused = host.get("/api/logs/d?format=ndjson").await.problem(503, "busy");
+    assert!(refused.headers.contains_key("retry-after"));
+    assert!(refused.json["detail"].as_str().unwrap().contains("--export-clients"), "{refused:?}");
+    host.get("/api/logs/d").await.ok(200);
+    drop(one);
+    assert_eq!(host.get("/api/logs/d?format=ndjson").await.ok(200).text.lines().count(), 3);
+    // Read to its end, it gives its place back as well.
+    assert_eq!(host.get("/api/logs/d?format=ndjson").await.ok(200).text.lines().count(), 3);
+    drop(two);
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_names_its_limit() {
+    let host = host_with(HostSettings { query_timeout: Duration::ZERO, ..HostSettings::default() }).await;
+    host.store.note_indexes(host.clock.now()).await.unwrap();
+    host.store_rows("d", 1..=3, Level::Info).await;
+    for path in ["/api/logs/d?q=message", "/api/logs?q=message", "/api/logs?q=message&format=csv"] {
+        let ended = host.get(path).await.problem(503, "query-too-long");
+        assert!(ended.json["detail"].as_str().unwrap().contains("--query-timeout"), "{ended:?}");
+        assert!(!ended.headers.contains_key("retry-after"), "it would take as long again");
+    }
+    host.get("/api/logs/d").await.ok(200);
 }
 
 #[tokio::test]

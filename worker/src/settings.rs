@@ -28,6 +28,10 @@ pub struct WorkerSettings {
     pub reclaim_every: Duration,
     /// How often the store makes partitions ahead and trims its ledger.
     pub maintain_every: Duration,
+    /// How long the ledger remembers a batch of which nothing is left in the queue. What is in the queue it remembers in
+    /// any case; a queue that loses what it was told, as a Redis whose replica takes over, delivers the rest again. More than
+    /// twice the queue's `reclaim_idle`.
+    pub ledger_keep: Duration,
     /// How long a worker that is given nothing, and has nothing in hand, stays among the queue's consumers.
     pub consumer_keep: Duration,
     /// How long batches may wait for the store before the worker says that it is not ready.
@@ -54,6 +58,7 @@ impl WorkerSettings {
             max_tries: 10,
             reclaim_every: Duration::from_secs(30),
             maintain_every: Duration::from_secs(3_600),
+            ledger_keep: Duration::from_secs(24 * 60 * 60),
             consumer_keep: Duration::from_secs(24 * 60 * 60),
             unready_after: Duration::from_secs(10),
             retention: None,

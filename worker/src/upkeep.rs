@@ -57,6 +57,7 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
         metrics::counter!("sawpit_worker_maintain_errors_total").increment(1);
         tracing::warn!(%error, "the store's maintenance failed; it is tried again at its next turn");
     }
+    trim_ledger(&shared, now).await;
     let keep = shared.parts.settings.consumer_keep;
     match shared.parts.queue.forget_consumers(keep).await {
         Ok(0) => {}
@@ -65,6 +66,23 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
     }
     if let Some(retention) = shared.parts.settings.retention {
         forget(&shared, before(now, retention)).await;
+    }
+}
+
+/// While a part of the queue does not say what its oldest message is, nothing is forgotten: that message may have been
+/// committed, and then only the ledger knows.
+async fn trim_ledger(shared: &Shared, now: Timestamp) {
+    let oldest = match shared.parts.queue.oldest().await {
+        Ok(oldest) => oldest,
+        Err(error) => {
+            tracing::debug!(%error, "the ledger is not trimmed: the oldest message is unknown");
+            return;
+        }
+    };
+    let keep = shared.parts.settings.ledger_keep;
+    if let Err(error) = shared.parts.store.trim_ledger(now, keep, oldest).await {
+        metrics::counter!("sawpit_worker_maintain_errors_total").increment(1);
+        tracing::warn!(%error, "the ledger could not be trimmed; it is tried again at the next turn");
     }
 }
 

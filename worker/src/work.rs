@@ -195,8 +195,7 @@ impl Loop {
         Ok(self.met_in)
     }
 
-    /// Starts the store's maintenance when it is due. Only called when no message waits to be taken over,
-    /// because it trims the ledger, which those messages would be looked up in.
+    /// Starts the store's maintenance when it is due. Called when no message waits to be taken over: those come first.
     fn maintain(&mut self) {
         while self.maintenance.try_join_next().is_some() {}
         if Instant::now() >= self.maintain_at && self.maintenance.is_empty() {

@@ -37,13 +37,14 @@ fn growth(rows: &[String]) -> Outcome<()> {
     }
     test::install_servers()?;
     let mut build = cmd::cargo();
-    build.args(["build", "--release", "--package=sawpit-store", "--example=growth"]);
+    build.args(["build", "--release", "--package=sawpit-bench", "--bins"]);
     cmd::run(build.current_dir(paths::root()))?;
     let usual = ["100000".to_owned(), "1000000".to_owned()];
     let rows = if rows.is_empty() { &usual } else { rows };
     for database in ["postgres", "sqlite"] {
         println!("\n{database}");
-        cmd::run(Command::new(paths::target("release")?.join("examples/growth")).arg(database).args(rows))?;
+        let mut bench = Command::new(paths::target("release")?.join("sawpit-bench"));
+        cmd::run(bench.arg("growth").arg(database).args(rows))?;
     }
     Ok(())
 }

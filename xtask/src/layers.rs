@@ -12,7 +12,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("sawpit-plugins", &["sawpit-model"]),
     ("sawpit-service", &["sawpit-model"]),
     ("sawpit-testkit", &[]),
-    ("sawpit-bench", &["sawpit-testkit", "sawpit-model", "sawpit-plugins"]),
+    ("sawpit-bench", &["sawpit-testkit", "sawpit-model", "sawpit-plugins", "sawpit-store"]),
     ("sawpit-chaos", &["sawpit-model", "sawpit-queue", "sawpit-service", "sawpit-store", "sawpit-testkit"]),
     ("sawpit-host", &SERVICES),
     ("sawpit-worker", &SERVICES),

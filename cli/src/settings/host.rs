@@ -55,6 +55,12 @@ pub const SPECS: &[SettingSpec] = &[
         "LIST",
         "Sites whose pages may use the API, as in https://a.example,https://b.example; * for all",
     ),
+    SettingSpec::new("query-timeout", "TIME", "Longest time of a search in the database; beyond it 503")
+        .default("10s"),
+    SettingSpec::new("export-clients", "N", "Most exports (format=ndjson or csv) at once; beyond it 503")
+        .default("10"),
+    SettingSpec::new("export-page-bytes", "SIZE", "Most bytes of rows that an export reads at a time")
+        .default("1MiB"),
     SettingSpec::new("tail-clients", "N", "Most clients that follow new logs (GET /api/tail) at once")
         .default("100"),
     SettingSpec::new(
@@ -119,7 +125,8 @@ pub fn resolve(
         resolver.get_in("idempotency-key-bytes", ByteSize(1)..=ByteSize(4096)).map(ByteSize::as_usize);
     let idempotency_note_bytes =
         resolver.get_in("idempotency-note-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
-    let (body_timeout, request_timeout) = (resolver.get("body-timeout"), resolver.get("request-timeout"));
+    let (body_timeout, request_timeout) =
+        (resolver.get::<Duration>("body-timeout"), resolver.get::<Duration>("request-timeout"));
     let (backlog_poll, retry_after) = (resolver.get("backlog-poll"), resolver.get("retry-after"));
     let retry_after_max = resolver.get_if(
         "retry-after-max",
@@ -132,6 +139,9 @@ pub fn resolve(
     let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
     let query_terms = resolver.get_in("query-terms", 1..=1_000);
     let cors_origins = resolver.optional::<Origins>("cors-origins");
+    let query_timeout = query_timeout(resolver, request_timeout);
+    let export_clients = resolver.get_in("export-clients", 0..=10_000);
+    let export_page_bytes = resolver.get_in("export-page-bytes", ByteSize(1024)..=GIB);
     let tail_clients = resolver.get_in("tail-clients", 0..=100_000);
     let query_count_limit = resolver.get_in("query-count-limit", 0..=u64::MAX);
     let query_limit_default = resolver.get_in("query-limit-default", 1..=100_000);
@@ -177,12 +187,25 @@ pub fn resolve(
         query_limit_default: query_limit_default?,
         query_limit_max: query_limit_max?,
         query_terms: query_terms?,
+        query_timeout: query_timeout?,
+        export_clients: export_clients?,
+        export_page_bytes: export_page_bytes?.0,
         tail_clients: tail_clients?,
         query_count_limit: query_count_limit?,
         cache_ttl: cache_ttl?,
         stats_ttl: stats_ttl?,
         cache_value_bytes: cache_value_bytes?,
     })
+}
+
+fn query_timeout(resolver: &mut Resolver, request_timeout: Option<Duration>) -> Option<Duration> {
+    let least = Duration::from_millis(1);
+    let timeout = resolver.get_if("query-timeout", |time| *time >= least, "must be 1ms at least");
+    if let (Some(query), Some(request)) = (timeout, request_timeout) {
+        let rule = "a query must end before its request does, or nobody is told why";
+        resolver.check(query < request, &["query-timeout", "request-timeout"], rule);
+    }
+    timeout
 }
 
 /// As `cors-origins` is written.

@@ -1,5 +1,6 @@
 //! How batches are taken through.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sawpit_queue::QueueSettings;
@@ -21,6 +22,12 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("max-tries", "N", "Deliveries after which a message is buried").default("10"),
     SettingSpec::new("maintain-every", "TIME", "How often partitions are made ahead").default("1h"),
     SettingSpec::new(
+        "ledger-keep",
+        "TIME",
+        "How long a batch that left the queue is known, should the queue forget that and deliver it again",
+    )
+    .default("24h"),
+    SettingSpec::new(
         "consumer-keep",
         "TIME",
         "How long a worker that is gone stays among the queue's consumers",
@@ -37,6 +44,10 @@ pub const SPECS: &[SettingSpec] = &[
 
 /// Days are dropped whole, and the statistics show the last hours.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A failover takes longer than a minute to be over, and in a year nothing is delivered that left before.
+const LEDGER_KEEP: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 60 * 60);
 
 /// `drain_timeout` is the process's: the worker's part of the drain gets as long. Twice in the queue's `reclaim_idle` a
 /// worker looks for messages of silent ones.
@@ -56,6 +67,7 @@ pub fn resolve(
         resolver.check(isolate <= most, &["isolate-tries", "max-tries"], rule);
     }
     let maintain_every = resolver.get("maintain-every");
+    let ledger_keep = ledger_keep(resolver, queue.map(|queue| queue.reclaim_idle));
     let (consumer_keep, unready_after) = (resolver.get("consumer-keep"), resolver.get("unready-after"));
     let retention = resolver.optional::<Duration>("retention");
     if let Some(Some(retention)) = retention {
@@ -72,6 +84,7 @@ pub fn resolve(
         retry_max: retry_max?,
         max_tries: max_tries?,
         maintain_every: maintain_every?,
+        ledger_keep: ledger_keep?,
         consumer_keep: consumer_keep?,
         unready_after: unready_after?,
         retention: retention?,
@@ -80,8 +93,55 @@ pub fn resolve(
     })
 }
 
+/// A message whose worker died is taken over after 1.5 times `reclaim_idle` at the latest, and then looked up.
+fn ledger_keep(resolver: &mut Resolver, reclaim_idle: Option<Duration>) -> Option<Duration> {
+    let keep = resolver.get_if("ledger-keep", |keep| LEDGER_KEEP.contains(keep), "must be 1m to 366d");
+    if let (Some(keep), Some(idle)) = (keep, reclaim_idle) {
+        let rule = "ledger-keep must be more than twice reclaim-idle: what is stored must still be known when it comes \
+                    again after its worker died, or it is stored twice";
+        resolver.check(keep > idle.saturating_mul(2), &["ledger-keep", "reclaim-idle"], rule);
+    }
+    keep
+}
+
 /// Host, process and a random number: what restarts under the same pid in a new container must differ, too.
 fn made_up_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}-{:08x}", host.trim(), std::process::id(), fastrand::u32(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+    use sawpit_service::settings::{SettingsErrors, args};
+
+    use super::*;
+
+    fn resolved(idle: Duration, keep: Option<&str>) -> Result<WorkerSettings, SettingsErrors> {
+        let flags = Command::new("test").args(args(SPECS)).get_matches_from(["test"]);
+        let env = |name: &str| keep.filter(|_| name == "SAWPIT_LEDGER_KEEP").map(str::to_owned);
+        let mut resolver = Resolver::new(SPECS, &[], &flags, env);
+        let settings = resolve(&mut resolver, Some(Duration::from_secs(1)), Some(idle));
+        resolver.finish(settings)
+    }
+
+    #[test]
+    fn the_ledger_remembers_more_than_twice_as_long_as_messages_lie_idle() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        for (idle, keep, taken) in [
+            (hours(1), None, Some(hours(24))),
+            (hours(12), None, None),
+            (hours(30), None, None),
+            (hours(30), Some("61h"), Some(hours(61))),
+            (hours(30), Some("60h"), None),
+            (Duration::from_secs(1), Some("59s"), None),
+            (Duration::from_secs(1), Some("1m"), Some(Duration::from_secs(60))),
+            (Duration::from_secs(1), Some("367d"), None),
+        ] {
+            let found = resolved(idle, keep).ok().map(|settings| settings.ledger_keep);
+            assert_eq!(found, taken, "{idle:?} {keep:?}");
+        }
+        let text = resolved(hours(30), None).unwrap_err().to_string();
+        assert!(text.contains("ledger-keep") && text.contains("stored twice"), "{text}");
+    }
 }

@@ -4,6 +4,7 @@
 //! load generator (wrk) shares the machine with what it measures, so the absolute figures say what this
 //! machine does, and the ratios say what a plugin or a batch costs.
 
+mod growth;
 mod reload;
 mod system;
 mod table;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
+pub use growth::{Database, Growth, growth};
 use system::{Plugins, System};
 pub use table::Table;
 use wrk::{Answerer, Load, Measured, Shape};
@@ -42,7 +44,9 @@ pub fn rates(settings: &Settings) -> Result<Table> {
     Ok(table)
 }
 
-/// How long the page of a device takes, from the cache and from the database.
+/// How long the page of a device takes, from the cache and from the database. The latter is asked with `Cache-Control:
+/// no-cache`: that looks into the cache as a miss does, and does not write the answer there, which a miss does after it has
+/// asked.
 ///
 /// # Errors
 /// As [`rates`].
@@ -56,7 +60,9 @@ pub fn queries(settings: &Settings) -> Result<String> {
         "{:<44} {:>12} {:>8} {:>8} {:>6}\n",
         "query of one device", "requests/s", "p50 ms", "p99 ms", "ratio"
     );
-    for (answerer, name) in [(Answerer::Database, "from the database"), (Answerer::Cache, "from the cache")] {
+    for (answerer, name) in
+        [(Answerer::Database, "from the database (no-cache)"), (Answerer::Cache, "from the cache")]
+    {
         let load = Load { address: host.address, shape: Shape::Query(answerer), duration: settings.duration };
         Load { duration: Duration::from_secs(1), ..load }.run()?;
         let Measured { requests_per_second, p50_ms, p99_ms, .. } = load.run()?;

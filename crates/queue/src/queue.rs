@@ -98,6 +98,18 @@ impl Queue {
         }
     }
 
+    /// The id of the oldest message that is not settled yet, delivered ones included: what is older cannot be delivered
+    /// any more, unless the queue loses what it was told. None when there is no message.
+    ///
+    /// # Errors
+    /// The queue, or a part of it, is away.
+    pub async fn oldest(&self) -> Result<Option<MessageId>, QueueError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.oldest().await,
+            Backend::Embedded(file) => file.oldest().await,
+        }
+    }
+
     /// How many messages were ever settled, counted from any time on: the difference of two answers is how many left in
     /// between. None where the queue does not know (Redis before 7.0).
     ///

@@ -70,7 +70,7 @@ pub const METRICS: &[Metric] = &[
     gauge("sawpit_http_in_flight", "", "Requests that are being worked on"),
     counter(
         "sawpit_http_refused_total",
-        "limit = backlog | in_flight_bytes | gather_waiting_logs | tail_clients",
+        "limit = backlog | in_flight_bytes | gather_waiting_logs | tail_clients | export_clients | query_timeout",
         "Requests answered 503 because a limit of the host was reached",
     ),
     counter(

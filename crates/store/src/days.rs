@@ -19,6 +19,11 @@ impl Day {
         (-BEFORE..=AHEAD).filter_map(|n| Some(Self(today.checked_add(Duration::days(n))?))).collect()
     }
 
+    /// As the database takes it.
+    pub(crate) const fn date(self) -> Date {
+        self.0
+    }
+
     /// Name of the day's partition. Made of digits only, so it needs no quotes.
     pub(crate) fn table(self) -> String {
         format!("logs_{:04}{:02}{:02}", self.0.year(), u8::from(self.0.month()), self.0.day())

@@ -57,6 +57,14 @@ pub enum StoreError {
         /// What the driver or the server says.
         cause: String,
     },
+    /// It took longer than [`crate::LogQuery::time_limit`] and was ended: ask for less.
+    #[error(
+        "the search took longer than {limit:?} and was ended; ask for a shorter time, a device or a rarer word"
+    )]
+    TooLong {
+        /// The limit.
+        limit: std::time::Duration,
+    },
     /// The database does not accept a value of the question, or a stored row cannot be read back.
     #[error("the store cannot answer this: {cause}; asking again will not help")]
     Refused {
@@ -162,6 +170,9 @@ impl From<StoreError> for CommitError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable { cause } => Self::Unavailable { cause, outcome: Outcome::NotCommitted },
+            StoreError::TooLong { .. } => {
+                Self::Unavailable { cause: error.to_string(), outcome: Outcome::NotCommitted }
+            }
             StoreError::Refused { cause } => Self::Refused { cause },
         }
     }

@@ -18,8 +18,8 @@
 //!   same batch waits for the first to end, and then either commits or finds the first's ledger row with
 //!   the same ids, which is answered as success.
 //!
-//! Nothing here depends on time: not on time-outs being long enough, nor on clocks that agree. What does is how
-//! long the ledger remembers ([`StoreSettings::ledger_keep`]).
+//! Nothing here depends on time: not on time-outs being long enough, nor on clocks that agree. The ledger remembers
+//! what may be delivered again, which is what is in the queue, and besides for a time what is not ([`Store::trim_ledger`]).
 //!
 //! A commit is synchronous (`synchronous_commit = on`, SQLite `synchronous = FULL`): the worker acknowledges on it.
 //! Throughput comes from several batches in flight, whose flushes PostgreSQL groups.
@@ -35,6 +35,7 @@ mod postgres;
 mod provenance;
 mod retention;
 mod rollup;
+mod room;
 mod search;
 mod server;
 mod settings;
@@ -55,3 +56,4 @@ pub use settings::StoreSettings;
 pub use stats::{Minute, STATS_MINUTES, Stats, TOP_DEVICES};
 pub use store::Store;
 pub use token::{ParseRoleError, Revoked, Role, Token};
+pub use verdict::VerdictWrite;

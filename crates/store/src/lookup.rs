@@ -38,6 +38,28 @@ impl Lookup {
     }
 }
 
+/// Which batches the ledger may forget: all of these must be true of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forgettable {
+    /// Each of its messages has an earlier id. A message that waited for long is old when it is committed.
+    pub(crate) messages_before_ms: i64,
+    /// It was committed before this,
+    pub(crate) committed_before: Timestamp,
+    /// and so long before the newest commit: while nobody commits, nobody redelivers either.
+    pub(crate) keep: Duration,
+}
+
+impl Forgettable {
+    /// What is in the queue may be delivered again, however long ago it was committed: workers that were stopped for days,
+    /// and clocks that stepped, make a commit old and change nothing in the queue.
+    pub(crate) fn of(now: Timestamp, keep: Duration, oldest: Option<MessageId>) -> Self {
+        let committed_before = before(now, keep);
+        let queued = oldest.map_or(i64::MAX, |id| i64::try_from(id.ms).unwrap_or(i64::MAX));
+        let messages_before_ms = queued.min(committed_before.as_millis().cast_signed());
+        Self { messages_before_ms, committed_before, keep }
+    }
+}
+
 /// The time `span` before `now`.
 pub(crate) fn before(now: Timestamp, span: Duration) -> Timestamp {
     let span = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);

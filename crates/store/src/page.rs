@@ -2,16 +2,21 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sawpit_model::{Level, MessageId, RawObject, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Row;
 use crate::provenance::PluginFilter;
+use crate::room::bytes_of;
 use crate::search::Search;
 
 /// Rows counted for [`Page::total`] at most, unless the query says otherwise.
 pub const COUNT_LIMIT: u64 = 100_000;
+
+/// Longest time of one search, unless the query says otherwise.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Which logs are wanted. The store takes the limits as they are given: the host bounds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +37,13 @@ pub struct LogQuery {
     pub cursor: Option<Cursor>,
     /// Most rows in the page.
     pub limit: u32,
+    /// Most bytes of messages and `log_data` in the page; a row that is larger is a page of its own.
+    pub page_bytes: u64,
     /// Most rows counted for the total, where it must be counted; none are where this is 0.
     pub count_limit: u64,
+    /// Longest time that a search may take, beyond it [`crate::StoreError::TooLong`]. What is no search is read off an
+    /// index, and costs what its page costs.
+    pub time_limit: Duration,
 }
 
 /// All logs, 100 at a time.
@@ -48,7 +58,9 @@ impl Default for LogQuery {
             search: Search::default(),
             cursor: None,
             limit: 100,
+            page_bytes: u64::MAX,
             count_limit: COUNT_LIMIT,
+            time_limit: TIME_LIMIT,
         }
     }
 }
@@ -190,11 +202,17 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Makes a page of up to `limit` rows from up to `limit + 1`.
-    pub(crate) fn new(mut rows: Vec<StoredRow>, limit: u32) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
+    /// Makes a page of the rows that fit into it from those and one more.
+    pub(crate) fn new(mut rows: Vec<StoredRow>, query: &LogQuery) -> Self {
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        let mut bytes = 0_u64;
+        let fit = rows.iter().take_while(|row| {
+            bytes = bytes.saturating_add(row.bytes());
+            bytes <= query.page_bytes
+        });
+        let fit = fit.count().max(1).min(limit);
+        let more = rows.len() > fit;
+        rows.truncate(fit);
         let next_cursor = rows.last().filter(|_| more).map(StoredRow::cursor);
         Self { rows, next_cursor }
     }
@@ -250,6 +268,10 @@ impl From<&Row> for StoredRow {
 }
 
 impl StoredRow {
+    pub(crate) fn bytes(&self) -> u64 {
+        bytes_of(&self.message, self.log_data.as_str())
+    }
+
     /// Its place in the order of the answer.
     pub(crate) fn cursor(&self) -> Cursor {
         Cursor {

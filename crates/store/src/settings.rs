@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::search::IndexSettings;
 
-/// Where the database is and how many connections it may cost. Each field is a setting of the program.
+/// Where the database is and how many connections it may cost. Each field is a setting of the program: `--store`, and
+/// `--store-` with the field's name; those of `index` have names of their own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreSettings {
     /// `postgres://user:password@host:port/database`, or `sqlite:path` of a file that is made when missing.
@@ -20,10 +21,6 @@ pub struct StoreSettings {
     pub idle_timeout: Duration,
     /// Longest that one statement may run in PostgreSQL; longest wait for the write lock in SQLite.
     pub statement_timeout: Duration,
-    /// How long the ledger remembers a batch. Must be longer than a committed message may stay
-    /// unacknowledged while the system runs (the queue's reclaim idle time and a margin): a message that is
-    /// delivered again after that is stored again.
-    pub ledger_keep: Duration,
     /// What a commit indexes for searching.
     pub index: IndexSettings,
 }
@@ -37,7 +34,6 @@ impl Default for StoreSettings {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             statement_timeout: Duration::from_secs(30),
-            ledger_keep: Duration::from_secs(24 * 60 * 60),
             index: IndexSettings::default(),
         }
     }
@@ -52,7 +48,6 @@ impl fmt::Debug for StoreSettings {
             .field("connect_timeout", &self.connect_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("statement_timeout", &self.statement_timeout)
-            .field("ledger_keep", &self.ledger_keep)
             .field("index", &self.index)
             .finish()
     }

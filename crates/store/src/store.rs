@@ -1,21 +1,24 @@
 //! The store, whichever database it is.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
-use sawpit_model::{MessageId, Tally, Timestamp};
+use sawpit_model::{MessageId, Timestamp};
 
 use crate::batch::{Batch, Lease};
 use crate::error::{CommitError, OpenError, StoreError};
+use crate::lookup::Forgettable;
 use crate::page::{LogQuery, Page, Rows, StoredRow, Total};
 use crate::postgres::Pg;
 use crate::provenance::ChainMember;
 use crate::retention::Forgotten;
-use crate::search::{Index, Indexed, IndexedRows, OlderRows, Search, Spans};
+use crate::search::{Index, Indexed, IndexedRows, OlderRows, Search, Span, Spans};
 use crate::server::{Met, QueueServer};
 use crate::settings::{StoreSettings, shown};
 use crate::sqlite::Lite;
 use crate::stats::Stats;
 use crate::token::{Revoked, Token};
+use crate::verdict::VerdictWrite;
 
 /// A database of logs. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -135,10 +138,11 @@ impl Store {
     ///
     /// Costs the same at any number of logs, with two exceptions: counting for the total stops at
     /// [`LogQuery::count_limit`], and where the filter on plugins finds few logs, many are looked at. What a search
-    /// finds is not counted beyond the page.
+    /// finds is not counted beyond the page; where its terms are in many rows each and in few together, it costs what the
+    /// rarest of them has.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer, or a search takes longer than [`LogQuery::time_limit`].
     pub async fn query(&self, query: &LogQuery) -> Result<Page, StoreError> {
         if !query.search.is_empty() {
             let Rows { rows, next_cursor } = self.rows(query).await?;
@@ -155,22 +159,31 @@ impl Store {
     /// The same without the total.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer, or a search takes longer than [`LogQuery::time_limit`].
     pub async fn rows(&self, query: &LogQuery) -> Result<Rows, StoreError> {
         if query.search.is_empty() {
             return on!(self, backend => backend.rows(query).await);
         }
         let mut found: Vec<StoredRow> = Vec::new();
         let wanted = usize::try_from(query.fetched()).unwrap_or(usize::MAX);
+        let (started, mut bytes) = (Instant::now(), query.page_bytes);
         for (first, last) in self.spans(query).await? {
             let (first, last) = (Timestamp::from_micros(first), Timestamp::from_micros(last));
-            found.extend(on!(self, backend => backend.search(query, first, last).await)?);
-            if found.len() >= wanted {
+            let time = query.time_limit.saturating_sub(started.elapsed());
+            if time.is_zero() {
+                return Err(StoreError::TooLong { limit: query.time_limit });
+            }
+            let span = Span { first, last, time, bytes };
+            let rows = on!(self, backend => backend.search(query, &span).await)?;
+            let full = rows.iter().map(StoredRow::bytes).fold(0, u64::saturating_add) > bytes;
+            bytes = rows.iter().map(StoredRow::bytes).fold(bytes, u64::saturating_sub);
+            found.extend(rows);
+            if found.len() >= wanted || (full && found.len() > 1) {
                 break;
             }
         }
         found.truncate(wanted);
-        Ok(Rows::new(found, query.limit))
+        Ok(Rows::new(found, query))
     }
 
     /// Where to search, from the newest row on that the other filters let through.
@@ -274,17 +287,31 @@ impl Store {
         Ok(ids.iter().map(|id| (*id, counts.get(id).copied().unwrap_or(0))).collect())
     }
 
-    /// Makes the partitions that are missing from yesterday to three days ahead, forgets the seconds that the
-    /// statistics no longer show, and trims the ledger to [`StoreSettings::ledger_keep`]. Call it every hour or so, from a process that reclaims: what was left
-    /// behind when the system stopped must have been reclaimed before its ledger rows go, which is why
-    /// [`Store::open`] does not trim.
+    /// Makes the partitions that are missing from yesterday to three days ahead, and forgets the seconds that the
+    /// statistics no longer show, and who wrote verdicts long ago. Call it every hour or so.
     ///
     /// # Errors
     /// When the database does not answer; the next call does what was missed.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         self.make_partitions(now).await?;
-        on!(self, backend => backend.trim_rollups(now).await)?;
-        on!(self, backend => backend.trim_ledger(now).await)
+        on!(self, backend => backend.trim_rollups(now).await)
+    }
+
+    /// Forgets which batches were committed longer than `keep` ago, but none with a message that may be delivered again:
+    /// `oldest` is the oldest that is in the queue, delivered or not, and none when the queue is empty. Ask the queue first,
+    /// then call this. Of what is forgotten a message that is delivered all the same, by a queue that lost what it was
+    /// told, is stored again: so `keep` must be longer than such a loss reaches back.
+    ///
+    /// # Errors
+    /// When the database does not answer; the next call does what was missed.
+    pub async fn trim_ledger(
+        &self,
+        now: Timestamp,
+        keep: Duration,
+        oldest: Option<MessageId>,
+    ) -> Result<(), StoreError> {
+        let forgettable = Forgettable::of(now, keep, oldest);
+        on!(self, backend => backend.trim_ledger(forgettable).await)
     }
 
     /// Deletes logs that were received before this time, and takes them out of the totals. PostgreSQL drops the days
@@ -303,12 +330,12 @@ impl Store {
     /// Adds to what the statistics say of plugins. A batch brings its own.
     ///
     /// # Errors
-    /// When the database does not answer: it may be counted or not.
-    pub async fn add_verdicts(&self, tally: &Tally) -> Result<(), StoreError> {
-        if tally.is_empty() {
+    /// When the database does not answer: it may be counted or not, so try the same write again.
+    pub async fn add_verdicts(&self, write: &VerdictWrite) -> Result<(), StoreError> {
+        if write.tally.is_empty() {
             return Ok(());
         }
-        on!(self, backend => backend.add_verdicts(tally).await)
+        on!(self, backend => backend.add_verdicts(write).await)
     }
 
     /// Keeps a token, whose id must be new.

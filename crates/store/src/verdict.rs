@@ -1,9 +1,27 @@
 //! What plugins made of logs, as both databases keep it.
 
-use sawpit_model::{PluginVerdicts, Tally, Verdict};
+use std::time::Duration;
+
+use sawpit_model::{PluginVerdicts, Tally, Timestamp, Verdict};
 
 /// Most versions of plugins that the statistics name.
 pub(crate) const PLUGINS_SHOWN: i64 = 100;
+
+/// How long it is known which write of a process was its last: longer than one is tried again.
+pub(crate) const WRITERS_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What plugins made of logs that are in no batch, as one process counted it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerdictWrite {
+    /// Names the process, and no other ever.
+    pub writer: String,
+    /// Larger than that of its writes before. Tried again under the same number it is counted once.
+    pub number: i64,
+    /// The time.
+    pub written_at: Timestamp,
+    /// What is added.
+    pub tally: Tally,
+}
 
 /// So many logs got this verdict of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,10 @@ mod suite;
 use std::time::{Duration, Instant};
 
 use sawpit_model::{RawObject, Tally};
-use sawpit_store::{Batch, CommitError, OpenError, Outcome, Row, Store, StoreError, StoreSettings};
+use sawpit_store::{
+    Batch, CommitError, IndexSettings, LogQuery, OpenError, Outcome, Row, Search, Store, StoreError,
+    StoreSettings,
+};
 use sawpit_testkit::Postgres;
 use suite::kit::*;
 use tokio::task::JoinHandle;
@@ -27,6 +30,9 @@ fn contract() {
     suite::run("totals of older databases", || totals_of_older_databases(&server));
     suite::run("folding", || folding(&server));
     suite::run("days are forgotten whole", || days_are_forgotten_whole(&server));
+    suite::run("a day is dropped by its totals", || a_day_is_dropped_by_its_totals(&server));
+    suite::run("late rows of a dropped day", || late_rows_of_a_day_that_is_dropped(&server));
+    suite::run("days of older databases", || days_of_older_databases(&server));
     suite::run("partitions", || partitions(&server));
     suite::run("rows in the default partition move", || rows_in_the_default_partition_move(&server));
     suite::run("partitions under load", || partitions_under_load(&server));
@@ -36,6 +42,9 @@ fn contract() {
     suite::run("reads outlive connections", || reads_outlive_their_connections(&server));
     suite::run("synchronous commit", || synchronous_commit(&server));
     suite::run("statement timeout", || statement_timeout(&server));
+    suite::run("a search is ended", || a_search_is_ended_by_the_server(&server));
+    suite::run("connect timeout", || connect_timeout(&server));
+    suite::run("idle timeout", || idle_timeout(&server));
     suite::run("pool limit", || pool_limit(&server));
     suite::run("no password in errors", || no_password_in_errors(&server));
 }
@@ -84,6 +93,8 @@ async fn totals_of_older_databases(server: &Postgres) {
     store.close().await;
     for undo in [
         "DROP TABLE rollup_pending, level_totals, device_totals, second_totals, tokens, search_indexes, plugin_totals",
+        "DROP TABLE day_totals, uncounted_days, verdict_writers",
+        "DROP FUNCTION count_days, day_of_second",
         "ALTER TABLE logs DROP COLUMN terms",
         "DROP INDEX logs_by_device, logs_by_level",
         "CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part)",
@@ -156,6 +167,139 @@ async fn days_are_forgotten_whole(server: &Postgres) {
     assert_eq!(store.stats(at(4 * DAY)).await.unwrap().total, 40);
     let left = "SELECT count(*) FROM pg_class WHERE relname ~ '^logs_2026' AND relkind = 'r'";
     assert_eq!(server.query("days", left), "6");
+}
+
+/// Its rows are not looked at: some that are deleted behind the store's back are still counted.
+async fn a_day_is_dropped_by_its_totals(server: &Postgres) {
+    let store = open(&server.create_database("by_totals")).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0), id(0, 1), id(0, 2)])).await.unwrap();
+    let next = row(id(1, 0), log("d", "next day", at(DAY)));
+    store.commit(&lease, &batch(vec![next])).await.unwrap();
+    server.query("by_totals", "DELETE FROM logs_20261123");
+    assert_eq!(store.forget(at(DAY)).await.unwrap().rows, 3);
+    assert_eq!(messages(&store, "d").await, ["next day"]);
+    let stats = store.stats(at(DAY)).await.unwrap();
+    assert_eq!((stats.total, stats.top_devices), (1, vec![("d".to_owned(), 1)]));
+    let kept = "SELECT string_agg(day || ' ' || n, ', ') FROM day_totals";
+    assert_eq!(server.query("by_totals", kept), "2026-11-24 1");
+}
+
+/// Workers commit rows of the very day that others drop, before, while and after it goes: what is counted is what there is.
+async fn late_rows_of_a_day_that_is_dropped(server: &Postgres) {
+    let store = open(&server.create_database("late")).await;
+    let late = |w: u64, n: u64| {
+        let device = format!("d{}", n % 3);
+        row(id(w * 1_000 + n, 0), log(&device, "late", at((n % 2) as i64 * DAY + n as i64)))
+    };
+    let committing: Vec<_> = (0..3_u64)
+        .map(|w| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let lease = store.lease(&format!("w{w}")).await.unwrap();
+                for n in 0..80 {
+                    commit_patiently(&store, &lease, &batch(vec![late(w, n)])).await;
+                }
+            })
+        })
+        .collect();
+    let mut forgotten = 0;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let forgetting = (0..2).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.forget(at(DAY)).await })
+        });
+        for task in forgetting.collect::<Vec<_>>() {
+            // A day that is in use is put off.
+            forgotten += task.await.unwrap().map_or(0, |gone| gone.rows);
+        }
+        assert_totals_are_rows(&store).await;
+    }
+    for task in committing {
+        task.await.unwrap();
+    }
+    forgotten += store.forget(at(DAY)).await.unwrap().rows;
+    assert_totals_are_rows(&store).await;
+    let left = store.stats(at(DAY)).await.unwrap().total;
+    assert_eq!(left, 120, "those of the second day");
+    assert_eq!(forgotten, 120, "those of the first day");
+    // Once all is folded, nothing is left of it.
+    store.maintain(at(2 * DAY)).await.unwrap();
+    store.forget(at(DAY)).await.unwrap();
+    let days = "SELECT string_agg(DISTINCT day::text, ' ') FROM day_totals";
+    assert_eq!(server.query("late", days), "2026-11-24");
+}
+
+/// Read one after the other while others commit, they may differ by what came in between: then it is looked at again.
+async fn assert_totals_are_rows(store: &Store) {
+    for _ in 0..100 {
+        let before = store.stats(now()).await.unwrap().total;
+        let rows = store.rows(&LogQuery { limit: 10_000, ..LogQuery::default() }).await.unwrap().rows.len();
+        let after = store.stats(now()).await.unwrap();
+        if before == after.total {
+            assert_eq!(after.total, rows as u64);
+            assert_eq!(after.top_devices.iter().map(|(_, n)| n).sum::<u64>(), after.total);
+            return;
+        }
+    }
+    panic!("the totals never stood still");
+}
+
+/// Days of which some rows were stored before their totals were kept, some after, and some are pending: counted once, and
+/// exact.
+async fn days_of_older_databases(server: &Postgres) {
+    const BEFORE: &str = "DROP TRIGGER count_days ON rollup_pending; DROP FUNCTION count_days, day_of_second; \
+                          DROP TABLE day_totals, uncounted_days, verdict_writers; DELETE FROM _sqlx_migrations WHERE version >= 7";
+    let url = server.create_database("old_days");
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let of = |n: u64, day: i64| row(id(n, 0), log(&format!("d{}", n % 4), "m", at(day * DAY + n as i64)));
+    // Folded, and not folded; the days 1 and -200 have a partition and none.
+    store
+        .commit(&lease, &batch((0..40).map(|n| of(n, if n % 5 == 0 { -200 } else { 1 })).collect()))
+        .await
+        .unwrap();
+    store.maintain(now()).await.unwrap();
+    store
+        .commit(&lease, &batch((40..60).map(|n| of(n, if n % 5 == 0 { -200 } else { 1 })).collect()))
+        .await
+        .unwrap();
+    store.close().await;
+    server.query("old_days", BEFORE);
+
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch((60..80).map(|n| of(n, 1)).collect())).await.unwrap();
+    store.maintain(now()).await.unwrap();
+    store.commit(&lease, &batch((80..90).map(|n| of(n, 2)).collect())).await.unwrap();
+    assert_eq!(server.query("old_days", "SELECT count(*) FROM uncounted_days"), "5");
+    let committing = {
+        let (store, lease) = (store.clone(), lease.clone());
+        tokio::spawn(async move {
+            for n in 90..140 {
+                commit_patiently(&store, &lease, &batch(vec![of(n, 1)])).await;
+            }
+        })
+    };
+    let (mut forgotten, mut days) = (0, 0);
+    while days < 3 {
+        let (one, other) = tokio::join!(store.forget(at(2 * DAY)), store.forget(at(2 * DAY)));
+        for gone in [one, other].into_iter().flatten() {
+            (forgotten, days) = (forgotten + gone.rows, days + gone.days);
+        }
+    }
+    committing.await.unwrap();
+    forgotten += store.forget(at(2 * DAY)).await.unwrap().rows;
+    assert_eq!(forgotten, 130);
+    assert_totals_are_rows(&store).await;
+    assert_eq!(store.stats(at(2 * DAY)).await.unwrap().total, 10);
+    assert_eq!(server.query("old_days", "SELECT count(*) FROM uncounted_days"), "2");
+    // Once all is folded.
+    store.maintain(at(4 * DAY)).await.unwrap();
+    store.forget(at(2 * DAY)).await.unwrap();
+    let left = "SELECT sum(n) FROM day_totals WHERE day < '2026-11-25'";
+    assert_eq!(server.query("old_days", left), "", "nothing of days that are gone");
 }
 
 async fn partitions(server: &Postgres) {
@@ -362,6 +506,34 @@ async fn statement_timeout(server: &Postgres) {
     store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
 }
 
+/// The server itself ends a search that takes longer, so that its connection is free again.
+async fn a_search_is_ended_by_the_server(server: &Postgres) {
+    // An operator that comes before the server's own, and takes its time.
+    const SLOW: &str = "CREATE SCHEMA slow; CREATE FUNCTION slow.meets(tsvector, tsquery) RETURNS boolean LANGUAGE plpgsql \
+                        AS $$ BEGIN PERFORM pg_sleep(20); RETURN true; END $$; \
+                        CREATE OPERATOR slow.@@ (LEFTARG = tsvector, RIGHTARG = tsquery, FUNCTION = slow.meets); \
+                        ALTER DATABASE ended SET search_path = slow, pg_catalog, public";
+    let url = server.create_database("ended");
+    let index = IndexSettings { text: true, ..IndexSettings::default() };
+    let store = Store::open(StoreSettings { index, ..settings(&url) }, now()).await.unwrap();
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch_of("d", &[id(0, 0)])).await.unwrap();
+    server.query("ended", SLOW);
+    // New connections have the path.
+    server.query(
+        "postgres",
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = 'ended'",
+    );
+    let mut search = Search::default();
+    search.words("message").unwrap();
+    let limit = Duration::from_millis(300);
+    let query = LogQuery { search, time_limit: limit, ..LogQuery::default() };
+    assert_eq!(store.rows(&query).await, Err(StoreError::TooLong { limit }));
+    let at_it = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'ended' AND wait_event = 'PgSleep'";
+    assert_eq!(server.query("postgres", at_it), "0");
+    assert_eq!(messages(&store, "d").await, ["message 0"]);
+}
+
 /// pool + pool_extra connections and not one more.
 async fn pool_limit(server: &Postgres) {
     let url = server.create_database("pool");
@@ -383,6 +555,53 @@ async fn pool_limit(server: &Postgres) {
     }
     for task in tasks {
         task.await.unwrap();
+    }
+}
+
+/// A server that takes connections and says nothing, and a pool that is used up: each is waited for so long.
+async fn connect_timeout(server: &Postgres) {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u@{}/db", silent.local_addr().unwrap());
+    let started = Instant::now();
+    let error =
+        Store::open(StoreSettings { connect_timeout: LIMIT, ..settings(&url) }, now()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert!((LIMIT..Duration::from_secs(20)).contains(&started.elapsed()), "{:?}", started.elapsed());
+
+    let url = server.create_database("waiting");
+    let settings = StoreSettings { connect_timeout: LIMIT, pool: 1, pool_extra: 0, ..settings(&url) };
+    let store = Store::open(settings, now()).await.unwrap();
+    slow_commits(server, "waiting");
+    let commit = commit_in_flight(server, "waiting", &store, &batch_of("d", &[id(0, 0)])).await;
+    assert!(
+        matches!(store.ping().await, Err(StoreError::Unavailable { .. })),
+        "no connection is free for a second"
+    );
+    commit.await.unwrap().unwrap();
+    store.ping().await.unwrap();
+}
+
+/// Connections beyond the pool are closed when they are idle for so long, and those of the pool stay.
+async fn idle_timeout(server: &Postgres) {
+    let url = server.create_database("idle");
+    let open = || server.query("postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'idle'");
+    for (idle, closed) in [(Duration::from_millis(200), true), (Duration::from_secs(3_600), false)] {
+        let settings = StoreSettings { idle_timeout: idle, pool: 1, pool_extra: 3, ..settings(&url) };
+        let store = Store::open(settings, now()).await.unwrap();
+        let asked = (0..40).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.stats(now()).await.unwrap() })
+        });
+        for task in asked.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let until = Instant::now() + Duration::from_secs(if closed { 20 } else { 2 });
+        while open() != "1" && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(open() == "1", closed, "{} connections are open", open());
+        store.close().await;
     }
 }
 

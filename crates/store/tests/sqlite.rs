@@ -10,8 +10,10 @@
 
 mod suite;
 
-use sawpit_store::{OpenError, Store};
-use suite::kit::{batch_of, id, messages, now, open, settings};
+use std::time::Duration;
+
+use sawpit_store::{IndexSettings, LogQuery, OpenError, Search, Store, StoreError, StoreSettings};
+use suite::kit::{batch, batch_of, id, log, messages, now, open, row, settings};
 
 fn file(folder: &tempfile::TempDir, name: &str) -> String {
     format!("sqlite:{}", folder.path().join(name).display())
@@ -72,6 +74,7 @@ async fn totals_of_older_files_are_counted_once() {
     let undo =
         "DROP TABLE level_totals; DROP TABLE device_totals; DROP TABLE second_totals; DROP TABLE tokens;
                 DROP TABLE search; DROP TABLE search_minutes; DROP TABLE search_indexes; DROP TABLE plugin_totals;
+                DROP TABLE verdict_writers;
                 CREATE TABLE old AS SELECT received_at, ms, seq, part, chain_id, log_level, device_id, message,
                     log_data, sources FROM logs;
                 DROP TABLE logs;
@@ -87,4 +90,38 @@ async fn totals_of_older_files_are_counted_once() {
     assert_eq!((stats.total, stats.top_devices), (3, vec![("d".to_owned(), 3)]));
     store.commit(&lease, &batch_of("d", &[id(1, 0)])).await.unwrap();
     assert_eq!(store.stats(now()).await.unwrap().total, 4);
+}
+
+/// SQLite goes on after we stop waiting: it must be told to end, and the next search is not to be ended by that.
+#[tokio::test]
+async fn a_search_that_takes_too_long_is_ended_within_sqlite() {
+    const WORDS: u64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let index = IndexSettings { text: true, ..IndexSettings::default() };
+    let settings = StoreSettings { index, pool: 1, ..settings(&file(&folder, "a.db")) };
+    let store = Store::open(settings, now()).await.unwrap();
+    let lease = store.lease("w").await.unwrap();
+    let message = |n: u64| {
+        let word = |place: u64| format!("w{:x}", (n * WORDS + place).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (0..WORDS).map(word).collect::<Vec<_>>().join(" ")
+    };
+    for first in (0..1_000).step_by(100) {
+        let rows = (first..first + 100).map(|n| row(id(n, 0), log("d", &message(n), now())));
+        store.commit(&lease, &batch(rows.collect())).await.unwrap();
+    }
+    // All words of all rows begin with this; none is the other.
+    let mut search = Search::default();
+    search.words("w* nowhere").unwrap();
+    let limit = Duration::from_millis(2);
+    let query = LogQuery { search, ..LogQuery::default() };
+    let ended = store.rows(&LogQuery { time_limit: limit, ..query.clone() }).await;
+    assert_eq!(ended, Err(StoreError::TooLong { limit }));
+    assert!(store.rows(&query).await.unwrap().rows.is_empty());
+    // Whoever left before the end of a search leaves no end behind.
+    let left = tokio::time::timeout(Duration::from_millis(1), store.rows(&query)).await;
+    drop(left);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(
+        store.rows(&LogQuery { time_limit: Duration::from_secs(60), ..query }).await.unwrap().rows.is_empty()
+    );
 }

@@ -1,8 +1,12 @@
 //! All rows of a query as a stream, in constant memory: a page at a time is read, written and sent.
 //!
-//! Pages follow each other by cursor, so the database holds nothing open for a slow reader. A row that is stored
-//! meanwhile is in the stream when its place comes later. When the database fails half way the stream breaks off, and
-//! HTTP shows that to the reader: what came is not whole.
+//! A page ends by its bytes ([`crate::HostSettings::export_page_bytes`]), so that large rows need no more memory than
+//! small ones; and so many exports may run at once ([`crate::HostSettings::export_clients`]). Pages follow each other by
+//! cursor, so the database holds nothing open for a slow reader. A row that is stored meanwhile is in the stream when its
+//! place comes later. When the database fails half way the stream breaks off, and HTTP shows that to the reader: what came
+//! is not whole.
+
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderValue;
@@ -10,14 +14,18 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use sawpit_store::{LogQuery, Rows, StoreError, StoredRow};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::parse::Export;
 use super::store_problem;
 use crate::app::App;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
-/// Rows read at a time: some hundred kilobytes of usual logs.
+/// Most rows read at a time: some hundred kilobytes of usual logs.
 const PAGE_ROWS: u32 = 1_000;
+
+/// Rows asked for first; twice as many each time, while they fit.
+const FIRST_ROWS: u32 = 100;
 
 /// The names of the columns, in the order of an NDJSON object's keys.
 const COLUMNS: [&str; 9] = [
@@ -81,6 +89,9 @@ struct Rest {
     export: Export,
     /// Rows that may still come.
     left: u64,
+    /// Rows to ask for next. Of large ones fewer: the database would read and send what is thrown away.
+    page_rows: u32,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Reads the first page before it answers, so that a database that is away is an error and no broken stream.
@@ -91,7 +102,16 @@ pub(super) async fn respond(
     limit: Option<u64>,
 ) -> Result<Response, Problem> {
     super::indexed_since(&app, &query).await?;
-    let mut rest = Rest { app: app.clone(), query: Some(query), export, left: limit.unwrap_or(u64::MAX) };
+    let place = place(&app)?;
+    let query = LogQuery { page_bytes: app.settings.export_page_bytes, ..query };
+    let mut rest = Rest {
+        app: app.clone(),
+        query: Some(query),
+        export,
+        left: limit.unwrap_or(u64::MAX),
+        page_rows: FIRST_ROWS,
+        _place: place,
+    };
     let head = export.head().map_err(Problem::internal)?;
     let first = rest.next(head).await.map_err(|error| match error {
         ExportError::Store(error) => store_problem(&app, error),
@@ -115,12 +135,24 @@ pub(super) async fn respond(
     Ok(response)
 }
 
+/// Given back when the stream ends or its reader leaves.
+fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(&app.exports).try_acquire_owned().map_err(|_| {
+        metrics::counter!("sawpit_http_refused_total", "limit" => "export_clients").increment(1);
+        let most = app.settings.export_clients;
+        app.come_back(Kind::Busy, format!("{most} exports run, the limit (--export-clients)."))
+    })
+}
+
 impl Rest {
     /// The next page's text, after `head`; sets what comes after it.
     async fn next(&mut self, head: Vec<u8>) -> Result<Vec<u8>, ExportError> {
         let Some(mut query) = self.query.take() else { return Ok(head) };
-        query.limit = u32::try_from(self.left).unwrap_or(u32::MAX).min(PAGE_ROWS);
+        query.limit = u32::try_from(self.left).unwrap_or(u32::MAX).min(self.page_rows);
         let Rows { rows, next_cursor } = self.app.store.rows(&query).await?;
+        let read = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let cut = next_cursor.is_some() && read < query.limit;
+        self.page_rows = if cut { read.max(1) } else { self.page_rows.saturating_mul(2).min(PAGE_ROWS) };
         self.left = self.left.saturating_sub(rows.len() as u64);
         if next_cursor.is_some() && self.left > 0 {
             self.query = Some(LogQuery { cursor: next_cursor, ..query });

@@ -269,6 +269,15 @@ pub(crate) fn store_problem(app: &Shared, error: StoreError) -> Problem {
             tracing::warn!(cause, "the store is not available");
             app.come_back(Kind::StoreUnavailable, "The database did not answer; ask again.")
         }
+        // Asked again it takes as long, so nobody is told to come back.
+        StoreError::TooLong { limit } => {
+            metrics::counter!("sawpit_http_refused_total", "limit" => "query_timeout").increment(1);
+            let detail = format!(
+                "The search took longer than {limit:?} (--query-timeout) and was ended: its words are in many logs, and \
+                 hardly any has all of them. Narrow it by since and until, a device or a level."
+            );
+            Problem::new(Kind::QueryTooLong, detail)
+        }
         other => Problem::internal(other),
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn parse(
         device_id,
         limit: settings.query_limit_default,
         count_limit: settings.query_count_limit,
+        time_limit: settings.query_timeout,
         ..LogQuery::default()
     };
     let mut parser =

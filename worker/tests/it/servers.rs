@@ -206,6 +206,41 @@ async fn what_a_worker_has_in_hand_when_redis_forgets_it_is_stored_once() {
     World::assert_once(&world.rows_of(&ids).await);
 }
 
+/// The clock of the workers' machine steps forward by days while a message is stored and not acknowledged: the ledger
+/// must not forget it, although its commit looks old and newer ones come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_steps_forward_makes_the_ledger_forget_nothing_that_is_in_the_queue() {
+    const LONG_IDLE: Duration = Duration::from_secs(3);
+    let servers = Servers::start();
+    let (redis, postgres) = (servers.redis.url(), servers.postgres.url("postgres"));
+    let world = World::with_idle(&redis, &postgres, servers.folder.path(), LONG_IDLE).await;
+    let mut ids = world.append(10, &["{}"]).await;
+    let mut died = world.queue.consumer("died").await.unwrap();
+    let lease = world.store.lease("died").await.unwrap();
+    let rows = died.read().await.unwrap().into_iter().map(|delivery| {
+        let entry = delivery.body.clone().unwrap();
+        Row { sources: vec![delivery.id], part: 0, log: entry.log, chain: entry.chain }
+    });
+    let rows: Vec<Row> = rows.collect();
+    assert_eq!(rows.len(), 10);
+    let committed_at = sawpit_service::Clock::system().now();
+    let batch = Batch { ids: ids.clone(), rows, verdicts: Tally::default(), committed_at };
+    world.store.commit(&lease, &batch).await.unwrap();
+    drop(died);
+
+    let clock = sawpit_service::Clock::manual(committed_at);
+    clock.advance(Duration::from_secs(3 * 24 * 3_600));
+    let impatient =
+        WorkerSettings { maintain_every: Duration::from_millis(10), ..WorkerSettings::new("stepped") };
+    let worker = world.worker_at(impatient, clock);
+    ids.extend(world.append(100, &["{}"]).await);
+    world.emptied().await;
+    worker.drain().await;
+    World::assert_once(&world.rows_of(&ids).await);
+    let trimmed = "SELECT count(*) FROM ledger WHERE owner = 'died'";
+    assert_eq!(servers.postgres.query("postgres", trimmed), "1", "it was in the queue to the end");
+}
+
 /// A database that refuses for good is no data's fault: nothing is buried, somebody is told, and once it is mended all
 /// goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,11 +36,16 @@ pub struct Worker {
 impl World {
     /// Opens queue and store; `folder` is for the (empty) plugin folder.
     pub async fn open(queue: &str, store: &str, folder: &Path) -> Self {
+        Self::with_idle(queue, store, folder, IDLE).await
+    }
+
+    /// The same, with messages of dead workers taken over after `reclaim_idle`.
+    pub async fn with_idle(queue: &str, store: &str, folder: &Path, reclaim_idle: Duration) -> Self {
         let clock = || Arc::new(|| Clock::system().now());
         let settings = QueueSettings {
             url: queue.to_owned(),
             block: Duration::from_millis(100),
-            reclaim_idle: IDLE,
+            reclaim_idle,
             ..QueueSettings::default()
         };
         let queue = patient(async || Queue::open(settings.clone(), clock()).await.ok()).await;
@@ -74,11 +79,20 @@ impl World {
 
     /// Starts a worker that is set up otherwise, but as impatient as all are in tests.
     pub fn worker_with(&self, settings: WorkerSettings) -> Worker {
-        self.worker_traced(settings, Tracer::off())
+        self.start(settings, Tracer::off(), Clock::system())
     }
 
     /// The same, which tells of its batches.
     pub fn worker_traced(&self, settings: WorkerSettings, tracer: Tracer) -> Worker {
+        self.start(settings, tracer, Clock::system())
+    }
+
+    /// The same, on another clock.
+    pub fn worker_at(&self, settings: WorkerSettings, clock: Clock) -> Worker {
+        self.start(settings, Tracer::off(), clock)
+    }
+
+    fn start(&self, settings: WorkerSettings, tracer: Tracer, clock: Clock) -> Worker {
         let settings = WorkerSettings {
             retry_base: Duration::from_millis(10),
             retry_max: Duration::from_millis(200),
@@ -90,7 +104,7 @@ impl World {
             store: self.store.clone(),
             registry: self.registry.clone(),
             cache: Some(self.cache.clone()),
-            clock: Clock::system(),
+            clock,
             health: self.health.clone(),
             tracer,
             settings,

@@ -20,12 +20,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
-use redb::{Database, ReadableDatabase, ReadableTableMetadata};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use sawpit_model::{Entry, MessageId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use consumer::Consumer;
-use file::DEAD;
+use file::{DEAD, MESSAGES};
 use writer::{Answer, Found, Job, Last, Work};
 
 use crate::delivery::InHand;
@@ -188,6 +188,12 @@ impl Embedded {
         }
     }
 
+    pub(crate) async fn oldest(&self) -> Result<Option<MessageId>, QueueError> {
+        let shared = Arc::clone(&self.shared);
+        let read = move || shared.oldest().map_err(QueueError::unavailable);
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(QueueError::unavailable(error)))
+    }
+
     pub(crate) async fn dead_count(&self) -> Result<u64, QueueError> {
         let shared = Arc::clone(&self.shared);
         let count = move || shared.dead_count().map_err(QueueError::unavailable);
@@ -231,6 +237,12 @@ impl std::fmt::Debug for Embedded {
 }
 
 impl Shared {
+    fn oldest(&self) -> Result<Option<MessageId>, redb::Error> {
+        let database = self.database()?;
+        let messages = database.begin_read()?.open_table(MESSAGES)?;
+        Ok(messages.first()?.map(|(key, _)| key.value()).map(|(ms, seq)| MessageId { ms, seq }))
+    }
+
     fn dead_count(&self) -> Result<u64, redb::Error> {
         let database = self.database()?;
         Ok(database.begin_read()?.open_table(DEAD)?.len()?)

@@ -19,6 +19,7 @@ mod estimate;
 mod flow;
 mod keep;
 mod node;
+mod oldest;
 mod once;
 mod part;
 mod reader;

@@ -305,6 +305,27 @@ pub async fn the_backlog_is_what_is_not_settled(world: World) {
     assert_eq!(queue.backlog().await.unwrap(), 0);
 }
 
+/// Delivered or not: what is older than it is settled.
+pub async fn the_oldest_is_the_first_that_is_not_settled(world: World) {
+    let queue = world.open().await;
+    assert_eq!(queue.oldest().await.unwrap(), None);
+    let mut ids = queue.producer().append_batch(entries(4)).await.unwrap();
+    ids.sort_unstable();
+    assert_eq!(queue.oldest().await.unwrap(), Some(ids[0]));
+    let mut consumer = queue.consumer("a").await.unwrap();
+    let mut read = read_all(&mut consumer, 4).await;
+    read.sort_unstable_by_key(|delivery| delivery.id);
+    assert_eq!(queue.oldest().await.unwrap(), Some(ids[0]), "delivered is not settled");
+    let last = read.pop().unwrap();
+    let third = read.pop().unwrap();
+    consumer.settler().ack(read).await.unwrap();
+    assert_eq!(queue.oldest().await.unwrap(), Some(ids[2]));
+    consumer.settler().bury(vec![(third, reason())]).await.unwrap();
+    assert_eq!(queue.oldest().await.unwrap(), Some(ids[3]));
+    consumer.settler().ack(vec![last]).await.unwrap();
+    assert_eq!(queue.oldest().await.unwrap(), None);
+}
+
 pub async fn what_left_is_counted(world: World) {
     let queue = world.open().await;
     queue.producer().append_batch(entries(7)).await.unwrap();

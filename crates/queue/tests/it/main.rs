@@ -63,6 +63,7 @@ on_all!(
     a_failure_is_told_beside_the_letter_and_not_replayed,
     unknown_letters_are_told,
     the_backlog_is_what_is_not_settled,
+    the_oldest_is_the_first_that_is_not_settled,
     what_left_is_counted,
     the_limit_is_obeyed_and_violated,
     a_cancelled_append_keeps_the_count_right,

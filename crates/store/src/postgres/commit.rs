@@ -78,7 +78,7 @@ impl<'a> Columns<'a> {
         self.log_data.push(row.log.log_data.as_str());
         self.sources.push(array_text(&key));
         let terms = Terms::of(&row.log.message, &row.log.log_data, index);
-        self.terms.push(terms.of_device(&row.log.device_id));
+        self.terms.push(terms.of_row(&row.log.device_id, row.log.log_level));
         Ok(())
     }
 }

@@ -8,6 +8,13 @@ const LEDGER: &str = "ledger_last_id";
 /// The server ended the session: told to shut down or to terminate it, or another of its processes crashed.
 pub(super) const ENDED: [&str; 2] = ["57P01", "57P02"];
 
+/// The server ended the statement: its time was over, or somebody cancelled it.
+const CANCELLED: &str = "57014";
+
+pub(super) fn is_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == CANCELLED)
+}
+
 pub(super) fn of(error: &sqlx::Error) -> Fault {
     use sqlx::Error;
     match error {

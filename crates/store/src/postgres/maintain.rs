@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::{Pg, checked};
 use crate::days::Day;
 use crate::error::StoreError;
-use crate::lookup::before;
+use crate::lookup::Forgettable;
 
 /// Advisory lock of partition making: of several workers one makes them. An arbitrary constant.
 pub(super) const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
@@ -21,16 +21,14 @@ impl Pg {
         checked(&mut conn, answer)
     }
 
-    /// Forgets batches that were committed long ago *and* whose messages are old: a message that waited in a
-    /// long queue is old when it is committed. "Now" is at most the newest commit: while nobody commits,
-    /// nobody redelivers either, and nothing may be forgotten.
-    pub(crate) async fn trim_ledger(&self, now: Timestamp) -> Result<(), StoreError> {
+    /// "Now" is at most the newest commit.
+    pub(crate) async fn trim_ledger(&self, forgettable: Forgettable) -> Result<(), StoreError> {
         let ask = "DELETE FROM ledger WHERE max_ms < $1 AND committed_at < $2 \
                    AND committed_at < (SELECT max(committed_at) FROM ledger) - make_interval(secs => $3)";
-        let cutoff = before(now, self.ledger_keep);
+        let Forgettable { messages_before_ms, committed_before, keep } = forgettable;
         let mut conn = self.acquire().await?;
-        let work = sqlx::query(ask).bind(cutoff.as_millis().cast_signed()).bind(OffsetDateTime::from(cutoff));
-        let answer = self.answer(work.bind(self.ledger_keep.as_secs_f64()).execute(&mut *conn)).await;
+        let work = sqlx::query(ask).bind(messages_before_ms).bind(OffsetDateTime::from(committed_before));
+        let answer = self.answer(work.bind(keep.as_secs_f64()).execute(&mut *conn)).await;
         checked(&mut conn, answer)?;
         Ok(())
     }

@@ -66,7 +66,6 @@ pub(crate) struct Pg {
     chains: std::sync::Arc<Chains>,
     folding: std::sync::Arc<rollup::Folding>,
     answer_limit: Duration,
-    ledger_keep: Duration,
     index: IndexSettings,
 }
 
@@ -83,7 +82,6 @@ impl Pg {
             chains: std::sync::Arc::default(),
             folding: std::sync::Arc::default(),
             answer_limit: settings.statement_timeout + GRACE,
-            ledger_keep: settings.ledger_keep,
             index: settings.index.clone(),
         })
     }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::{Pg, fault};
 use crate::error::StoreError;
 use crate::page::{LogQuery, Rows, StoredRow, Total};
+use crate::room::{bytes_of, take_bytes};
 use crate::stats::level_of;
 
 /// The filters of both statements. `$1` is the device, `$2` to `$4` the first and last moment and the chains.
@@ -92,10 +93,11 @@ impl Pg {
         let answer = read!(self, conn => {
             let page = sqlx::query(ask).bind(&query.device_id).bind(first).bind(last).bind(&chains).bind(&levels);
             let page = page.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
-            page.bind(bound.part).bind(query.fetched()).fetch_all(&mut **conn).await
+            let page = page.bind(bound.part).bind(query.fetched()).fetch(&mut **conn);
+            take_bytes(page, query.page_bytes, row_bytes).await
         });
         let rows: Result<_, _> = answer?.iter().map(stored_row).collect();
-        Ok(Rows::new(rows?, query.limit))
+        Ok(Rows::new(rows?, query))
     }
 
     async fn count(&self, query: &LogQuery, chains: &Option<Vec<i32>>) -> Result<i64, StoreError> {
@@ -136,6 +138,12 @@ impl Pg {
 /// The wanted levels, in the database's type.
 pub(super) fn codes(query: &LogQuery) -> Vec<i16> {
     query.level_codes().into_iter().map(i16::from).collect()
+}
+
+/// Of a row as it came; one that cannot be read is told when it is.
+pub(super) fn row_bytes(row: &PgRow) -> u64 {
+    let text = |column| row.try_get::<&str, _>(column).unwrap_or_default();
+    bytes_of(text("message"), text("log_data"))
 }
 
 pub(super) fn stored_row(row: &PgRow) -> Result<StoredRow, StoreError> {

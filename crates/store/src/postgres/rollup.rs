@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sawpit_model::Timestamp;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
+use time::OffsetDateTime;
 
 use super::read::codes;
 use super::{Pg, checked};
 use crate::error::StoreError;
+use crate::lookup::before;
 use crate::page::LogQuery;
 use crate::rollup::{Counts, forgotten_before};
 use crate::stats::{Line, Shown, Stats, TOP_DEVICES};
+use crate::verdict::WRITERS_KEPT;
 
 /// Commits of one process after which it folds: enough that folding costs little, few enough that whoever reads has
 /// little to add up.
@@ -25,7 +28,8 @@ pub(super) const ROLLUP_LOCK: i64 = 0x5a77_7069_7400_0002;
 
 const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock($1)";
 
-/// In order, so that a fold and whoever else changes totals do not wait for each other in a circle.
+/// In order, so that a fold and whoever else changes totals do not wait for each other in a circle. A trigger adds what is
+/// taken to the totals of the days (migration 7).
 const FOLD: &str = "
 WITH taken AS (
     DELETE FROM rollup_pending WHERE id IN (SELECT id FROM rollup_pending ORDER BY id LIMIT $1)
@@ -142,6 +146,10 @@ impl Pg {
         let mut conn = self.acquire().await?;
         let trim = sqlx::query("DELETE FROM second_totals WHERE second < $1").bind(forgotten_before(now));
         let answer = self.answer(trim.execute(&mut *conn)).await;
+        checked(&mut conn, answer)?;
+        let gone = OffsetDateTime::from(before(now, WRITERS_KEPT));
+        let trim = sqlx::query("DELETE FROM verdict_writers WHERE written_at < $1").bind(gone);
+        let answer = self.answer(trim.execute(&mut *conn)).await;
         checked(&mut conn, answer).map(drop)
     }
 
@@ -161,6 +169,16 @@ impl Pg {
         });
         let lines: Vec<Line> = answer?;
         Stats::new(lines, self.verdicts().await?, shown)
+    }
+}
+
+/// Adds all that is pending to the totals, in the caller's transaction, which holds [`ROLLUP_LOCK`].
+pub(super) async fn fold_within(tx: &mut PgConnection) -> sqlx::Result<()> {
+    loop {
+        let taken: i64 = sqlx::query_scalar(FOLD).bind(FOLDED).fetch_one(&mut *tx).await?;
+        if taken < FOLDED {
+            return Ok(());
+        }
     }
 }
 

@@ -1,17 +1,21 @@
 //! Finding rows by their terms, off a GIN index.
 
+use std::time::Duration;
+
 use sawpit_model::Timestamp;
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use time::OffsetDateTime;
 
-use super::read::{codes, stored_row};
+use super::read::{row_bytes, stored_row};
 use super::{Pg, fault};
 use crate::error::StoreError;
 use crate::page::{Cursor, LogQuery, StoredRow};
-use crate::search::{Index, Indexable, Whole, device_term};
+use crate::room::take_bytes;
+use crate::search::{Index, Indexable, Span, Whole, device_term, level_term};
 
-/// A span's rows. The levels are null where all are wanted: else the planner may take the index on levels and times, and
-/// read all rows of the span. Those that have the terms are collected and sorted: the spans bound how many that are.
+/// A span's rows. The levels are among the terms only: with a filter as well the planner may take the index on levels and
+/// times, and read all rows of the span. Those that have the terms are collected and sorted: the spans bound how many that
+/// are.
 macro_rules! search {
     ($device:literal) => {
         concat!(
@@ -20,9 +24,8 @@ macro_rules! search {
              FROM (SELECT * FROM logs WHERE ",
             $device,
             " AND received_at >= $2 AND received_at <= $3 AND ($4::integer[] IS NULL OR chain_id = ANY($4))
-                 AND ($5::smallint[] IS NULL OR log_level = ANY($5)) AND (received_at, ms, seq, part) < ($6, $7, $8, $9)
-                 AND terms @@ $11::tsquery
-                 ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $10) l
+                 AND (received_at, ms, seq, part) < ($5, $6, $7, $8) AND terms @@ $10::tsquery
+                 ORDER BY received_at DESC, ms DESC, seq DESC, part DESC LIMIT $9) l
              LEFT JOIN chains c ON c.id = l.chain_id
              ORDER BY l.received_at DESC, l.ms DESC, l.seq DESC, l.part DESC"
         )
@@ -75,26 +78,29 @@ impl Pg {
         Ok(())
     }
 
-    /// The rows from `first` to `last` that have the terms, newest first, one more than the page holds.
-    pub(crate) async fn search(
-        &self,
-        query: &LogQuery,
-        first: Timestamp,
-        last: Timestamp,
-    ) -> Result<Vec<StoredRow>, StoreError> {
+    /// The rows of a span that have the terms, newest first, one more than the page holds.
+    pub(crate) async fn search(&self, query: &LogQuery, span: &Span) -> Result<Vec<StoredRow>, StoreError> {
         let chains = self.chains_with(query.plugin.as_ref()).await?;
-        let (first, last) = (OffsetDateTime::from(first), OffsetDateTime::from(last));
-        let levels = (!query.levels.is_empty()).then(|| codes(query));
+        let (first, last) = (OffsetDateTime::from(span.first), OffsetDateTime::from(span.last));
         let (bound, terms) = (query.bound(), tsquery(query));
         let ask = if query.device_id.is_some() { OF_DEVICE } else { OF_ALL };
         let answer = read!(self, conn => {
-            let rows = sqlx::query(ask).bind(&query.device_id).bind(first).bind(last).bind(&chains).bind(&levels);
+            let rows = sqlx::query(ask).bind(&query.device_id).bind(first).bind(last).bind(&chains);
             let rows = rows.bind(OffsetDateTime::from(bound.received_at)).bind(bound.ms).bind(bound.seq);
             let rows = rows.bind(bound.part).bind(query.fetched()).bind(&terms);
+            let mut tx = conn.begin_with(AssertSqlSafe(begin(span.time))).await?;
             // Planned anew each time: how long the span is and how many rows have the terms decides the plan.
-            rows.persistent(false).fetch_all(&mut **conn).await
+            let rows = rows.persistent(false).fetch(&mut *tx);
+            match take_bytes(rows, span.bytes, row_bytes).await {
+                Err(error) if fault::is_timeout(&error) => Ok(None),
+                rows => {
+                    tx.rollback().await?;
+                    rows.map(Some)
+                }
+            }
         });
-        answer?.iter().map(stored_row).collect()
+        let Some(rows) = answer? else { return Err(StoreError::TooLong { limit: query.time_limit }) };
+        rows.iter().map(stored_row).collect()
     }
 
     pub(crate) async fn kept_indexes(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
@@ -121,6 +127,11 @@ impl Pg {
     }
 }
 
+/// The server ends what takes longer: were only we to stop waiting, it would go on. In one message, so one round trip.
+fn begin(time: Duration) -> String {
+    format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", time.as_millis().clamp(1, 1 << 30))
+}
+
 /// Terms hold no operator of PostgreSQL's.
 fn tsquery(query: &LogQuery) -> String {
     let term = |term: &crate::search::Term| match term.whole {
@@ -128,5 +139,7 @@ fn tsquery(query: &LogQuery) -> String {
         Whole::Prefix => format!("{}:*", term.text),
     };
     let device = query.device_id.iter().map(|device| device_term(device));
-    query.search.terms().iter().map(term).chain(device).collect::<Vec<_>>().join(" & ")
+    let levels: Vec<String> = query.levels.iter().map(|level| level_term(*level)).collect();
+    let levels = (!levels.is_empty()).then(|| format!("({})", levels.join(" | ")));
+    query.search.terms().iter().map(term).chain(device).chain(levels).collect::<Vec<_>>().join(" & ")
 }

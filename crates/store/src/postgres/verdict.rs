@@ -1,14 +1,22 @@
 //! What plugins made of logs: appended like the other counts, and folded with them (`rollup.rs`).
 
 use sawpit_model::{PluginVerdicts, Tally};
+use time::OffsetDateTime;
 
-use super::{Pg, checked};
+use super::Pg;
 use crate::error::StoreError;
-use crate::verdict::{PLUGINS_SHOWN, VerdictRow, lines};
+use crate::verdict::{PLUGINS_SHOWN, VerdictRow, VerdictWrite, lines};
 
+/// `first` is empty when this write was counted before; while it is still being counted, this waits for its end.
 const ADD: &str = "
+WITH first AS (
+    INSERT INTO verdict_writers AS w (writer, number, written_at) VALUES ($5, $6, $7)
+    ON CONFLICT (writer) DO UPDATE SET number = excluded.number, written_at = excluded.written_at
+        WHERE w.number < excluded.number
+    RETURNING 1
+)
 INSERT INTO rollup_pending (device_ids, log_levels, seconds, counts, plugins, versions, verdicts, verdict_counts)
-VALUES ('{}', '{}', '{}', '{}', $1, $2, $3, $4)";
+SELECT '{}', '{}', '{}', '{}', $1, $2, $3, $4 FROM first";
 
 const VERDICTS: &str = "
 SELECT plugin, version,
@@ -44,14 +52,14 @@ impl<'a> VerdictLines<'a> {
 }
 
 impl Pg {
-    /// Not tried again when the outcome is unknown: then it may be counted or not.
-    pub(crate) async fn add_verdicts(&self, tally: &Tally) -> Result<(), StoreError> {
-        let lines = VerdictLines::of(tally);
-        let mut conn = self.acquire().await?;
-        let add = sqlx::query(ADD).bind(&lines.plugins).bind(&lines.versions);
-        let add = add.bind(&lines.verdicts).bind(&lines.counts).execute(&mut *conn);
-        let answer = self.answer(add).await;
-        checked(&mut conn, answer)?;
+    /// Counted once, so it is tried again like a read.
+    pub(crate) async fn add_verdicts(&self, write: &VerdictWrite) -> Result<(), StoreError> {
+        let lines = VerdictLines::of(&write.tally);
+        read!(self, conn => {
+            let add = sqlx::query(ADD).bind(&lines.plugins).bind(&lines.versions).bind(&lines.verdicts);
+            let add = add.bind(&lines.counts).bind(&write.writer).bind(write.number);
+            add.bind(OffsetDateTime::from(write.written_at)).execute(&mut **conn).await
+        })?;
         self.committed_one();
         Ok(())
     }

@@ -14,8 +14,8 @@ use sawpit_model::{RawObject, Timestamp};
 
 pub(crate) use older::Indexable;
 pub use older::{IndexedRows, OlderRows};
-pub(crate) use spans::Spans;
-pub(crate) use terms::{Terms, device_term};
+pub(crate) use spans::{Span, Spans};
+pub(crate) use terms::{Terms, device_term, level_term};
 use terms::{data_term, is_word, word_of};
 
 /// Which terms a worker stores with its rows. Each makes commits slower: see `docs/postgresql.md`.

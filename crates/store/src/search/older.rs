@@ -59,8 +59,9 @@ impl OlderRows {
 
     /// Those of a page that have terms.
     pub(crate) fn indexable(&self, rows: Vec<StoredRow>) -> Vec<Indexable> {
-        let terms =
-            |row: &StoredRow| Terms::of(&row.message, &row.log_data, &self.index).of_device(&row.device_id);
+        let terms = |row: &StoredRow| {
+            Terms::of(&row.message, &row.log_data, &self.index).of_row(&row.device_id, row.log_level)
+        };
         rows.into_iter().filter_map(|row| Some(Indexable { terms: terms(&row)?, row })).collect()
     }
 

@@ -1,5 +1,21 @@
 //! Where a search looks first.
 
+use std::time::Duration;
+
+use sawpit_model::Timestamp;
+
+/// One span, and what may be spent on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// First and last moment, both included.
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+    /// Longest time; more than none.
+    pub(crate) time: Duration,
+    /// Bytes of rows after which one more is enough.
+    pub(crate) bytes: u64,
+}
+
 /// The first span: a minute, in microseconds.
 const FIRST: i64 = 60_000_000;
 

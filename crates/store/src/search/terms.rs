@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sawpit_model::RawObject;
+use sawpit_model::{Level, RawObject};
 use serde_json::Value;
 
 use super::IndexSettings;
@@ -10,7 +10,7 @@ use super::IndexSettings;
 /// Longer words are indexed, and looked for, by their first bytes.
 const WORD_BYTES: usize = 64;
 
-/// Begins the term of a member or a device. It is in no word, and means nothing to PostgreSQL's or SQLite's tokenisers.
+/// Begins the term of a member, a device or a level. It is in no word, and means nothing to PostgreSQL's or SQLite's tokenisers.
 const DATA_MARK: char = '§';
 
 /// The terms of a row, each once.
@@ -38,13 +38,13 @@ impl Terms {
         self.0.iter().map(String::as_str)
     }
 
-    /// What is stored with a row: its terms and that of its device, with spaces between, as both databases take them. None
-    /// for a row without terms.
-    pub(crate) fn of_device(&self, device_id: &str) -> Option<String> {
+    /// What is stored with a row: its terms and those of its device and level, with spaces between, as both databases take
+    /// them. None for a row without terms.
+    pub(crate) fn of_row(&self, device_id: &str, log_level: Level) -> Option<String> {
         if self.0.is_empty() {
             None
         } else {
-            Some(format!("{} {}", self.0.join(" "), device_term(device_id)))
+            Some(format!("{} {} {}", self.0.join(" "), device_term(device_id), level_term(log_level)))
         }
     }
 }
@@ -126,6 +126,12 @@ pub(crate) fn device_term(device_id: &str) -> String {
     digest_term(&hasher)
 }
 
+/// And the level: of a common word in a rare level, the index then finds those rows without reading all with the word.
+/// Shorter than a digest, so it is none's.
+pub(crate) fn level_term(level: Level) -> String {
+    format!("{DATA_MARK}{}", level.code())
+}
+
 /// A number in the one way that it is compared, as a 64-bit float where it is no 64-bit integer; else the text.
 fn canonical(text: &str) -> String {
     let looks_like_one = text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
@@ -180,10 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn the_device_is_a_term_of_every_row_that_has_any() {
+    fn device_and_level_are_terms_of_every_row_that_has_any() {
         let settings = IndexSettings { text: true, data: false, terms: 1 };
-        let stored = |message| Terms::of(message, &RawObject::default(), &settings).of_device("d1");
-        assert_eq!(stored("door open"), Some(format!("door {}", device_term("d1"))));
+        let stored =
+            |message| Terms::of(message, &RawObject::default(), &settings).of_row("d1", Level::Error);
+        assert_eq!(stored("door open"), Some(format!("door {} §3", device_term("d1"))));
         assert_eq!(stored("!"), None);
         assert!(device_term("d1") != device_term("d2") && device_term("d1") != data_term("", "d1"));
     }

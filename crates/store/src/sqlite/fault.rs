@@ -4,6 +4,7 @@ use crate::error::Fault;
 
 const SQLITE_BUSY: u32 = 5;
 const SQLITE_LOCKED: u32 = 6;
+const SQLITE_INTERRUPT: u32 = 9;
 const SQLITE_IOERR: u32 = 10;
 const SQLITE_TOOBIG: u32 = 18;
 const SQLITE_CONSTRAINT: u32 = 19;
@@ -21,6 +22,11 @@ pub(super) fn of(error: &sqlx::Error) -> Fault {
         Error::PoolTimedOut | Error::PoolClosed | Error::BeginFailed | Error::Configuration(_) => Fault::Away,
         _ => Fault::Unknown,
     }
+}
+
+/// What it did was ended: its time was over.
+pub(super) fn is_interrupted(error: &sqlx::Error) -> bool {
+    primary(error) == Some(SQLITE_INTERRUPT)
 }
 
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {

@@ -4,12 +4,12 @@
 
 use std::collections::HashSet;
 
-use sawpit_model::{MessageId, Timestamp};
+use sawpit_model::MessageId;
 
 use super::{Lite, checked};
 use crate::batch::Lease;
 use crate::error::StoreError;
-use crate::lookup::{Lookup, before};
+use crate::lookup::{Forgettable, Lookup};
 
 impl Lite {
     pub(crate) async fn lease(&self, owner: &str) -> Result<Lease, StoreError> {
@@ -37,15 +37,14 @@ impl Lite {
         lookup.found(&checked(work.fetch_all(&mut *self.reader().await?).await)?)
     }
 
-    /// As on PostgreSQL: both the commit and its messages are old, and the newest commit counts as now.
-    pub(crate) async fn trim_ledger(&self, now: Timestamp) -> Result<(), StoreError> {
+    /// "Now" is at most the newest commit.
+    pub(crate) async fn trim_ledger(&self, forgettable: Forgettable) -> Result<(), StoreError> {
         let ask = "DELETE FROM ledger WHERE max_ms < ?1 AND committed_at < ?2 \
                    AND committed_at < (SELECT max(committed_at) FROM ledger) - ?3";
-        let cutoff = before(now, self.ledger_keep);
-        let keep = i64::try_from(self.ledger_keep.as_micros()).unwrap_or(i64::MAX);
+        let Forgettable { messages_before_ms, committed_before, keep } = forgettable;
+        let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
-        let trim =
-            sqlx::query(ask).bind(cutoff.as_millis().cast_signed()).bind(cutoff.as_micros()).bind(keep);
+        let trim = sqlx::query(ask).bind(messages_before_ms).bind(committed_before.as_micros()).bind(keep);
         checked(trim.execute(&mut *tx).await)?;
         checked(tx.commit().await)
     }

@@ -44,7 +44,6 @@ pub(crate) struct Lite {
     writer: SqlitePool,
     readers: SqlitePool,
     chains: Arc<Chains>,
-    ledger_keep: Duration,
     index: IndexSettings,
 }
 
@@ -56,13 +55,7 @@ impl Lite {
         let writer = pool(settings, 1).connect_with(options.clone()).await.map_err(unreachable)?;
         let readers = pool(settings, settings.pool.max(1));
         let readers = readers.connect_with(options.read_only(true)).await.map_err(unreachable)?;
-        Ok(Self {
-            writer,
-            readers,
-            chains: Arc::default(),
-            ledger_keep: settings.ledger_keep,
-            index: settings.index.clone(),
-        })
+        Ok(Self { writer, readers, chains: Arc::default(), index: settings.index.clone() })
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
@@ -110,6 +103,13 @@ fn pool(settings: &StoreSettings, connections: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .after_release(|conn, _| Box::pin(without_end(conn)))
+}
+
+/// A search may have been given an end, and its caller may have left before it: the next is not to be ended by it.
+async fn without_end(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
+    conn.lock_handle().await?.remove_progress_handler();
+    Ok(true)
 }
 
 /// sqlx takes no lock on SQLite; the transaction around all migrations is one, also against other processes.

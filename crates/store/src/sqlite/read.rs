@@ -10,6 +10,7 @@ use super::rollup::kept_total;
 use super::{Lite, checked};
 use crate::error::StoreError;
 use crate::page::{LogQuery, Rows, StoredRow, Total};
+use crate::room::{bytes_of, take_bytes};
 use crate::stats::level_of;
 
 /// The filters that all queries share.
@@ -83,9 +84,10 @@ impl Lite {
         let page = page.bind(query.page_last().as_micros()).bind(&chains);
         let page = page.bind(bound.received_at.as_micros()).bind(bound.ms).bind(bound.seq);
         let page = page.bind(bound.part).bind(query.fetched());
-        let rows = checked(page.fetch_all(&mut *self.reader().await?).await)?;
+        let mut conn = self.reader().await?;
+        let rows = checked(take_bytes(page.fetch(&mut *conn), query.page_bytes, row_bytes).await)?;
         let rows: Result<_, _> = rows.iter().map(stored_row).collect();
-        Ok(Rows::new(rows?, query.limit))
+        Ok(Rows::new(rows?, query))
     }
 
     pub(crate) async fn stored_ids(
@@ -113,6 +115,12 @@ async fn count(
     let count = sqlx::query_scalar(AssertSqlSafe(count_of(query))).bind(&query.device_id);
     let count = count.bind(query.first().as_micros()).bind(query.last().as_micros());
     checked(count.bind(chains).bind(query.counted()).fetch_one(conn).await)
+}
+
+/// Of a row as it came; one that cannot be read is told when it is.
+pub(super) fn row_bytes(row: &SqliteRow) -> u64 {
+    let text = |column| row.try_get::<&str, _>(column).unwrap_or_default();
+    bytes_of(text("message"), text("log_data"))
 }
 
 pub(super) fn stored_row(row: &SqliteRow) -> Result<StoredRow, StoreError> {

@@ -5,9 +5,11 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{Lite, checked};
 use crate::error::StoreError;
+use crate::lookup::before;
 use crate::page::LogQuery;
 use crate::rollup::{Counts, forgotten_before};
 use crate::stats::{Line, Shown, Stats, TOP_DEVICES};
+use crate::verdict::WRITERS_KEPT;
 
 /// Lines of one INSERT: 3 columns each stay far below SQLite's 32,766 parameters.
 const LINES_PER_INSERT: usize = 100;
@@ -94,6 +96,9 @@ impl Lite {
     pub(crate) async fn trim_rollups(&self, now: Timestamp) -> Result<(), StoreError> {
         let trim = sqlx::query("DELETE FROM second_totals WHERE second < ?1").bind(forgotten_before(now));
         let mut tx = self.begin().await?;
+        checked(trim.execute(&mut *tx).await)?;
+        let gone = before(now, WRITERS_KEPT).as_micros();
+        let trim = sqlx::query("DELETE FROM verdict_writers WHERE written_at < ?1").bind(gone);
         checked(trim.execute(&mut *tx).await)?;
         checked(tx.commit().await)
     }

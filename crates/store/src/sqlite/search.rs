@@ -1,16 +1,23 @@
 //! Finding rows by their terms, off an FTS5 table that names rows by their key.
 
+use std::time::{Duration, Instant};
+
 use sawpit_model::Timestamp;
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, SqliteConnection};
 
-use super::read::{FILTERS, ORDER, device_filter, stored_row};
-use super::{Lite, checked};
+use super::read::{FILTERS, ORDER, device_filter, row_bytes, stored_row};
+use super::{Lite, checked, fault};
 use crate::batch::Row;
 use crate::error::StoreError;
 use crate::page::{LogQuery, StoredRow};
-use crate::search::{Index, IndexSettings, Indexable, Terms, Whole, device_term};
+use crate::room::take_bytes;
+use crate::search::{Index, IndexSettings, Indexable, Span, Terms, Whole, device_term, level_term};
 
 const MINUTE: i64 = 60_000_000;
+
+/// Steps of SQLite's machine between two looks at the clock. To read a page of the index takes some, and a page holds
+/// thousands of rows.
+const LOOK_AFTER: i32 = 200;
 
 /// Which keys the rows from `?1` to `?2` (minutes) can have.
 const KEYS: &str =
@@ -66,13 +73,9 @@ impl Lite {
         checked(tx.commit().await)
     }
 
-    /// The rows from `first` to `last` that have the terms, newest first, one more than the page holds.
-    pub(crate) async fn search(
-        &self,
-        query: &LogQuery,
-        first: Timestamp,
-        last: Timestamp,
-    ) -> Result<Vec<StoredRow>, StoreError> {
+    /// The rows of a span that have the terms, newest first, one more than the page holds.
+    pub(crate) async fn search(&self, query: &LogQuery, span: &Span) -> Result<Vec<StoredRow>, StoreError> {
+        let Span { first, last, .. } = *span;
         let chains = self.chains_with(query.plugin.as_ref()).await?;
         let mut conn = self.reader().await?;
         let keys = sqlx::query_as(KEYS).bind(minute_of(first)).bind(minute_of(last));
@@ -83,7 +86,13 @@ impl Lite {
         let rows = rows.bind(last.as_micros()).bind(&chains);
         let rows = rows.bind(bound.received_at.as_micros()).bind(bound.ms).bind(bound.seq).bind(bound.part);
         let rows = rows.bind(query.fetched()).bind(fts_query(query)).bind(first_id).bind(last_id);
-        checked(rows.fetch_all(&mut *conn).await)?.iter().map(stored_row).collect()
+        checked(end_after(&mut conn, span.time).await)?;
+        match take_bytes(rows.fetch(&mut *conn), span.bytes, row_bytes).await {
+            Err(error) if fault::is_interrupted(&error) => {
+                Err(StoreError::TooLong { limit: query.time_limit })
+            }
+            rows => checked(rows)?.iter().map(stored_row).collect(),
+        }
     }
 
     pub(crate) async fn kept_indexes(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
@@ -102,6 +111,13 @@ impl Lite {
         checked(work.execute(&mut *tx).await)?;
         checked(tx.commit().await)
     }
+}
+
+/// Ends what the connection does after this time. Reset when the connection is given back: see [`super::pool`].
+async fn end_after(conn: &mut SqliteConnection, time: Duration) -> sqlx::Result<()> {
+    let until = Instant::now() + time;
+    conn.lock_handle().await?.set_progress_handler(LOOK_AFTER, move || Instant::now() < until);
+    Ok(())
 }
 
 /// A row that is gone by now is left out.
@@ -131,7 +147,7 @@ pub(super) async fn index_rows(
     let ids = first_id..;
     let terms = rows.iter().zip(ids.clone()).filter_map(|(row, id)| {
         let terms = Terms::of(&row.log.message, &row.log.log_data, settings);
-        Some((id, terms.of_device(&row.log.device_id)?))
+        Some((id, terms.of_row(&row.log.device_id, row.log.log_level)?))
     });
     let terms: Vec<(i64, String)> = terms.collect();
     if terms.is_empty() {
@@ -181,5 +197,8 @@ fn fts_query(query: &LogQuery) -> String {
         Whole::Prefix => format!("\"{}\" *", term.text),
     };
     let device = query.device_id.iter().map(|device| format!("\"{}\"", device_term(device)));
-    query.search.terms().iter().map(term).chain(device).collect::<Vec<_>>().join(" ")
+    let levels: Vec<String> =
+        query.levels.iter().map(|level| format!("\"{}\"", level_term(*level))).collect();
+    let levels = (!levels.is_empty()).then(|| format!("({})", levels.join(" OR ")));
+    query.search.terms().iter().map(term).chain(device).chain(levels).collect::<Vec<_>>().join(" AND ")
 }

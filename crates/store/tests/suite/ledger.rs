@@ -4,9 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use sawpit_model::Tally;
-use sawpit_store::{Batch, CommitError, Met, QueueServer, Store, StoreSettings};
+use sawpit_store::{Batch, CommitError, Met, QueueServer, Store};
 
 use super::kit::*;
+
+/// How long the ledger remembers in these cases.
+const KEEP: Duration = Duration::from_secs(24 * 3_600);
 
 pub async fn knows_what_was_committed(url: String) {
     let store = open(&url).await;
@@ -149,14 +152,13 @@ async fn commit_until_fenced(
 
 /// The ledger forgets a batch when its commit and its messages are old, measured from the newest commit.
 pub async fn the_ledger_forgets_in_time(url: String) {
-    let keep = Duration::from_secs(24 * 3_600);
-    let store = Store::open(StoreSettings { ledger_keep: keep, ..settings(&url) }, now()).await.unwrap();
+    let store = open(&url).await;
     let lease = store.lease("w").await.unwrap();
     let day_ms = u64::try_from(DAY / 1_000).unwrap();
     let mut old = batch_of("d", &[id(0, 0)]);
     store.commit(&lease, &old).await.unwrap();
     // Ten days of silence: nothing can have been acknowledged meanwhile, so nothing may be forgotten.
-    store.maintain(at(10 * DAY)).await.unwrap();
+    store.trim_ledger(at(10 * DAY), KEEP, None).await.unwrap();
     assert_eq!(store.committed(&old.ids).await.unwrap().len(), 1);
     // An old message, committed late, and a young one.
     let mut late = batch_of("d", &[id(1, 0)]);
@@ -165,8 +167,32 @@ pub async fn the_ledger_forgets_in_time(url: String) {
     let mut young = batch_of("d", &[id(10 * day_ms, 0)]);
     young.committed_at = at(10 * DAY + HOUR);
     store.commit(&lease, &young).await.unwrap();
-    store.maintain(at(10 * DAY + HOUR)).await.unwrap();
+    store.trim_ledger(at(10 * DAY + HOUR), KEEP, None).await.unwrap();
     old.ids.extend(late.ids.iter().chain(&young.ids));
     let known = store.committed(&old.ids).await.unwrap();
     assert_eq!(known, HashSet::from([late.ids[0], young.ids[0]]));
+}
+
+/// What is in the queue may come again, so it is known, whatever the clocks say.
+pub async fn the_ledger_remembers_what_is_in_the_queue(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let settled = batch_of("d", &[id(0, 0), id(1, 0)]);
+    let in_queue = batch_of("d", &[id(2, 0), id(5, 7), id(5, 9)]);
+    let later = batch_of("d", &[id(4, 0), id(6, 0)]);
+    for batch in [&settled, &in_queue, &later] {
+        store.commit(&lease, batch).await.unwrap();
+    }
+    let young = Batch { committed_at: at(10 * DAY), ..batch_of("d", &[id(7, 0)]) };
+    store.commit(&lease, &young).await.unwrap();
+    let ids: Vec<_> = [&settled, &in_queue, &later].into_iter().flat_map(|batch| batch.ids.clone()).collect();
+    // The second batch was not acknowledged, or only in part.
+    for oldest in [id(2, 0), id(5, 7)] {
+        store.trim_ledger(at(10 * DAY), KEEP, Some(oldest)).await.unwrap();
+        let known = store.committed(&ids).await.unwrap();
+        assert_eq!(known, in_queue.ids.iter().chain(&later.ids).copied().collect(), "{oldest}");
+    }
+    store.trim_ledger(at(10 * DAY), KEEP, None).await.unwrap();
+    assert!(store.committed(&ids).await.unwrap().is_empty());
+    assert_eq!(store.committed(&young.ids).await.unwrap().len(), 1);
 }

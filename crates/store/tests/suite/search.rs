@@ -1,8 +1,11 @@
 //! Searching, alike on either database.
 
+use std::time::Duration;
+
 use sawpit_model::{Level, RawObject};
 use sawpit_store::{
-    Index, IndexSettings, Indexed, IndexedRows, LogQuery, Row, Search, Store, StoreSettings, Total,
+    Index, IndexSettings, Indexed, IndexedRows, LogQuery, Row, Search, Store, StoreError, StoreSettings,
+    Total,
 };
 
 use super::kit::*;
@@ -92,6 +95,8 @@ pub async fn what_is_found(url: String) {
             (1_000, None, vec![]),
             (50, Some("d1"), vec![]),
             (50, None, vec![Level::Error]),
+            (9, Some("d2"), vec![Level::Debug, Level::Critical]),
+            (1_000, None, Level::ALL.to_vec()),
         ] {
             let (since, until) =
                 if limit == 50 { (Some(at(-40 * HOUR)), Some(at(-60 * SECOND))) } else { (None, None) };
@@ -108,6 +113,76 @@ pub async fn what_is_found(url: String) {
             let query = LogQuery { search, device_id, levels, since, until, limit, ..LogQuery::default() };
             assert_eq!(read(&store, query.clone()).await, wanted, "{query:?}");
         }
+    }
+}
+
+/// A common word in a level that it is never in, and two common words that never meet: nothing is found, and the first is
+/// seen by the index alone.
+pub async fn what_never_meets_is_not_found(url: String) {
+    let store = open_with(&url, true, false).await;
+    let lease = store.lease("w").await.unwrap();
+    let rows = (0..2_000_u64).map(|n| {
+        let mut log = log("d", if n % 2 == 0 { "common even" } else { "common odd" }, at(-(n as i64) * HOUR));
+        log.log_level = if n % 500 == 0 { Level::Error } else { Level::Info };
+        row(id(n, 0), log)
+    });
+    for rows in rows.collect::<Vec<_>>().chunks(500) {
+        store.commit(&lease, &batch(rows.to_vec())).await.unwrap();
+    }
+    for (text, levels, found) in [
+        ("common", vec![Level::Critical], 0),
+        ("common", vec![Level::Critical, Level::Debug], 0),
+        ("common", vec![Level::Critical, Level::Error], 4),
+        ("odd", vec![Level::Error], 0),
+        ("even odd", vec![], 0),
+        ("common even", vec![], 1_000),
+    ] {
+        let query = LogQuery { search: words(text), levels: levels.clone(), ..LogQuery::default() };
+        assert_eq!(read(&store, query).await.len(), found, "{text} {levels:?}");
+    }
+}
+
+/// A search that has no time left is ended, and says what limit that was.
+pub async fn a_search_has_a_time_limit(url: String) {
+    let store = open_with(&url, true, false).await;
+    let lease = store.lease("w").await.unwrap();
+    store.commit(&lease, &batch((0..20).map(odd_row).collect())).await.unwrap();
+    let query = LogQuery { search: words("second"), ..LogQuery::default() };
+    assert_eq!(read(&store, query.clone()).await.len(), 10);
+    let limit = Duration::ZERO;
+    let ended = store.rows(&LogQuery { time_limit: limit, ..query.clone() }).await;
+    assert_eq!(ended, Err(StoreError::TooLong { limit }));
+    // What is no search costs what its page costs.
+    let page = LogQuery { search: Search::default(), time_limit: limit, ..query };
+    assert_eq!(store.rows(&page).await.unwrap().rows.len(), 20);
+}
+
+/// A page ends with the row before the one that would be too many bytes, and the next goes on there, with and without a
+/// search; one that is larger than a page is a page.
+pub async fn pages_have_a_limit_of_bytes(url: String) {
+    let store = open_with(&url, true, false).await;
+    let lease = store.lease("w").await.unwrap();
+    let rows = (0..40_u64).map(|n| {
+        let mut row =
+            row(id(n, 0), log("d", &format!("word {n} {}", "x".repeat(1_000)), at(-(n as i64) * HOUR)));
+        if n == 20 {
+            row.log.log_data = RawObject::from_trusted(format!(r#"{{"big":"{}"}}"#, "y".repeat(4_000)));
+        }
+        row
+    });
+    store.commit(&lease, &batch(rows.collect())).await.unwrap();
+    for search in [Search::default(), words("word")] {
+        let mut query = LogQuery { search, page_bytes: 3_500, ..LogQuery::default() };
+        let (mut pages, mut found) = (Vec::new(), Vec::new());
+        loop {
+            let page = store.rows(&query).await.unwrap();
+            pages.push(page.rows.len());
+            found.extend(page.rows.into_iter().map(|row| row.message_id));
+            let Some(cursor) = page.next_cursor else { break };
+            query.cursor = Some(cursor);
+        }
+        assert_eq!(found, (0..40).map(|n| id(n, 0)).collect::<Vec<_>>());
+        assert_eq!(pages, [3, 3, 3, 3, 3, 3, 2, 1, 3, 3, 3, 3, 3, 3, 1]);
     }
 }
 

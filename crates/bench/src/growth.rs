@@ -1,18 +1,14 @@
-//! What queries cost while the table grows, and what the search indexes cost a commit:
-//! `cargo xtask bench growth [ROWS...]`, or
-//! `cargo run --release -p sawpit-store --example growth -- postgres|sqlite [ROWS...]`.
+//! What queries cost while the table grows, and what the search indexes cost a commit: `cargo xtask bench growth [ROWS...]`.
 //!
 //! A million logs a day come in from 1,000 devices, in batches of 100 through the store itself, four at once. At each
 //! count of rows each query is asked in turn with ever other devices and words; the table shows the median.
-#![allow(clippy::print_stdout, reason = "prints its results")]
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use sawpit_model::{Level, Log, MessageId, RawObject, Tally, Timestamp};
 use sawpit_store::{Batch, IndexSettings, LogQuery, Row, Search, Store, StoreSettings};
 use sawpit_testkit::{Postgres, TempFolder};
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// 2026-11-01T00:00:00Z, in microseconds.
 const START: i64 = 1_793_491_200_000_000;
@@ -21,10 +17,45 @@ const STEP: i64 = 86_400;
 const DEVICES: u64 = 1_000;
 const BATCH: u64 = 100;
 const IN_FLIGHT: u64 = 4;
-/// Rows of each measurement of inserts.
-const INSERTED: u64 = 100_000;
 /// Times that each query is asked.
 const TURNS: u64 = 41;
+/// Longest time of one query: more than any is to take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Which database is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A server of its own.
+    Postgres,
+    /// A file in a folder of its own.
+    Sqlite,
+}
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    /// Where.
+    pub database: Database,
+    /// Rows of each measurement of inserts.
+    pub inserted: u64,
+    /// Counts of rows at which the queries are asked, each larger than the one before.
+    pub rows: Vec<u64>,
+}
+
+/// Measures inserts and queries; `print` is given each line as soon as it is known.
+///
+/// # Errors
+/// The server did not start, or the database refused something.
+pub fn growth(growth: &Growth, print: &mut dyn FnMut(&str)) -> Result<()> {
+    let place = match growth.database {
+        Database::Postgres => Place::Postgres(Box::new(Postgres::start())),
+        Database::Sqlite => Place::Sqlite(TempFolder::new("growth")),
+    };
+    tokio::runtime::Runtime::new()?.block_on(async {
+        inserts(&place, growth.inserted, print).await?;
+        queries(&place, &growth.rows, print).await
+    })
+}
 
 /// Where the databases are made.
 enum Place {
@@ -48,22 +79,9 @@ impl Place {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Failure> {
-    let mut words = std::env::args().skip(1);
-    let place = match words.next().as_deref() {
-        Some("postgres") => Place::Postgres(Box::new(Postgres::start())),
-        Some("sqlite") => Place::Sqlite(TempFolder::new("growth")),
-        _ => return Err("say postgres or sqlite, then counts of rows".into()),
-    };
-    let sizes: Vec<u64> = words.map(|word| word.parse()).collect::<Result<_, _>>()?;
-    inserts(&place).await?;
-    growth(&place, &sizes).await
-}
-
 /// What each index costs.
-async fn inserts(place: &Place) -> Result<(), Failure> {
-    println!("\n{:<28} {:>10} {:>7}", "inserts, with", "rows/s", "ratio");
+async fn inserts(place: &Place, rows: u64, print: &mut dyn FnMut(&str)) -> Result<()> {
+    print(&format!("\n{:<28} {:>10} {:>7}", "inserts, with", "rows/s", "ratio"));
     let mut baseline = None;
     for (name, text, data) in [
         ("no index", false, false),
@@ -73,23 +91,24 @@ async fn inserts(place: &Place) -> Result<(), Failure> {
     ] {
         let store = open(place, &format!("inserts_{text}_{data}"), text, data).await?;
         let started = Instant::now();
-        insert(&store, 0, INSERTED).await?;
-        let rate = INSERTED as f64 / started.elapsed().as_secs_f64();
-        println!("{name:<28} {rate:>10.0} {:>7.2}", rate / *baseline.get_or_insert(rate));
+        insert(&store, 0, rows).await?;
+        let rate = rows as f64 / started.elapsed().as_secs_f64();
+        print(&format!("{name:<28} {rate:>10.0} {:>7.2}", rate / *baseline.get_or_insert(rate)));
         store.close().await;
     }
     Ok(())
 }
 
 /// What each query costs at each count of rows.
-async fn growth(place: &Place, sizes: &[u64]) -> Result<(), Failure> {
+async fn queries(place: &Place, sizes: &[u64], print: &mut dyn FnMut(&str)) -> Result<()> {
     let store = open(place, "growth", true, true).await?;
     let mut stored = 0;
     for size in sizes {
         insert(&store, stored, *size).await?;
         stored = (*size).max(stored);
         place.settle("growth");
-        println!("\n{:<44} {:>10} {:>10}", format!("query of {stored} rows"), "median ms", "longest");
+        let head = format!("query of {stored} rows");
+        print(&format!("\n{head:<44} {:>10} {:>10}", "median ms", "longest"));
         for (name, query) in QUERIES {
             let mut took = Vec::new();
             for turn in 0..TURNS {
@@ -99,7 +118,7 @@ async fn growth(place: &Place, sizes: &[u64]) -> Result<(), Failure> {
             }
             took.sort_unstable();
             let ms = |place: usize| took.get(place).copied().unwrap_or_default().as_secs_f64() * 1e3;
-            println!("{name:<44} {:>10.2} {:>10.2}", ms(took.len() / 2), ms(took.len() - 1));
+            print(&format!("{name:<44} {:>10.2} {:>10.2}", ms(took.len() / 2), ms(took.len() - 1)));
         }
     }
     Ok(())
@@ -114,11 +133,12 @@ enum Query {
     Rare,
     Words(fn(u64, u64) -> String),
     DeviceWords(fn(u64, u64) -> String),
+    LevelWords(&'static str),
     Data(fn(u64, u64) -> String),
     Stats,
 }
 
-const QUERIES: [(&str, Query); 12] = [
+const QUERIES: [(&str, Query); 15] = [
     ("page of a device, with its total", Query::Device),
     ("page of a device and a rare level", Query::DeviceLevel),
     ("page of a device, half way back", Query::DeviceOld),
@@ -129,13 +149,16 @@ const QUERIES: [(&str, Query); 12] = [
     ("q: a word in 1 of 10,000", Query::Words(|_, turn| format!("unit{}", turn * 7))),
     ("q: a word in one log", Query::Words(|rows, turn| format!("serial{}", turn * rows / TURNS))),
     ("q: a word in 1 of 100, of a device", Query::DeviceWords(|_, turn| format!("site{}", turn % 100))),
+    ("q: a word in every log, of a rare level", Query::LevelWords("temperature")),
+    ("q: a word in half of them, never in that level", Query::LevelWords("odd")),
+    ("q: two words in half of them, that never meet", Query::Words(|_, _| "even odd".to_owned())),
     ("data.seq=, in one log", Query::Data(|rows, turn| (turn * rows / TURNS).to_string())),
     ("statistics", Query::Stats),
 ];
 
 impl Query {
-    async fn ask(self, store: &Store, rows: u64, turn: u64) -> Result<(), Failure> {
-        let mut query = LogQuery::default();
+    async fn ask(self, store: &Store, rows: u64, turn: u64) -> Result<()> {
+        let mut query = LogQuery { time_limit: PATIENCE, ..LogQuery::default() };
         let device = format!("device-{}", turn * 37 % DEVICES);
         match self {
             Self::Device => query.device_id = Some(device),
@@ -156,6 +179,10 @@ impl Query {
                 query.search = words_of(&words(rows, turn))?;
                 query.device_id = Some(device);
             }
+            Self::LevelWords(words) => {
+                query.search = words_of(words)?;
+                query.levels = vec![Level::Critical];
+            }
             Self::Data(value) => {
                 let mut search = Search::default();
                 search.data("seq", &value(rows, turn))?;
@@ -171,17 +198,17 @@ impl Query {
     }
 }
 
-fn words_of(text: &str) -> Result<Search, Failure> {
+fn words_of(text: &str) -> Result<Search> {
     let mut search = Search::default();
     search.words(text)?;
     Ok(search)
 }
 
-async fn open(place: &Place, name: &str, text: bool, data: bool) -> Result<Store, Failure> {
+async fn open(place: &Place, name: &str, text: bool, data: bool) -> Result<Store> {
     let settings = StoreSettings {
         url: place.url(name),
         index: IndexSettings { text, data, ..IndexSettings::default() },
-        statement_timeout: Duration::from_secs(300),
+        statement_timeout: PATIENCE,
         ..StoreSettings::default()
     };
     let store = Store::open(settings, Timestamp::from_micros(START)).await?;
@@ -190,7 +217,7 @@ async fn open(place: &Place, name: &str, text: bool, data: bool) -> Result<Store
 }
 
 /// Stores the rows from `first` up to `end`.
-async fn insert(store: &Store, first: u64, end: u64) -> Result<(), Failure> {
+async fn insert(store: &Store, first: u64, end: u64) -> Result<()> {
     let mut next = first;
     while next < end {
         // A few days at a time, so that each has its partition.
@@ -215,7 +242,7 @@ async fn insert(store: &Store, first: u64, end: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn commit(store: Store, name: String, batches: Vec<u64>, end: u64) -> Result<(), Failure> {
+async fn commit(store: Store, name: String, batches: Vec<u64>, end: u64) -> Result<()> {
     let lease = store.lease(&name).await?;
     for first in batches {
         let rows: Vec<Row> = (first..end.min(first + BATCH)).map(row).collect::<Result<_, _>>()?;
@@ -226,7 +253,7 @@ async fn commit(store: Store, name: String, batches: Vec<u64>, end: u64) -> Resu
     Ok(())
 }
 
-fn row(n: u64) -> Result<Row, Failure> {
+fn row(n: u64) -> Result<Row> {
     let received_at = Timestamp::from_micros(START + STEP * i64::try_from(n)?);
     let level = match n % 1_000 {
         0 => Level::Critical,
@@ -240,9 +267,10 @@ fn row(n: u64) -> Result<Row, Failure> {
         device_id: format!("device-{}", odd % DEVICES),
         log_level: level,
         message: format!(
-            "temperature of unit{} at site{} read, serial{n}, next reading in 60 seconds",
+            "temperature of unit{} at site{} read, serial{n}, {} turn, next reading in 60 seconds",
             odd % 10_000,
-            odd % 100
+            odd % 100,
+            if n % 2 == 0 { "even" } else { "odd" }
         ),
         log_data: RawObject::from_trusted(format!(
             r#"{{"temperature":{}.5,"unit":"C","seq":{n},"site":"s{}"}}"#,
