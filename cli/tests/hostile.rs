@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use sawpit_testkit::{ANSWER, ENDLESS, Guest, Process, TRAP, TempFolder, answer, on_letter, put};
 use serde_json::Value;
-use support::{Api, SOON, deploy, example_plugins, free_address, sawpit};
+use support::{Api, SOON, deploy, example_plugins, free_address, sawpit, text};
 use tokio::task::JoinHandle;
 
 /// The letter that sets a guest off; no message of the traffic holds it.
@@ -123,7 +123,14 @@ fn filter(then: &str) -> Guest {
 fn misbehaving() -> Vec<(&'static str, Guest, &'static str)> {
     let mut recursion = filter("(call $deep)");
     recursion.items = "(func $deep (call $deep))".to_owned();
-    let past = "(if (i32.eq (memory.grow (i32.const 8000)) (i32.const -1)) (then unreachable))";
+    let grow = |pages: u32| {
+        format!("(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable))")
+    };
+    // Memory that is there, so that it is the answer that is refused.
+    let half_a_gigabyte = |list: String| filter(&(grow(512 * 16) + &list));
+    let text = half_a_gigabyte(put(8, 65_536) + &put(12, 512 << 20));
+    // Row errors have 12 bytes each.
+    let list = half_a_gigabyte(put(24, 65_536) + &put(28, 40 << 20));
     let mut patch = Guest::new(
         "enrich",
         on_letter(
@@ -138,15 +145,13 @@ fn misbehaving() -> Vec<(&'static str, Guest, &'static str)> {
     patch.items = r#"(data (i32.const 2048) "{\22a\22")"#.to_owned();
     let mut not_utf8 = patch.clone();
     not_utf8.items = r#"(data (i32.const 2048) "\ff\fe\00\00")"#.to_owned();
-    let gigabyte = put(8, 0) + &put(12, 1 << 30);
-    let huge_list = put(0, 2048) + &put(4, 1 << 30);
     vec![
         ("endless-loop", filter(ENDLESS), "deadline"),
         ("endless-recursion", recursion, "call stack exhausted"),
-        ("memory-past-the-limit", filter(past), "memory limit"),
+        ("memory-past-the-limit", filter(&grow(64 * 16)), "memory limit of 64 MiB"),
         ("trap", filter(TRAP), "unreachable"),
-        ("text-of-a-gigabyte", filter(&gigabyte), ""),
-        ("list-of-a-gigabyte", filter(&huge_list), ""),
+        ("text-of-half-a-gigabyte", text, "more than 67108864 bytes"),
+        ("list-of-half-a-gigabyte", list, "more than 67108864 bytes"),
         ("patch-that-is-no-json", patch, "bad answer"),
         ("patch-that-is-no-utf8", not_utf8, "not UTF-8"),
         // Of so many logs no call is; of three one may be, as logs that others post are in the same call.
@@ -159,8 +164,14 @@ async fn a_guest_that_misbehaves_costs_only_the_log_that_made_it() {
     let system = System::start();
     let culprit =
         format!(r#"{{"device_id":"culprit","log_level":"INFO","message":"{CULPRIT}","log_data":{{}}}}"#);
+    let before = peak_mib(&system.process);
     for (name, guest, why) in misbehaving() {
-        let path = system.drop_in(name, &guest.wasm(), "timeout_ms = 50\nmemory_mib = 64\n");
+        let manifest = if name.ends_with("gigabyte") {
+            "timeout_ms = 5000\nmemory_mib = 600\n"
+        } else {
+            "timeout_ms = 50\nmemory_mib = 64\n"
+        };
+        let path = system.drop_in(name, &guest.wasm(), manifest);
         let file = format!("{name}.wasm");
         system.wait_status(&file, "active", |status| status["state"] == "active").await;
         let (status, answer) = system.api.post("/api/log", culprit.clone()).await;
@@ -172,6 +183,54 @@ async fn a_guest_that_misbehaves_costs_only_the_log_that_made_it() {
         let (status, answer) = system.api.post("/api/log", culprit.clone()).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{name} is gone: {answer}");
     }
+    // An answer of half a gigabyte would have been copied into this process.
+    let after = peak_mib(&system.process);
+    assert!(after < before + 384, "{before} MiB before, {after} MiB at the most");
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_grows_to_its_limit_exactly_serves_on() {
+    let system = System::start();
+    // To 16 MiB with each instance's first call, and then what it cannot have is refused, with which it lives.
+    let pages = 16 * 16 - 2;
+    let grow = format!(
+        "(if (i32.eq (global.get $calls) (i32.const 1)) (then
+           (if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable))))
+         (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) {}",
+        answer()
+    );
+    let guest = Guest::new("filter", grow).named("to-the-limit", "1.0.0");
+    let path = system.drop_in("to-the-limit", &guest.wasm(), "memory_mib = 16\n");
+    let called = |status: &Value| status["calls"].as_u64() > Some(200);
+    let status = system.wait_status("to-the-limit.wasm", "called often", called).await;
+    assert_eq!((&status["errors"], &status["last_error"]), (&0.into(), &Value::Null), "{status}");
+    system.take_out(&path).await;
+    system.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_traps_on_every_call_is_bypassed_and_probed() {
+    let system = System::start();
+    // Every message of the traffic has an f, and none of the trial's logs has.
+    let guest = Guest::new("filter", on_letter('f', TRAP)).named("every-call", "1.0.0");
+    let manifest = "on_error = \"pass\"\n[breaker]\nrest_ms = 200\n";
+    let path = system.drop_in("every-call", &guest.wasm(), manifest);
+    let opened = |status: &Value| status["breaker"]["state"] == "open";
+    let status = system.wait_status("every-call.wasm", "bypassed", opened).await;
+    assert_eq!((&status["state"], &status["breaker"]["opened"]), (&"active".into(), &1.into()), "{status}");
+    assert!(status["last_error"].as_str().unwrap().contains("unreachable"), "{status}");
+    // It is probed again and again, and stays bypassed in between: few calls for many posts.
+    let calls = status["calls"].as_u64().unwrap();
+    let probed = |status: &Value| status["calls"].as_u64() >= Some(calls + 2);
+    system.wait_status("every-call.wasm", "probed", probed).await;
+    let metrics = text(&format!("{}/metrics", system.api.base())).await;
+    let bypassed = metrics
+        .lines()
+        .find(|line| line.starts_with("sawpit_plugin_bypassed_logs_total") && line.contains("every-call"));
+    let bypassed: f64 = bypassed.and_then(|line| line.rsplit(' ').next()).unwrap().parse().unwrap();
+    assert!(bypassed > 0.0, "{metrics}");
+    system.take_out(&path).await;
     system.finish().await;
 }
 
@@ -215,10 +274,11 @@ async fn a_file_that_cannot_serve_is_refused_with_its_reason() {
         guest.body = format!("(call $launch) (i32.const {ANSWER})");
     });
     let newer = with(|guest| guest.package = "9.0.0");
-    system.refuses("empty", b"", "").await;
-    system.refuses("text", b"#!/bin/sh\necho hello\n", "").await;
-    system.refuses("truncated", &good[..good.len() / 2], "").await;
-    system.refuses("no-plugin", b"\0asm\x01\0\0\0", "").await;
+    system.refuses("empty", b"", "not WebAssembly: the file is empty").await;
+    system.refuses("text", b"#!/bin/sh\necho hello\n", "not WebAssembly: the file is text").await;
+    system.refuses("truncated", &good[..good.len() / 2], "the file is damaged").await;
+    system.refuses("cut-in-its-head", &good[..6], "of another version, or cut off").await;
+    system.refuses("no-plugin", b"\0asm\x01\0\0\0", "not a plugin of this version: wanted exports").await;
     system.refuses("other-version", &newer, "9.0.0").await;
     system.refuses("imports", &imports, "acme:rockets/pad").await;
     system.refuses("panics-in-configure", &panics, "unreachable").await;
@@ -253,8 +313,17 @@ async fn ten_thousand_files_do_not_stop_it() {
 
 /// Resident memory of the process, in MiB.
 fn resident_mib(process: &Process) -> u64 {
+    status_mib(process, "VmRSS:")
+}
+
+/// The most that it ever was.
+fn peak_mib(process: &Process) -> u64 {
+    status_mib(process, "VmHWM:")
+}
+
+fn status_mib(process: &Process, of: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(of)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 

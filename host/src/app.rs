@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sawpit_model::Log;
-use sawpit_plugins::{Chain, Ingested, Recorder, Registry, Stage};
+use sawpit_plugins::{Chain, Ingested, Registry, Stage};
 use sawpit_queue::{Cache, Producer, Queue};
 use sawpit_service::{Clock, Door, Shutdown, Tracer};
 use sawpit_store::Store;
@@ -13,7 +13,7 @@ use crate::admission::{Admitted, Backlog, InFlight};
 use crate::body::Whole;
 use crate::come_back::ComeBack;
 use crate::flight::Flights;
-use crate::gather::{Done, Gather, GatherError, GatherLimits};
+use crate::gather::{Done, Gather, GatherError, GatherLimits, Plugins};
 use crate::host::{HostError, HostParts};
 use crate::observe::RequestIds;
 use crate::problem::{Kind, Problem};
@@ -22,6 +22,8 @@ use crate::verdicts::Verdicts;
 
 /// From this many bytes on, a body is parsed off the threads that serve connections (about 0.1 ms of work).
 const PARSE_ASIDE_BYTES: usize = 32 * 1024;
+/// Most bodies parsed or waiting for it inside the pool; the in-flight bytes limit how many wait before it.
+const ASIDE_WAITING: usize = 64;
 
 /// The state of the router; a handle.
 pub(crate) type App = Arc<Shared>;
@@ -47,14 +49,15 @@ pub(crate) struct Shared {
     pub(crate) come_back: Arc<ComeBack>,
     pub(crate) tracer: Tracer,
     pub(crate) verdicts: Verdicts,
-    gather: Gather,
-    door: Door,
+    gather: Gather<Plugins>,
+    /// Threads for work aside, which never waits for a plugin.
+    aside: Door,
 }
 
 impl Shared {
     pub(crate) fn new(parts: HostParts) -> Result<App, HostError> {
         let settings = parts.settings;
-        let door = Door::new(settings.plugin_threads, door_room(settings.plugin_threads))?;
+        let aside = Door::new(settings.plugin_threads, ASIDE_WAITING)?;
         let verdicts = Verdicts::new(parts.store.clone(), parts.clock.clone());
         let backlog = Backlog::new(settings.backlog_limit);
         let come_back = Arc::new(ComeBack::new(&settings));
@@ -62,7 +65,7 @@ impl Shared {
         Ok(Arc::new(Self {
             producer: parts.queue.producer(),
             queue: parts.queue,
-            gather: gather(&settings, &door, parts.registry.clone(), verdicts.clone()),
+            gather: gather(&settings, parts.registry.clone(), verdicts.clone())?,
             verdicts,
             store: parts.store,
             cache: parts.cache,
@@ -78,7 +81,7 @@ impl Shared {
             settings,
             come_back,
             backlog,
-            door,
+            aside,
         }))
     }
 
@@ -161,28 +164,24 @@ impl Shared {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        self.door.run_when_free(work).await.map_err(Problem::internal)
+        self.aside.run_when_free(work).await.map_err(Problem::internal)
     }
 }
 
-/// Runners take one place each, the rest is for work aside, whose number the in-flight bytes limit.
-const fn door_room(threads: usize) -> usize {
-    if threads == 0 { 64 } else { threads * 4 }
-}
-
-fn gather(settings: &HostSettings, door: &Door, registry: Registry, verdicts: Verdicts) -> Gather {
+fn gather(
+    settings: &HostSettings,
+    registry: Registry,
+    verdicts: Verdicts,
+) -> Result<Gather<Plugins>, HostError> {
+    let threads = settings.plugin_threads;
+    // A runner each, and nothing else.
+    let door = Door::new(threads, Semaphore::MAX_PERMITS)?;
     let limits = GatherLimits {
         runners: door.threads(),
         call_logs: settings.gather_logs,
         waiting_logs: settings.gather_waiting_logs,
     };
-    Gather::new(limits, door.clone(), move |logs, traced| {
-        let chain = registry.chain();
-        let mut recorder = Recorder::of(traced);
-        let outcomes = chain.ingest_recorded(logs, &mut recorder);
-        verdicts.add(&recorder.take_verdicts());
-        Done { chain: chain.id().into(), outcomes, calls: recorder.into_calls() }
-    })
+    Ok(Gather::new(limits, door, Door::new(1, 1)?, Plugins { registry, verdicts }))
 }
 
 /// Whether no log needs a call.

@@ -43,7 +43,8 @@ pub struct HostSettings {
     pub retry_after: Duration,
     /// The most that `Retry-After` says.
     pub retry_after_max: Duration,
-    /// Threads that run plugins and parse large batches; 0 for one per core.
+    /// Threads that run plugins, and as many that parse large batches; 0 for one per core. One more runs plugins where a
+    /// request would keep others waiting.
     pub plugin_threads: usize,
     /// Most logs of several requests put into one plugin call (a larger batch is one call of its own).
     pub gather_logs: usize,

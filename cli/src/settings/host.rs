@@ -42,7 +42,11 @@ pub const SPECS: &[SettingSpec] = &[
         "The most that Retry-After says; on a full backlog it is measured",
     )
     .default("60s"),
-    SettingSpec::new("plugin-threads", "N", "Threads that run plugins; one per core unless given"),
+    SettingSpec::new(
+        "plugin-threads",
+        "N",
+        "Threads that run plugins, and one more for slow ones; one per core unless given",
+    ),
     SettingSpec::new("gather-logs", "N", "Most logs of several requests in one plugin call").default("256"),
     SettingSpec::new("gather-waiting-logs", "N", "Most logs waiting for a plugin call; beyond it 503")
         .default("65536"),

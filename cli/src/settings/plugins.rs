@@ -38,6 +38,12 @@ pub const SPECS: &[SettingSpec] = &[
         "Longest search for the culprit, log by log, after a call of many logs failed",
     )
     .default("1s"),
+    SettingSpec::new(
+        "plugin-suspect-devices",
+        "N",
+        "Most devices of a plugin that are called apart because it used up its deadline on their logs",
+    )
+    .default("1000"),
     SettingSpec::new("plugin-tick", "TIME", "How finely deadlines are kept, 1ms to 5ms").default("2ms"),
     SettingSpec::new("plugin-file-bytes", "SIZE", "Largest .wasm file").default("64MiB"),
     SettingSpec::new("plugin-manifest-bytes", "SIZE", "Largest manifest").default("1MiB"),
@@ -149,6 +155,7 @@ fn calls(resolver: &mut Resolver, others: RuntimeSettings) -> Option<RuntimeSett
         (size("plugin-file-bytes", 1), size("plugin-manifest-bytes", 1), size("plugin-cases-bytes", 1));
     let bytes = (size("plugin-call-bytes", 1), size("plugin-answer-bytes", 1), size("plugin-text-bytes", 64));
     let instance_memory_percent = resolver.get_in("plugin-instance-memory-percent", 1..=100_u16);
+    let suspect_devices = resolver.get_in("plugin-suspect-devices", 1..=1_000_000);
     let call_logs = resolver.get_in("plugin-call-logs", 1..=1_000);
     let outputs_per_input = resolver.get_in("plugin-outputs-per-input", 1..=1_000_000);
     let log_lines = resolver.get("plugin-log-lines");
@@ -157,6 +164,7 @@ fn calls(resolver: &mut Resolver, others: RuntimeSettings) -> Option<RuntimeSett
     Some(RuntimeSettings {
         start_timeout: start_timeout?,
         isolate_timeout: isolate_timeout?,
+        suspect_devices: suspect_devices?,
         instance_memory_percent: u8::try_from(instance_memory_percent?).ok()?,
         file_bytes: files.0?,
         manifest_bytes: files.1?,

@@ -67,6 +67,11 @@ impl Api {
         Self { client: client().timeout(SOON).build().unwrap(), base }
     }
 
+    /// Where it asks.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub async fn post(&self, path: &str, body: String) -> (StatusCode, Value) {
         let request = self.client.post(format!("{}{path}", self.base));
         let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sawpit_model::Log;
 use serde::Serialize;
 
+use crate::call::Terms;
 use crate::load::{self, Source};
 use crate::{CallError, EngineError, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, call};
 
@@ -170,8 +171,8 @@ fn call_cost(plugin: &Plugin, stage: Stage, logs: &[&Log], measure: Duration) ->
 
 fn run(plugin: &Plugin, stage: Stage, logs: &[&Log]) -> Result<(), CallError> {
     match stage {
-        Stage::Filter => call::filter(plugin, logs).map(drop),
-        Stage::Enrich => call::enrich(plugin, logs).map(drop),
-        Stage::Transform => call::transform(plugin, logs, Ok).map(drop),
+        Stage::Filter => call::filter(plugin, logs, Terms::Whole).map(drop),
+        Stage::Enrich => call::enrich(plugin, logs, Terms::Whole).map(drop),
+        Stage::Transform => call::transform(plugin, logs, Terms::Whole, Ok).map(drop),
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! What counts are calls, not logs. A list that fails is tried log by log, and is itself not counted: a single
 //! poisoned log among a hundred is one failure beside 99 successes. The share of failures decides too, so that
-//! nobody switches a plugin off for all by sending a few logs that it cannot take.
+//! nobody switches a plugin off for all by sending a few logs that it cannot take. What a single device can cost the
+//! others, its time, is dealt with in `suspects`: there each device has a breaker of its own.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -170,7 +171,8 @@ impl Breaker {
         Self::unseen(BreakerLimits { failures: 0, ..BreakerLimits::default() })
     }
 
-    fn unseen(limits: BreakerLimits) -> Self {
+    /// One that shows in no graph.
+    pub fn unseen(limits: BreakerLimits) -> Self {
         let (open, opened, bypassed) = (Gauge::noop(), Counter::noop(), Counter::noop());
         Self { limits, inner: Mutex::default(), open, opened, bypassed }
     }
@@ -269,7 +271,7 @@ impl Drop for Breaker {
 }
 
 /// Whether less than `span` has passed. A clock that was set back counts as past it.
-fn within(since: Timestamp, now: Timestamp, span: Duration) -> bool {
+pub fn within(since: Timestamp, now: Timestamp, span: Duration) -> bool {
     let passed = now.as_micros().saturating_sub(since.as_micros());
     u128::try_from(passed).is_ok_and(|passed| passed < span.as_micros())
 }

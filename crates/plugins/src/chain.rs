@@ -1,12 +1,16 @@
 //! All plugins in folder order, as one request or batch sees them from start to end.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sawpit_model::Log;
 
+use crate::ingest::Step;
 use crate::member::Member;
-use crate::transform::Batch;
-use crate::{Ingested, Mode, OnError, Plugin, Recorder, Stage, Transformed, ingest};
+use crate::passage::Effort;
+use crate::rows::Rows;
+use crate::transform::{self, Batch};
+use crate::{Ingested, Mode, OnError, Plugin, Recorder, Stage, Transformed, passage, shadow};
 
 /// An unchanging list of plugins.
 #[derive(Debug)]
@@ -65,7 +69,8 @@ impl Chain {
     }
 
     /// Runs all filters over the whole list, then all enrichers over what they accepted. The result has the
-    /// same order and length. Blocks for as long as the plugins take: call it off the async threads.
+    /// same order and length. The logs of each device are taken for a request of their own. Blocks for as long as the
+    /// plugins take: call it off the async threads, and where others wait, use a [`Passage`](crate::Passage).
     #[must_use]
     pub fn ingest(&self, logs: Vec<Log>) -> Vec<Ingested> {
         self.ingest_recorded(logs, &mut Recorder::off())
@@ -74,19 +79,39 @@ impl Chain {
     /// The same, with the calls noted.
     #[must_use]
     pub fn ingest_recorded(&self, logs: Vec<Log>, recorder: &mut Recorder) -> Vec<Ingested> {
-        let quarantines = |member: &Member| member.plugin().manifest().on_error == OnError::Quarantine;
-        let ingests =
-            |member: &&Member| [Stage::Filter, Stage::Enrich].iter().any(|it| member.plugin().runs(*it));
-        let originals = self.members.iter().filter(ingests).any(quarantines).then(|| logs.clone());
-        let mut list: Vec<_> = logs.into_iter().map(Ingested::Accepted).collect();
-        self.with(Stage::Filter).for_each(|member| ingest::filter(member, &mut list, recorder));
-        self.with(Stage::Enrich).for_each(|member| ingest::enrich(member, &mut list, recorder));
-        for (item, original) in list.iter_mut().zip(originals.into_iter().flatten()) {
-            if let Ingested::Quarantined { log, .. } = item {
-                *log = original;
-            }
-        }
-        list
+        let owners = devices(logs.iter());
+        let mut rows = Rows::new(logs, owners, self.keeps_originals());
+        // The last effort never stops.
+        passage::through(self, &mut rows, Effort::Last, recorder);
+        let outcomes = rows.finish();
+        shadow::run_ingest(self, rows.asides, &outcomes);
+        outcomes
+    }
+
+    /// The turns of the host's stages, in order.
+    pub(crate) fn ingest_steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let of = |stage| self.with(stage).map(move |member| (stage, member));
+        let turns = of(Stage::Filter).chain(of(Stage::Enrich)).enumerate();
+        turns.map(|(number, (stage, member))| Step { number, stage, member })
+    }
+
+    /// Whether a log may have to be kept as it came.
+    pub(crate) fn keeps_originals(&self) -> bool {
+        self.ingest_steps().any(|step| step.member.plugin().manifest().on_error == OnError::Quarantine)
+    }
+
+    /// Whether a plugin of the host's stages used up its deadline on logs of one of these devices before: then take them
+    /// where nobody else waits.
+    #[must_use]
+    pub fn suspects<'a>(&self, mut logs: impl Iterator<Item = &'a Log>) -> bool {
+        let wary: Vec<_> = self
+            .ingest_steps()
+            .map(|step| step.member)
+            .filter(|member| !member.plugin().is_shadow() && !member.plugin().suspects.is_empty())
+            .collect();
+        let is_suspect =
+            |member: &&Member, log: &Log| member.plugin().suspects.has(&log.device_id) && member.takes(log);
+        !wary.is_empty() && logs.any(|log| wary.iter().any(|member| is_suspect(member, log)))
     }
 
     /// Runs all transformers over the batch, each over the outputs of the one before. Blocks as
@@ -100,13 +125,32 @@ impl Chain {
     #[must_use]
     pub fn transform_recorded(&self, logs: Vec<Log>, recorder: &mut Recorder) -> Transformed {
         let mut batch = Batch::new(logs);
-        self.with(Stage::Transform).for_each(|member| batch.run(member, recorder));
-        batch.finish()
+        let mut asides = Vec::new();
+        for member in self.with(Stage::Transform) {
+            if member.plugin().is_shadow() {
+                asides.push((member, batch.set_aside(member)));
+            } else {
+                batch.run(member, recorder);
+            }
+        }
+        let done = batch.finish();
+        asides.into_iter().for_each(|(member, aside)| transform::run_shadow(member, aside, &done));
+        done
     }
 
     fn with(&self, stage: Stage) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(move |member| member.plugin().runs(stage))
     }
+}
+
+/// Numbers the devices of the logs: the same one, the same number.
+pub fn devices<'a>(logs: impl Iterator<Item = &'a Log>) -> Vec<usize> {
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let number = |log: &'a Log| {
+        let next = numbers.len();
+        *numbers.entry(log.device_id.as_str()).or_insert(next)
+    };
+    logs.map(number).collect()
 }
 
 fn digest(chain: &Chain) -> String {

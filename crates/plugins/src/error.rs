@@ -233,6 +233,14 @@ pub enum CallError {
     /// `configure` returned an error.
     #[error("configure refused the settings: {0}")]
     Configure(String),
+    /// The answer is too large.
+    #[error("the answer has more than {limit} bytes (--plugin-answer-bytes): {cause}")]
+    Answer {
+        /// The limit, in bytes.
+        limit: usize,
+        /// In wasmtime's words.
+        cause: String,
+    },
     /// The answer breaks the contract.
     #[error("bad answer: {0}")]
     Output(#[from] OutputError),
@@ -264,6 +272,16 @@ impl CallError {
         matches!(self, Self::Bypassed { .. })
     }
 
+    /// Whether the plugin was not called at all, so that trying the logs one by one is no use.
+    pub(crate) const fn is_no_call(&self) -> bool {
+        matches!(self, Self::Bypassed { .. } | Self::Busy { .. })
+    }
+
+    /// Whether the guest used up its time.
+    pub(crate) const fn is_deadline(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
+    }
+
     /// Whether the log is at fault.
     pub(crate) const fn cause(&self) -> Cause {
         match self {
@@ -279,7 +297,7 @@ impl CallError {
             Self::Deadline { .. } => "deadline",
             Self::Memory { .. } => "memory",
             Self::Configure(_) => "configure",
-            Self::Output(_) => "output",
+            Self::Output(_) | Self::Answer { .. } => "output",
             Self::Busy { .. } => "busy",
             Self::Bypassed { .. } => "bypassed",
             Self::NotTried { .. } => "not_tried",

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use sawpit_model::Log;
 use serde::{Serialize, Serializer};
 
+use crate::ingest::{self, Step as Turn};
 use crate::member::Member;
-use crate::transform::Batch;
-use crate::{Chain, Ingested, Mode, Recorder, Stage, ingest};
+use crate::passage::Effort;
+use crate::rows::Rows;
+use crate::transform::{self, Batch};
+use crate::{Chain, Ingested, Mode, Output, Recorder, Stage, Transformed, shadow};
 
 /// A log's way through a chain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -148,14 +151,18 @@ fn step(member: &Member, stage: Stage, before: Vec<Log>) -> Step {
 
 /// What goes on, and the decision that ends a log's way.
 fn ingested(member: &Member, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
-    let mut list: Vec<_> = logs.into_iter().map(Ingested::Accepted).collect();
-    match stage {
-        Stage::Enrich => ingest::enrich(member, &mut list, &mut Recorder::off()),
-        _ => ingest::filter(member, &mut list, &mut Recorder::off()),
+    let owners = vec![0; logs.len()];
+    let mut rows = Rows::new(logs, owners, false);
+    let turn = Turn { number: 0, stage, member };
+    if member.plugin().is_shadow() {
+        rows.set_aside(&turn);
+        shadow::run_step(&turn, &rows.asides, &rows.items);
+    } else {
+        ingest::run(&turn, &mut rows, Effort::Last, &mut Recorder::off());
     }
     let mut after = Vec::new();
     let mut end = None;
-    for item in list {
+    for item in rows.finish() {
         match item {
             Ingested::Accepted(log) => after.push(log),
             Ingested::Dropped { reason, .. } => end = Some(StepDecision::Dropped { reason }),
@@ -170,6 +177,13 @@ fn ingested(member: &Member, stage: Stage, logs: Vec<Log>) -> (Vec<Log>, Option<
 
 /// A part that fails takes the other parts with it, as in a batch.
 fn transformed(member: &Member, logs: Vec<Log>) -> (Vec<Log>, Option<StepDecision>) {
+    if member.plugin().is_shadow() {
+        let output = |(input, log): (usize, &Log)| Output { log: log.clone(), sources: vec![input] };
+        let done =
+            Transformed { outputs: logs.iter().enumerate().map(output).collect(), ..Transformed::default() };
+        transform::run_shadow(member, Batch::new(logs.clone()).set_aside(member), &done);
+        return (logs, None);
+    }
     let mut batch = Batch::new(logs);
     batch.run(member, &mut Recorder::off());
     let done = batch.finish();

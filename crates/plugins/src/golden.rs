@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::call::Terms;
 use crate::convert::Decision;
 use crate::transform::Batch;
 use crate::{Plugin, RuntimeSettings, Stage, call, convert};
@@ -253,7 +254,7 @@ const fn ended(verdict: Verdict, reason: String) -> Found {
 
 /// None: accepted.
 fn filter(plugin: &Plugin, log: &Log) -> Option<Found> {
-    let answer = match call::filter(plugin, &[log]) {
+    let answer = match call::filter(plugin, &[log], Terms::Whole) {
         Ok(answer) => answer,
         Err(error) => return Some(ended(Verdict::Fail, error.to_string())),
     };
@@ -269,7 +270,7 @@ fn filter(plugin: &Plugin, log: &Log) -> Option<Found> {
 }
 
 fn enrich(plugin: &Plugin, log: &mut Log) -> Result<(), String> {
-    let answer = call::enrich(plugin, &[log]).map_err(|error| error.to_string())?;
+    let answer = call::enrich(plugin, &[log], Terms::Whole).map_err(|error| error.to_string())?;
     match (answer.errors.get(&0), answer.patches.row(0)) {
         (Some(error), _) => Err(error.clone()),
         (None, "") => Ok(()),

@@ -1,101 +1,190 @@
 //! The host's stages over a list: each plugin sees what the ones before it left.
+//!
+//! A call that fails for a list does not say which log is at fault, and finding out costs time that others of the list
+//! would wait for. How much of it is spent here, the [`Effort`] says.
 
 use std::time::Instant;
 
 use sawpit_model::{Log, Verdict};
 
+use crate::call::Terms;
 use crate::convert::{Decision, Enriched, Filtered};
 use crate::member::Member;
-use crate::shadow::Instead;
+use crate::passage::Effort;
+use crate::rows::Rows;
 use crate::{
     CallError, CallVerdict, Cause, Ingested, OnError, Plugin, Recorder, Stage, call, convert, isolate,
 };
 
-/// Runs one filter over the logs that are still accepted and that it takes.
-pub fn filter(member: &Member, list: &mut [Ingested], recorder: &mut Recorder) {
-    let how = How { stage: Stage::Filter, run: call::filter, settle: settle_filtered };
-    timed(member, list, &how, recorder);
+/// A plugin's turn at a list.
+pub struct Step<'a> {
+    /// Its place in the chain's steps.
+    pub number: usize,
+    pub stage: Stage,
+    pub member: &'a Member,
 }
 
-/// Runs one enricher over the same.
-pub fn enrich(member: &Member, list: &mut [Ingested], recorder: &mut Recorder) {
-    let how = How { stage: Stage::Enrich, run: call::enrich, settle: settle_enriched };
-    timed(member, list, &how, recorder);
+/// How a turn ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All logs are through it.
+    Through,
+    /// Time went by, and some are not.
+    Stopped {
+        /// Whose logs it went by for, if they were of one request.
+        slow: Option<usize>,
+    },
 }
 
-/// What sets the two stages apart.
-struct How<A> {
-    stage: Stage,
-    run: fn(&Plugin, &[&Log]) -> Result<A, CallError>,
+/// Runs the step over the logs that are still accepted, that its plugin takes, and that are not through it yet.
+pub fn run(step: &Step<'_>, rows: &mut Rows, effort: Effort, recorder: &mut Recorder) -> Ended {
+    match step.stage {
+        Stage::Filter => {
+            Turn { step, effort, recorder, run: call::filter, settle: settle_filtered, settled: 0, failed: 0 }
+                .take(rows)
+        }
+        _ => {
+            Turn { step, effort, recorder, run: call::enrich, settle: settle_enriched, settled: 0, failed: 0 }
+                .take(rows)
+        }
+    }
+}
+
+struct Turn<'a, A> {
+    step: &'a Step<'a>,
+    effort: Effort,
+    recorder: &'a mut Recorder,
+    run: fn(&Plugin, &[&Log], Terms) -> Result<A, CallError>,
     /// On how many of the rows the plugin failed.
     settle: fn(&Plugin, &mut [Ingested], &[usize], &A, &mut Recorder) -> usize,
+    settled: usize,
+    failed: usize,
 }
 
-fn timed<A>(member: &Member, list: &mut [Ingested], how: &How<A>, recorder: &mut Recorder) {
-    let started = Instant::now();
-    let rows = rows_for(member, list);
-    let failed = over_pieces(member.plugin(), &rows, list, how, recorder);
-    member.passed(rows.len(), failed, started.elapsed());
-}
-
-/// Calls the plugin for the rows, piece by piece, and settles each piece; a piece whose call failed is tried log
-/// by log. On how many logs the plugin failed.
-fn over_pieces<A>(
-    plugin: &Plugin,
-    rows: &[usize],
-    list: &mut [Ingested],
-    how: &How<A>,
-    recorder: &mut Recorder,
-) -> usize {
-    let mut failed = 0;
-    let pieces = plugin.pieces(&logs_of(list, rows));
-    for piece in pieces {
-        let rows = rows.get(piece).unwrap_or_default();
-        let logs = logs_of(list, rows);
-        let answer =
-            recorder.call(plugin, how.stage, rows.len(), || rows.to_vec(), || (how.run)(plugin, &logs));
-        failed += match answer {
-            Ok(answer) => (how.settle)(plugin, list, rows, &answer, recorder),
-            Err(error) if rows.len() == 1 || error.is_bypass() => fail_all(plugin, list, rows, &error),
-            Err(error) => one_by_one(plugin, rows, list, how, &error, recorder),
-        };
+impl<A> Turn<'_, A> {
+    fn take(&mut self, rows: &mut Rows) -> Ended {
+        let started = Instant::now();
+        let all = rows.before(self.step);
+        let ended = self.pieces(&all, rows);
+        self.step.member.passed(self.settled, self.failed, started.elapsed());
+        if ended == Ended::Through {
+            rows.all_through(self.step);
+        }
+        ended
     }
-    failed
-}
 
-/// Each row of a piece whose call failed with `first` in a call of its own.
-fn one_by_one<A>(
-    plugin: &Plugin,
-    rows: &[usize],
-    list: &mut [Ingested],
-    how: &How<A>,
-    first: &CallError,
-    recorder: &mut Recorder,
-) -> usize {
-    let logs = logs_of(list, rows);
-    let results = isolate::each_alone(logs.len(), plugin.settings().isolate_timeout, first, |at| {
-        let (row, log) = (rows.get(at..=at).unwrap_or_default(), logs.get(at..=at).unwrap_or_default());
-        recorder.call(plugin, how.stage, 1, || row.to_vec(), || (how.run)(plugin, log))
-    });
-    let settled = rows.chunks(1).zip(results).map(|(row, result)| match result {
-        Ok(answer) => (how.settle)(plugin, list, row, &answer, recorder),
-        Err(error) => fail_all(plugin, list, row, &error),
-    });
-    settled.sum()
-}
+    fn plugin(&self) -> &Plugin {
+        self.step.member.plugin()
+    }
 
-/// Which logs the plugin gets.
-fn rows_for(member: &Member, list: &[Ingested]) -> Vec<usize> {
-    let wanted = |item: &Ingested| matches!(item, Ingested::Accepted(log) if member.takes(log));
-    list.iter().enumerate().filter(|(_, item)| wanted(item)).map(|(row, _)| row).collect()
-}
+    /// Calls the plugin for these rows, piece by piece.
+    fn pieces(&mut self, all: &[usize], rows: &mut Rows) -> Ended {
+        let owner = |place: usize| all.get(place).map_or(0, |&row| rows.owner(row));
+        for piece in self.plugin().pieces(&rows.logs(all), owner) {
+            let piece: Vec<usize> = piece.into_iter().filter_map(|place| all.get(place).copied()).collect();
+            let ended = self.piece(&piece, rows);
+            if ended != Ended::Through {
+                return ended;
+            }
+        }
+        Ended::Through
+    }
 
-fn logs_of<'a>(list: &'a [Ingested], rows: &[usize]) -> Vec<&'a Log> {
-    let log = |&row: &usize| match list.get(row) {
-        Some(Ingested::Accepted(log)) => Some(log),
-        _ => None,
-    };
-    rows.iter().filter_map(log).collect()
+    fn piece(&mut self, piece: &[usize], rows: &mut Rows) -> Ended {
+        let terms = self.effort.terms(self.plugin());
+        let error = match self.call(piece, rows, terms) {
+            Ok(answer) => {
+                self.answered(piece, rows, &answer);
+                return Ended::Through;
+            }
+            Err(error) => error,
+        };
+        let is_known = piece.len() == 1 && !terms.cut_short(self.plugin(), &error);
+        if is_known || error.is_no_call() {
+            self.fail(piece, rows, &error);
+            let others_waited =
+                error.is_deadline() && self.effort == Effort::First && rows.accepted().next().is_some();
+            return if others_waited { Ended::Stopped { slow: None } } else { Ended::Through };
+        }
+        match self.effort {
+            Effort::First | Effort::Short if error.is_deadline() => {
+                Ended::Stopped { slow: rows.one_owner(piece) }
+            }
+            Effort::First if rows.is_shared() => Ended::Stopped { slow: None },
+            Effort::First => self.one_by_one(piece, rows, Terms::Short, &error),
+            Effort::Short | Effort::Last => self.one_by_one(piece, rows, terms, &error),
+        }
+    }
+
+    fn call(&mut self, piece: &[usize], rows: &Rows, terms: Terms) -> Result<A, CallError> {
+        let (plugin, run, logs) = (self.step.member.plugin(), self.run, rows.logs(piece));
+        let size = piece.len();
+        self.recorder.call(plugin, self.step.stage, size, || piece.to_vec(), || run(plugin, &logs, terms))
+    }
+
+    fn answered(&mut self, piece: &[usize], rows: &mut Rows, answer: &A) {
+        let plugin = self.step.member.plugin();
+        self.failed += (self.settle)(plugin, &mut rows.items, piece, answer, self.recorder);
+        self.through(piece, rows);
+    }
+
+    fn fail(&mut self, piece: &[usize], rows: &mut Rows, error: &CallError) {
+        self.failed += fail_all(self.plugin(), &mut rows.items, piece, error);
+        self.through(piece, rows);
+    }
+
+    fn through(&mut self, piece: &[usize], rows: &mut Rows) {
+        self.settled += piece.len();
+        rows.through(self.step, piece);
+    }
+
+    /// Each row of a piece whose call failed with `first` in a call of its own, so that only the culprits suffer.
+    fn one_by_one(&mut self, piece: &[usize], rows: &mut Rows, terms: Terms, first: &CallError) -> Ended {
+        let settings = self.plugin().settings();
+        let limit = match terms {
+            Terms::Short => terms.limit(self.plugin()),
+            _ => settings.isolate_timeout,
+        };
+        let results = isolate::each_alone(piece.len(), limit, first, |at| {
+            self.call(piece.get(at..=at).unwrap_or_default(), rows, terms)
+        });
+        let mut left = Vec::new();
+        for (row, result) in piece.chunks(1).zip(results) {
+            match result {
+                Ok(answer) => self.answered(row, rows, &answer),
+                Err(CallError::NotTried { .. }) => left.extend_from_slice(row),
+                Err(error) if terms.cut_short(self.plugin(), &error) => left.extend_from_slice(row),
+                Err(error) => self.fail(row, rows, &error),
+            }
+        }
+        if left.is_empty() {
+            return Ended::Through;
+        }
+        if terms == Terms::Short {
+            return Ended::Stopped { slow: rows.one_owner(&left) };
+        }
+        let not_tried = CallError::NotTried { limit, first: first.to_string() };
+        self.without_culprits(&left, rows, &not_tried);
+        Ended::Through
+    }
+
+    /// Once more those whose turn did not come, now that the devices are known that used up the time.
+    fn without_culprits(&mut self, left: &[usize], rows: &mut Rows, not_tried: &CallError) {
+        let suspects = &self.plugin().suspects;
+        let is_suspect = |log: &Log| suspects.has(&log.device_id);
+        let (culprits, others): (Vec<_>, Vec<_>) =
+            left.iter().partition(|row| rows.logs(&[**row]).into_iter().any(is_suspect));
+        let answer = if culprits.is_empty() || others.is_empty() {
+            Err(not_tried.clone())
+        } else {
+            self.call(&others, rows, Terms::Whole)
+        };
+        match answer {
+            Ok(answer) => self.answered(&others, rows, &answer),
+            Err(_) => self.fail(&others, rows, not_tried),
+        }
+        self.fail(&culprits, rows, not_tried);
+    }
 }
 
 /// Counts logs that the plugin failed on and warns of them. A bypass is no new error: it must not hide the one
@@ -112,6 +201,9 @@ pub fn report(plugin: &Plugin, logs: usize, error: &CallError) -> String {
 }
 
 fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) -> usize {
+    if rows.is_empty() {
+        return 0;
+    }
     let text = report(plugin, rows.len(), error);
     rows.iter().for_each(|&row| fail(plugin, list, row, &text, error.cause()));
     rows.len()
@@ -121,7 +213,7 @@ fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &Call
 /// quarantined: the device sends it again.
 fn fail(plugin: &Plugin, list: &mut [Ingested], row: usize, error: &str, cause: Cause) {
     let (policy, error) = (plugin.manifest().on_error, error.to_owned());
-    let Some(slot) = list.get_mut(row).filter(|_| !plugin.is_shadow() && policy != OnError::Pass) else {
+    let Some(slot) = list.get_mut(row).filter(|_| policy != OnError::Pass) else {
         return;
     };
     let failed = Ingested::Failed { plugin: plugin.name(), error: error.clone() };
@@ -169,41 +261,18 @@ fn settle_filtered(
                 Ingested::Rejected { plugin: plugin.name(), reason: reason() }
             }
         };
-        if plugin.is_shadow() {
-            keep_verdict(plugin, list, row, outcome);
-        } else {
-            replace(list, row, outcome);
-        }
+        replace(list, row, outcome);
     }
-    count(plugin, Verdict::Dropped, dropped, recorder);
-    count(plugin, Verdict::Rejected, rejected, recorder);
+    recorder.count(plugin, Verdict::Dropped, dropped);
+    recorder.count(plugin, Verdict::Rejected, rejected);
     recorder.count(plugin, Verdict::Accepted, rows.len() - dropped - rejected - answer.errors.len());
     answer.errors.len()
 }
 
-fn keep_verdict(plugin: &Plugin, list: &[Ingested], row: usize, outcome: Ingested) {
-    let Some(Ingested::Accepted(log)) = list.get(row) else { return };
-    let instead = match outcome {
-        Ingested::Dropped { reason, .. } => Instead::Dropped { reason },
-        Ingested::Rejected { reason, .. } => Instead::Rejected { reason },
-        _ => return,
-    };
-    plugin.differences.keep(plugin.now(), Stage::Filter, || Some((log.clone(), instead)));
-}
-
-fn reason(plugin: &Plugin, text: &str) -> String {
+pub fn reason(plugin: &Plugin, text: &str) -> String {
     let mut text = text.to_owned();
     convert::cut(&mut text, plugin.settings().text_bytes);
     text
-}
-
-/// A shadow's verdicts are differences.
-fn count(plugin: &Plugin, verdict: Verdict, logs: usize, recorder: &mut Recorder) {
-    if logs > 0 && plugin.is_shadow() {
-        plugin.meter.differences(logs);
-    } else {
-        recorder.count(plugin, verdict, logs);
-    }
 }
 
 fn settle_enriched(
@@ -229,12 +298,12 @@ fn settle_enriched(
             }
         }
     }
-    count(plugin, Verdict::Changed, changed, recorder);
+    recorder.count(plugin, Verdict::Changed, changed);
     recorder.count(plugin, Verdict::Accepted, rows.len() - changed - failed);
     failed
 }
 
-/// Whether there was a patch. A shadow's is tried on a copy.
+/// Whether there was a patch.
 fn patch(
     plugin: &Plugin,
     list: &mut [Ingested],
@@ -242,25 +311,20 @@ fn patch(
     answer: &Enriched,
     at: usize,
 ) -> Result<bool, String> {
-    if let Some(error) = answer.errors.get(&at) {
-        return Err(error.clone());
+    let Some(Ingested::Accepted(log)) = list.get_mut(row) else { return Ok(false) };
+    match patch_of(answer, at)? {
+        "" => Ok(false),
+        text => set(plugin, log, text, at).map(|()| true),
     }
-    let (text, Some(Ingested::Accepted(log))) = (answer.patches.row(at), list.get_mut(row)) else {
-        return Ok(false);
-    };
-    if text.is_empty() {
-        return Ok(false);
-    }
-    let limits = &plugin.settings().limits;
-    let patched = if plugin.is_shadow() {
-        let mut log_data = log.log_data.clone();
-        convert::set(&mut log_data, text, limits).inspect(|()| {
-            plugin.differences.keep(plugin.now(), Stage::Enrich, || {
-                Some((log.clone(), Instead::Changed { logs: vec![Log { log_data, ..log.clone() }] }))
-            });
-        })
-    } else {
-        convert::set(&mut log.log_data, text, limits)
-    };
-    patched.map(|()| true).map_err(|error| format!("bad answer: set of row {at}: {error}"))
+}
+
+/// The patch of a row, or what the plugin said that it failed on.
+pub fn patch_of(answer: &Enriched, at: usize) -> Result<&str, String> {
+    answer.errors.get(&at).map_or_else(|| Ok(answer.patches.row(at)), |error| Err(error.clone()))
+}
+
+/// Sets a patch in a log.
+pub fn set(plugin: &Plugin, log: &mut Log, text: &str, at: usize) -> Result<(), String> {
+    convert::set(&mut log.log_data, text, &plugin.settings().limits)
+        .map_err(|error| format!("bad answer: set of row {at}: {error}"))
 }

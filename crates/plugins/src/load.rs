@@ -16,9 +16,10 @@ use crate::meter::Meter;
 use crate::probe::Probe;
 use crate::shadow::Differences;
 use crate::signature::{self, SignatureError, Signatures, Signed};
+use crate::suspects::Suspects;
 use crate::{
-    Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, budget, convert,
-    golden, trial,
+    BreakerLimits, Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, budget,
+    convert, golden, trial,
 };
 
 const META: &str = "sawpit:plugin/meta@0.1.0";
@@ -191,6 +192,7 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         meter,
         probe: Probe::default(),
         breaker: Breaker::for_trial(),
+        suspects: Suspects::new(BreakerLimits::default(), inner.settings.suspect_devices),
         differences: Differences::default(),
     };
     trial::run(&plugin)?;
@@ -200,6 +202,8 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
     plugin.meter = Meter::new(name, version);
     plugin.pool.count(&plugin.meter);
     plugin.breaker = Breaker::new(plugin.manifest().breaker, name, version);
+    // What the trial found is forgotten: its devices are made up.
+    plugin.suspects = Suspects::new(plugin.manifest().breaker, inner.settings.suspect_devices);
     Ok(Arc::new(plugin))
 }
 

@@ -1,6 +1,8 @@
 //! One version of one plugin: compiled, proved, with its warm instances and its counters.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 
 use sawpit_model::{Log, Timestamp};
 use serde::Serialize;
@@ -11,7 +13,8 @@ use crate::instance::{Pool, Recipe};
 use crate::meter::Meter;
 use crate::probe::Probe;
 use crate::shadow::Differences;
-use crate::{Difference, Manifest, Mode, RuntimeSettings};
+use crate::suspects::Suspects;
+use crate::{BreakerStatus, Difference, Lifetime, Manifest, Mode, RuntimeSettings};
 
 /// Where in the flow a plugin runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,6 +76,7 @@ pub struct Plugin {
     pub(crate) meter: Meter,
     pub(crate) probe: Probe,
     pub(crate) breaker: Breaker,
+    pub(crate) suspects: Suspects,
     pub(crate) differences: Differences,
 }
 
@@ -113,6 +117,12 @@ impl Plugin {
         format!("{}@{}#{}", self.description.name, self.description.version, self.hash)
     }
 
+    /// Whether it is called or bypassed because it kept failing.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerStatus {
+        self.breaker.status()
+    }
+
     pub(crate) fn name(&self) -> String {
         self.description.name.clone()
     }
@@ -133,10 +143,48 @@ impl Plugin {
         self.manifest().mode == Mode::Shadow
     }
 
-    /// Cuts a list into pieces that one call may take: each a range of `logs`, in order, none empty.
-    pub(crate) fn pieces(&self, logs: &[&Log]) -> Vec<std::ops::Range<usize>> {
-        cut_by(logs.iter().map(|log| crate::convert::text_bytes(log)), self.settings())
+    /// Cuts a list into pieces that one call may take: each places in `logs`, ascending, none empty. Logs of a suspect
+    /// device are in pieces of their own, behind the others; with an instance per request those of each owner are.
+    /// `owner` tells whose a log is.
+    pub(crate) fn pieces(&self, logs: &[&Log], owner: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
+        let mut groups = self.without_suspects(logs);
+        if self.manifest().instance == Lifetime::PerRequest {
+            groups = groups.into_iter().flat_map(|group| grouped(&group, &owner)).collect();
+        }
+        let size = |place: &usize| logs.get(*place).map_or(0, |log| crate::convert::text_bytes(log));
+        let cut = |group: Vec<usize>| {
+            let pieces = cut_by(group.iter().map(size), self.settings());
+            pieces.into_iter().map(move |piece| group.get(piece).unwrap_or_default().to_vec())
+        };
+        groups.into_iter().flat_map(cut).collect()
     }
+
+    /// All places but those of suspect devices, and then those of each of these.
+    fn without_suspects(&self, logs: &[&Log]) -> Vec<Vec<usize>> {
+        if self.suspects.is_empty() {
+            return vec![(0..logs.len()).collect()];
+        }
+        let is_suspect =
+            |place: &usize| logs.get(*place).is_some_and(|log| self.suspects.has(&log.device_id));
+        let (suspect, ordinary): (Vec<_>, Vec<_>) = (0..logs.len()).partition(is_suspect);
+        let mut groups = vec![ordinary];
+        groups.extend(grouped(&suspect, |place| logs.get(place).map(|log| log.device_id.as_str())));
+        groups
+    }
+}
+
+/// The places with the same key, in the order in which the keys first come.
+fn grouped<K: Eq + Hash>(places: &[usize], key: impl Fn(usize) -> K) -> Vec<Vec<usize>> {
+    let mut index: HashMap<K, usize> = HashMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for &place in places {
+        let group = *index.entry(key(place)).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(group) => group.push(place),
+            None => groups.push(vec![place]),
+        }
+    }
+    groups
 }
 
 fn cut_by(sizes: impl Iterator<Item = usize>, settings: &RuntimeSettings) -> Vec<std::ops::Range<usize>> {
@@ -180,5 +228,11 @@ mod tests {
         assert_eq!(cut(&[1, 1, 1, 1]), [0..3, 3..4]);
         assert_eq!(cut(&[5, 5, 5]), [0..2, 2..3]);
         assert_eq!(cut(&[50, 1, 50]), [0..1, 1..2, 2..3]);
+    }
+
+    #[test]
+    fn places_are_grouped_in_the_order_of_their_first() {
+        assert_eq!(grouped(&[0, 1, 2, 4], |place| place % 2), [vec![0, 2, 4], vec![1]]);
+        assert!(grouped(&[], |place| place).is_empty());
     }
 }

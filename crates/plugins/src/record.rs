@@ -118,6 +118,27 @@ impl Recorder {
         Self { watched, ..Self::default() }
     }
 
+    /// One for a part of the list, with the calls so far that this part's logs were in. The verdicts stay.
+    pub(crate) fn part(&self, logs: Range<usize>) -> Self {
+        let watched = match &self.watched {
+            Watched::None => Watched::None,
+            Watched::All => Watched::All,
+            Watched::These(_) => {
+                let mine = logs.clone().filter(|log| self.watches(*log)).map(|log| log - logs.start);
+                let mine: Vec<_> = mine.map(|log| log..log + 1).collect();
+                if mine.is_empty() { Watched::None } else { Watched::These(mine) }
+            }
+        };
+        let place = |log: usize| logs.contains(&log).then(|| log - logs.start);
+        let calls = self.calls.iter().filter_map(|call| call.of(place)).collect();
+        Self { watched, calls, verdicts: Tally::default() }
+    }
+
+    /// The same, with these verdicts counted already.
+    pub(crate) fn with_verdicts(self, verdicts: Tally) -> Self {
+        Self { verdicts, ..self }
+    }
+
     /// The calls, in the order in which they were made.
     #[must_use]
     pub fn into_calls(self) -> Vec<RecordedCall> {
@@ -228,5 +249,25 @@ mod tests {
         assert_eq!(watched, [1, 2, 7]);
         assert!(!Recorder::of(Vec::new()).is_on() && !Recorder::off().watches(0));
         assert!(Recorder::all().watches(9));
+    }
+
+    #[test]
+    fn a_part_of_the_list_keeps_its_calls() {
+        let call = |logs: &[usize]| RecordedCall {
+            plugin: "p".to_owned(),
+            version: "1.0.0".to_owned(),
+            stage: Stage::Filter,
+            started: Instant::now(),
+            took: Duration::ZERO,
+            size: 9,
+            error: None,
+            logs: logs.iter().map(|log| (*log, CallVerdict::Failed)).collect(),
+        };
+        let all = Recorder { calls: vec![call(&[3, 4]), call(&[8])], ..Recorder::of(vec![3..5, 8..9]) };
+        let part = all.part(4..6);
+        assert!(part.watches(0) && !part.watches(1));
+        let calls: Vec<_> = part.into_calls().into_iter().map(|call| call.logs).collect();
+        assert_eq!(calls, [vec![(0, CallVerdict::Failed)]]);
+        assert!(!all.part(5..8).is_on());
     }
 }

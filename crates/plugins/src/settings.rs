@@ -30,6 +30,8 @@ pub struct RuntimeSettings {
     pub start_timeout: Duration,
     /// When a call fails for a list of logs, each is tried alone, for at most this long altogether.
     pub isolate_timeout: Duration,
+    /// Most devices of one plugin that are called apart because it used up its deadline on their logs, at least 1.
+    pub suspect_devices: usize,
     /// Memory of one instance where the manifest does not say, in MiB: all its memories and tables together.
     pub memory_mib: u32,
     /// The most memory that a manifest may ask for, in MiB; at most 4,096.
@@ -79,6 +81,7 @@ impl RuntimeSettings {
             timeout: Duration::from_millis(50),
             start_timeout: Duration::from_secs(1),
             isolate_timeout: Duration::from_secs(1),
+            suspect_devices: 1_000,
             memory_mib: 64,
             memory_mib_max: 1_024,
             tick: Duration::from_millis(2),
@@ -106,6 +109,7 @@ impl RuntimeSettings {
             (self.instances as usize >= self.threads, "instances must be at least threads"),
             (self.timeout >= Duration::from_millis(1), "timeout must be at least 1 ms"),
             (self.start_timeout >= Duration::from_millis(1), "start_timeout must be at least 1 ms"),
+            (self.suspect_devices >= 1, "suspect_devices must be at least 1"),
             ((1..=4_096).contains(&self.memory_mib_max), "memory_mib_max must be 1 to 4096"),
             ((1..=self.memory_mib_max).contains(&self.memory_mib), "memory_mib must be 1 to memory_mib_max"),
             (

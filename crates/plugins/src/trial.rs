@@ -5,6 +5,7 @@
 
 use sawpit_model::{Level, Log, RawObject, Timestamp};
 
+use crate::call::Terms;
 use crate::golden::{self, CaseResult, GoldenError};
 use crate::load::Source;
 use crate::{LoadError, Plugin, Stage, call};
@@ -15,9 +16,9 @@ pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
     let logs: Vec<&Log> = logs.iter().collect();
     for &stage in &plugin.stages {
         let tried = match stage {
-            Stage::Filter => call::filter(plugin, &logs).map(drop),
-            Stage::Enrich => call::enrich(plugin, &logs).map(drop),
-            Stage::Transform => call::transform(plugin, &logs, Ok).map(drop),
+            Stage::Filter => call::filter(plugin, &logs, Terms::Whole).map(drop),
+            Stage::Enrich => call::enrich(plugin, &logs, Terms::Whole).map(drop),
+            Stage::Transform => call::transform(plugin, &logs, Terms::Whole, Ok).map(drop),
         };
         tried.map_err(|cause| LoadError::Trial { stage, cause })?;
     }

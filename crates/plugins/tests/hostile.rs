@@ -206,15 +206,50 @@ fn patches_that_are_not_utf8_or_not_objects_are_errors() {
 }
 
 #[test]
-fn answers_larger_than_the_limit_are_refused_before_they_are_copied() {
+fn answers_up_to_the_limit_are_taken_and_larger_ones_refused_by_name() {
     let mut settings = settings();
-    settings.answer_bytes = 10_000;
+    settings.answer_bytes = 50_000;
     let runtime = Runtime::new(settings).unwrap();
-    let big = put(8, 2048) + &put(12, 50_000);
-    let guest = Guest::new("filter", on_letter('X', &big));
-    let chain = Chain::new(vec![load_with(&runtime, &guest.wasm(), "").unwrap()]);
-    let results = chain.ingest(logs(&["X"]));
-    assert!(matches!(&results[0], Ingested::Failed { .. }), "{results:?}");
+    // So many bytes of reasons, and the list's one end.
+    let answering = |bytes: u32| {
+        let reasons = put(8, 65_536 - bytes) + &put(12, bytes);
+        let guest = Guest::new("filter", on_letter('X', &reasons));
+        let chain = Chain::new(vec![load_with(&runtime, &guest.wasm(), "").unwrap()]);
+        chain.ingest(logs(&["X"])).remove(0)
+    };
+    assert!(matches!(answering(50_000), Ingested::Accepted(_)), "{:?}", answering(50_000));
+    let Ingested::Failed { error, .. } = answering(50_001) else { panic!("it was taken") };
+    assert!(error.contains("more than 50000 bytes (--plugin-answer-bytes)"), "{error}");
+}
+
+#[test]
+fn a_list_of_half_a_gigabyte_is_refused_by_the_limit_on_answers() {
+    // Memory that is there, so that only the limit on answers is broken.
+    let grow = "(if (i32.eq (memory.grow (i32.const 8192)) (i32.const -1)) (then unreachable))";
+    for (what, list) in [
+        ("text", put(8, 65_536) + &put(12, 512 << 20)),
+        // Row errors have 12 bytes each.
+        ("list", put(24, 65_536) + &put(28, 40 << 20)),
+    ] {
+        let guest = Guest::new("filter", on_letter('X', &(grow.to_owned() + &list)));
+        let error = culprit_fails(&guest, "memory_mib = 600\ntimeout_ms = 5000");
+        assert!(error.contains("more than 67108864 bytes"), "{what}: {error}");
+    }
+}
+
+#[test]
+fn memory_grows_up_to_the_limit_exactly() {
+    let grow = |pages: u32| {
+        format!("(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable))")
+    };
+    // Two pages are there from the start. One more than the limit is refused, and a guest may live with that.
+    let refused = "(if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))";
+    let guest = Guest::new("filter", on_letter('X', &(grow(32 * 16 - 2) + refused)));
+    let result = chain(&guest, "memory_mib = 32").ingest(logs(&["X"]));
+    assert!(matches!(result[0], Ingested::Accepted(_)), "{result:?}");
+    let past = Guest::new("filter", on_letter('X', &grow(32 * 16 - 1)));
+    let error = culprit_fails(&past, "memory_mib = 32");
+    assert!(error.contains("memory limit of 32 MiB"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 mod support;
 
-use sawpit_plugins::{Chain, Ingested, Lifetime, Runtime};
+use std::sync::Arc;
+
+use sawpit_plugins::{Chain, Ingested, Lifetime, Passage, Recorder, Runtime};
 use support::*;
 
 /// Counts its calls in memory, and drops (verdict 1 for one log) from the second on.
@@ -57,4 +59,62 @@ fn instances_per_request_give_their_slots_back() {
 fn another_word_is_refused() {
     let refusal = refusal(&counting(), "instance = \"per-log\"");
     assert!(refusal.contains("unknown variant `per-log`"), "{refusal}");
+}
+
+/// Drops each log of a call but its first: what comes first in an instance changes what becomes of the others.
+fn carrying() -> Guest {
+    let rows = "(i32.load (local.get $logs))";
+    let drops = format!(
+        "(memory.fill (i32.const 2048) (i32.const 1) {rows}) (i32.store8 (i32.const 2048) (i32.const 0))
+         {} (i32.store (i32.const {}) {rows}) {}",
+        put(0, 2048),
+        ANSWER + 4,
+        answer()
+    );
+    Guest::new("filter", drops)
+}
+
+fn of(devices: &[&str]) -> Vec<sawpit_model::Log> {
+    devices.iter().map(|device| sawpit_model::Log { device_id: (*device).to_owned(), ..log("x") }).collect()
+}
+
+/// Which logs were the first that an instance saw.
+fn firsts(outcomes: &[Ingested]) -> Vec<bool> {
+    outcomes.iter().map(|outcome| matches!(outcome, Ingested::Accepted(_))).collect()
+}
+
+#[test]
+fn nothing_crosses_from_one_tenant_to_another_in_one_list() {
+    let devices = ["a", "b", "a", "b", "b"];
+    let shared = chain(&carrying(), "");
+    assert_eq!(firsts(&shared.ingest(of(&devices))), [true, false, false, false, false]);
+    let apart = chain(&carrying(), "instance = \"per-request\"");
+    assert_eq!(firsts(&apart.ingest(of(&devices))), [true, true, false, false, false]);
+}
+
+#[test]
+fn requests_that_share_a_list_share_no_instance() {
+    for (manifest, expected) in
+        [("", [true, false, false, false]), ("instance = \"per-request\"", [true, false, true, true])]
+    {
+        let chain = Arc::new(chain(&carrying(), manifest));
+        // Of one device, but posted by three.
+        let passage = Passage::new(chain, of(&["a"; 4]), &[2, 1, 1], Recorder::off());
+        assert_eq!(firsts(&passage.first().unwrap().outcomes), expected, "{manifest}");
+    }
+}
+
+#[test]
+fn the_devices_of_a_batch_share_no_instance() {
+    let calls = |manifest: &str| {
+        let mut recorder = Recorder::all();
+        let logs = of(&["a", "b", "a"]);
+        let done =
+            chain(&Guest::new("transform", answer()), manifest).transform_recorded(logs, &mut recorder);
+        assert_eq!(done.outputs.len(), 3);
+        let calls = recorder.into_calls().into_iter();
+        calls.map(|call| call.logs.into_iter().map(|(log, _)| log).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    assert_eq!(calls(""), [vec![0, 1, 2]]);
+    assert_eq!(calls("instance = \"per-request\""), [vec![0, 2], vec![1]]);
 }

@@ -104,6 +104,16 @@ pub const METRICS: &[Metric] = &[
         "Logs of several requests put into one call of the plugins",
     ),
     counter(
+        "sawpit_host_siding_logs_total",
+        "",
+        "Logs taken apart from the others, as a plugin took too long for them or for others of their device",
+    ),
+    counter(
+        "sawpit_host_shadow_skipped_logs_total",
+        "",
+        "Logs that plugins in shadow mode were not called with, for want of time",
+    ),
+    counter(
         "sawpit_host_quarantined_total",
         "plugin",
         "Logs queued to be dead letters, as a plugin failed on them",

@@ -1,6 +1,7 @@
 //! The worker's stage over a batch: each plugin sees the outputs of the one before it.
 
 mod next;
+mod shadow;
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -8,10 +9,13 @@ use std::time::Instant;
 use next::Next;
 use sawpit_model::{Log, RawObject, Verdict};
 
+pub use shadow::{Aside, run_shadow};
+
+use crate::call::Terms;
+use crate::chain::devices;
 use crate::convert::Changed;
 use crate::ingest::report;
 use crate::member::Member;
-use crate::shadow::Instead;
 use crate::{
     CallError, CallVerdict, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Recorder, Stage,
     Transformed, call, convert, isolate,
@@ -24,7 +28,7 @@ pub struct Batch {
     /// Sources of what was dropped; an input that lives on in another output is not dropped in the end.
     dropped: Vec<Dropped>,
     failed: Vec<Failed>,
-    /// Whether the plugin's mode and policy are left out, so that it shows what it does itself.
+    /// Whether the plugin's policy is left out, so that it shows what it does itself.
     strict: bool,
 }
 
@@ -36,13 +40,9 @@ impl Batch {
         Self { inputs, outputs, dropped: Vec::new(), failed: Vec::new(), strict: false }
     }
 
-    /// A batch for trying a plugin out: a shadow's changes are made, and failures are never passed over.
+    /// A batch for trying a plugin out: failures are never passed over.
     pub fn strict(logs: Vec<Log>) -> Self {
         Self { strict: true, ..Self::new(logs) }
-    }
-
-    fn is_shadow(&self, plugin: &Plugin) -> bool {
-        plugin.is_shadow() && !self.strict
     }
 
     fn passes_errors(&self, plugin: &Plugin) -> bool {
@@ -67,14 +67,20 @@ impl Batch {
         self.outputs.iter().enumerate().filter(|(_, output)| takes(&output.log)).map(|(row, _)| row).collect()
     }
 
-    /// On how many logs the plugin failed.
+    /// Copies what a shadow would get now.
+    pub fn set_aside(&self, member: &Member) -> Aside {
+        Aside::new(self.outputs.iter().filter(|output| member.takes(&output.log)).cloned().collect())
+    }
+
+    /// On how many logs the plugin failed. The logs of a device belong together: here nobody knows any more in which
+    /// request they came.
     fn run_rows(&mut self, plugin: &Plugin, rows: &[usize], recorder: &mut Recorder) -> usize {
-        let pieces = plugin.pieces(&self.logs(rows));
+        let pieces = pieces(plugin, &self.logs(rows));
         let mut next = Next::new(std::mem::take(&mut self.outputs));
         let mut failed = 0;
         for piece in pieces {
-            let rows = rows.get(piece).unwrap_or_default();
-            failed += self.run_piece(plugin, rows, &mut next, recorder);
+            let rows: Vec<usize> = piece.into_iter().filter_map(|at| rows.get(at).copied()).collect();
+            failed += self.run_piece(plugin, &rows, &mut next, recorder);
         }
         self.outputs = next.finish();
         failed
@@ -92,13 +98,13 @@ impl Batch {
         next: &mut Next,
         recorder: &mut Recorder,
     ) -> usize {
-        match attempt(plugin, rows, next, recorder) {
+        match attempt(plugin, rows, Terms::Whole, next, recorder) {
             Ok(change) => self.settle(plugin, rows, change, next, recorder),
-            Err(error) if rows.len() == 1 || error.is_bypass() => self.fail(plugin, rows, &error, next),
+            Err(error) if rows.len() == 1 || error.is_no_call() => self.fail(plugin, rows, &error, next),
             Err(error) => {
                 let limit = plugin.settings().isolate_timeout;
                 let results = isolate::each_alone(rows.len(), limit, &error, |at| {
-                    attempt(plugin, rows.get(at..=at).unwrap_or_default(), next, recorder)
+                    attempt(plugin, rows.get(at..=at).unwrap_or_default(), Terms::Whole, next, recorder)
                 });
                 let settled = rows.chunks(1).zip(results).map(|(row, result)| match result {
                     Ok(change) => self.settle(plugin, row, change, next, recorder),
@@ -128,16 +134,8 @@ impl Batch {
         for error in change.changed.errors.values() {
             plugin.meter.row_error(error, plugin.now());
         }
-        if self.is_shadow(plugin) {
-            let differences = change.differences(rows.len());
-            plugin.meter.differences(differences);
-            if differences > 0 {
-                let first = || change.first_difference(rows, next);
-                plugin.differences.keep(plugin.now(), Stage::Transform, first);
-            }
-            return failed;
-        }
-        let (differences, dropped) = (change.differences(rows.len()), change.changed.dropped.len());
+        let differences = change.differing(rows, next).len();
+        let dropped = change.changed.dropped.len();
         recorder.count(plugin, Verdict::Dropped, dropped);
         recorder.count(plugin, Verdict::Changed, differences.saturating_sub(dropped));
         recorder.count(plugin, Verdict::Accepted, rows.len().saturating_sub(differences + failed));
@@ -163,7 +161,7 @@ impl Batch {
 
     fn fail(&mut self, plugin: &Plugin, rows: &[usize], error: &CallError, next: &mut Next) -> usize {
         let (cause, error) = (error.cause(), report(plugin, rows.len(), error));
-        if self.is_shadow(plugin) || self.passes_errors(plugin) {
+        if self.passes_errors(plugin) {
             return rows.len();
         }
         for at in 0..rows.len() {
@@ -228,15 +226,22 @@ struct Change {
     log_data: Vec<Option<RawObject>>,
 }
 
+/// What one call may take, with the logs of a device together.
+fn pieces(plugin: &Plugin, logs: &[&Log]) -> Vec<Vec<usize>> {
+    let owners = devices(logs.iter().copied());
+    plugin.pieces(logs, |at| owners.get(at).copied().unwrap_or_default())
+}
+
 fn attempt(
     plugin: &Plugin,
     rows: &[usize],
+    terms: Terms,
     next: &Next,
     recorder: &mut Recorder,
 ) -> Result<Option<Change>, CallError> {
     let logs: Vec<&Log> = rows.iter().filter_map(|&row| next.log(row)).collect();
     let run = || {
-        call::transform(plugin, &logs, |mut changed| {
+        call::transform(plugin, &logs, terms, |mut changed| {
             let log_data = edit_data(plugin, &mut changed, &logs)?;
             Ok(Change { log_data, changed })
         })
@@ -273,7 +278,7 @@ fn edit_data(
 impl Change {
     /// Notes what became of the inputs behind each row.
     fn record(&self, rows: &[usize], next: &Next, recorder: &mut Recorder) {
-        let changed = self.differing(rows.len()).map(|at| (at, CallVerdict::Changed));
+        let changed = self.differing(rows, next).into_iter().map(|at| (at, CallVerdict::Changed));
         let dropped = self.changed.dropped.iter().map(|(at, _)| (*at, CallVerdict::Dropped));
         let failed = self.changed.errors.keys().map(|at| (*at, CallVerdict::Failed));
         for (at, verdict) in changed.chain(dropped).chain(failed) {
@@ -282,59 +287,58 @@ impl Change {
         }
     }
 
-    /// How many of the inputs come out otherwise than they went in.
-    fn differences(&self, inputs: usize) -> usize {
-        self.differing(inputs).count()
+    /// The log that an output continues.
+    fn origin<'a>(&self, output: usize, rows: &[usize], next: &'a Next) -> Option<&'a Log> {
+        next.log(*rows.get(*self.changed.sources.get(output)?.first()?)?)
     }
 
-    /// The first of them, and what the plugin would have made of it.
-    fn first_difference(&self, rows: &[usize], next: &Next) -> Option<(Log, Instead)> {
-        let at = self.differing(rows.len()).next()?;
-        let log = next.log(*rows.get(at)?)?.clone();
-        if let Some((_, reason)) = self.changed.dropped.iter().find(|(dropped, _)| *dropped == at) {
-            return Some((log, Instead::Dropped { reason: reason.clone() }));
-        }
-        let outputs = self.changed.sources.iter().enumerate().filter(|(_, of)| of.contains(&at));
-        let logs = outputs.filter_map(|(output, of)| self.made(output, next.log(*rows.get(*of.first()?)?)?));
-        let logs = logs.collect();
-        Some((log, Instead::Changed { logs }))
-    }
-
-    /// An output as it would be, made from the log that it continues.
-    fn made(&self, output: usize, origin: &Log) -> Option<Log> {
-        let mut log = origin.clone();
-        let of = |edited: usize| edited == output;
-        if let Some((_, level)) = self.changed.levels.iter().find(|(edited, _)| of(*edited)) {
-            log.log_level = *level;
-        }
-        if let Some((_, message)) = self.changed.messages.iter().find(|(edited, _)| of(*edited)) {
-            log.message.clone_from(message);
-        }
-        if let Some(data) = self.log_data.get(output)? {
-            log.log_data = data.clone();
-        }
-        Some(log)
-    }
-
-    fn differing(&self, inputs: usize) -> impl Iterator<Item = usize> {
-        let mut same = vec![0_u32; inputs];
-        let levels = self.changed.levels.iter().map(|(output, _)| *output);
-        let edits: HashSet<usize> =
-            levels.chain(self.changed.messages.iter().map(|(output, _)| *output)).collect();
-        let edited =
-            |output: usize| edits.contains(&output) || self.log_data.get(output).is_some_and(Option::is_some);
+    /// The rows that do not come out as they went in: dropped, split, merged, or with an edit that says something else
+    /// than what is there.
+    fn differing(&self, rows: &[usize], next: &Next) -> Vec<usize> {
+        let edited = self.edited(rows, next);
+        let mut same = vec![0_u32; rows.len()];
         for (output, sources) in self.changed.sources.iter().enumerate() {
             for &input in sources {
-                let weight = if sources.len() == 1 && !edited(output) { 1 } else { 2 };
+                let weight = if sources.len() == 1 && !edited.contains(&output) { 1 } else { 2 };
                 if let Some(slot) = same.get_mut(input) {
                     *slot += weight;
                 }
             }
         }
         let errors = &self.changed.errors;
-        same.into_iter()
-            .enumerate()
-            .filter(|(at, weight)| *weight != 1 && !errors.contains_key(at))
-            .map(|(at, _)| at)
+        let differs = |(at, weight): (usize, u32)| (weight != 1 && !errors.contains_key(&at)).then_some(at);
+        same.into_iter().enumerate().filter_map(differs).collect()
+    }
+
+    /// The outputs with an edit that changes something.
+    fn edited(&self, rows: &[usize], next: &Next) -> HashSet<usize> {
+        let changes = |output: usize, is_same: &dyn Fn(&Log) -> bool| {
+            self.origin(output, rows, next).is_none_or(|log| !is_same(log)).then_some(output)
+        };
+        let levels = self.changed.levels.iter();
+        let levels = levels.filter_map(|(output, level)| changes(*output, &|log| log.log_level == *level));
+        let messages = self.changed.messages.iter();
+        let messages = messages.filter_map(|(output, text)| changes(*output, &|log| log.message == *text));
+        let data = self.log_data.iter().enumerate();
+        let data = data.filter_map(|(output, data)| {
+            data.as_ref().and_then(|data| changes(output, &|log| log.log_data == *data))
+        });
+        levels.chain(messages).chain(data).collect()
+    }
+
+    /// An output as it would be.
+    fn made(&self, output: usize, rows: &[usize], next: &Next) -> Option<Log> {
+        let mut log = self.origin(output, rows, next)?.clone();
+        let of = |edited: usize| edited == output;
+        if let Some((_, level)) = self.changed.levels.iter().rev().find(|(edited, _)| of(*edited)) {
+            log.log_level = *level;
+        }
+        if let Some((_, message)) = self.changed.messages.iter().rev().find(|(edited, _)| of(*edited)) {
+            log.message.clone_from(message);
+        }
+        if let Some(data) = self.log_data.get(output)? {
+            log.log_data = data.clone();
+        }
+        Some(log)
     }
 }

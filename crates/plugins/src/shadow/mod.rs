@@ -1,4 +1,12 @@
 //! What a plugin in shadow mode would have done: the last few logs that would have come out otherwise.
+//!
+//! A shadow is called with copies of the logs as they stood at its place in the chain, once the chain is through with
+//! them and the devices are answered: however slow it is, nobody waits for it. What it would make of a log is held
+//! against the log as it found it and as the chain left it (`compare`), so that a version that does what another has
+//! done, or does later, differs in nothing.
+
+mod compare;
+mod ingest;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -7,6 +15,9 @@ use sawpit_model::{Log, Timestamp};
 use serde::Serialize;
 
 use crate::Stage;
+
+pub use compare::{differs, same_as_left};
+pub use ingest::{Aside, run_ingest, run_step};
 
 /// How many differences of a version are kept.
 pub const DIFFERENCES_KEPT: usize = 20;
@@ -20,7 +31,7 @@ pub struct Difference {
     pub at: Timestamp,
     /// In which stage.
     pub stage: Stage,
-    /// The log as it went on.
+    /// The log as the plugin got it.
     pub log: Log,
     /// What the plugin would have made of it.
     pub instead: Instead,
