@@ -17,6 +17,8 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/sawpit /usr/local/bin/sawpit
 COPY --from=build --chown=nonroot:nonroot /out/plugins /plugins
 COPY --from=build --chown=nonroot:nonroot /out/data /data
+# A volume that is mounted here is then this user's.
+COPY --from=build --chown=nonroot:nonroot /out/data /cache
 WORKDIR /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -1,9 +1,11 @@
 //! Opening what a process works with.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
-use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
+use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings, Scopes};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
-use sawpit_service::{Clock, Health};
+use sawpit_service::{Clock, Health, Metrics};
 use sawpit_store::{Store, StoreSettings};
 
 use crate::provenance::note_chains;
@@ -59,7 +61,10 @@ pub async fn open(settings: PartSettings, clock: &Clock, health: &Health) -> Res
 /// Compiling what is in the folder takes a while and a whole core, so it is not done on an async thread.
 async fn registry(settings: PluginSettings) -> Result<Registry> {
     let open = move || {
-        let runtime = Runtime::new(settings.runtime).context("the plugin runtime cannot start")?;
+        let metrics = Metrics::install()?;
+        let scopes: Scopes = Arc::new(move |version| metrics.scope(version));
+        let runtime = RuntimeSettings { scopes: Some(scopes), ..settings.runtime };
+        let runtime = Runtime::new(runtime).context("the plugin runtime cannot start")?;
         Registry::open(runtime, settings.folder, settings.registry)
             .context("the plugin folder cannot be watched")
     };

@@ -246,7 +246,7 @@ async fn plugins_accept_drop_reject_and_enrich() {
     }
     let names: Vec<_> =
         page.json["plugins"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["enrich", "filter"], "the page lists them by file");
+    assert_eq!(names, ["filter", "enrich"], "the page lists them as logs run through them");
 }
 
 #[tokio::test]

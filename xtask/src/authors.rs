@@ -1,5 +1,5 @@
-//! What the tests of plugins in other languages than Rust build with: clang, componentize-qjs, componentize-py; and
-//! schemathesis, with which they try the API.
+//! What the tests of plugins in other languages than Rust build with: clang, zig, componentize-qjs, componentize-py;
+//! and schemathesis, with which they try the API.
 //!
 //! The versions are those that `sawpit plugin new` writes into its projects. All but the compilers goes into
 //! target/author-tools/, where the tests look for it.
@@ -18,6 +18,10 @@ const TEMPLATES: &str = "cli/src/plugin/template";
 /// The npm package, and the PyPI package.
 const JS: &str = "componentize-qjs";
 const PYTHON: &str = "componentize-py";
+/// The compiler for C where there is no clang, of PyPI; what it installs is called otherwise.
+const ZIG: &str = "ziglang";
+const ZIG_VERSION: &str = "0.17.1";
+const ZIG_PROGRAM: &str = "python-zig";
 /// What tries the API by its description, of PyPI.
 const API: &str = "schemathesis";
 const API_VERSION: &str = "4.32.5";
@@ -33,9 +37,12 @@ pub fn install() -> Outcome<()> {
     }
     timed(JS, || install_js(&pinned("js/package.json", "\"componentize-qjs\": \"")?))?;
     timed(PYTHON, || {
-        install_python("python", PYTHON, &pinned("python/requirements.txt", "componentize-py==")?, WHY)
+        let version = pinned("python/requirements.txt", "componentize-py==")?;
+        install_python("python", PYTHON, &version, &[PYTHON, "--version"], WHY)
     })?;
-    timed(API, || install_python(API, API, API_VERSION, "the tests try the API by its description"))
+    timed(ZIG, || install_python(ZIG, ZIG, ZIG_VERSION, &[ZIG_PROGRAM, "version"], WHY))?;
+    let why = "the tests try the API by its description";
+    timed(API, || install_python(API, API, API_VERSION, &[API, "--version"], why))
 }
 
 /// The version that stands after `before` in a file of the templates.
@@ -74,12 +81,14 @@ fn install_js(version: &str) -> Outcome<bool> {
     Ok(true)
 }
 
-/// A program of PyPI, with its own environment of this name; whether it was missing.
-fn install_python(folder: &str, package: &str, version: &str, why: &str) -> Outcome<bool> {
+/// A program of PyPI, with its own environment of this name; whether it was missing. `ask` is the command that says
+/// which version is there.
+fn install_python(folder: &str, package: &str, version: &str, ask: &[&str], why: &str) -> Outcome<bool> {
     let environment = paths::author_tools().join(folder);
-    let tool = environment.join("bin").join(package);
-    let said = cmd::output(Command::new(tool).arg("--version"));
-    if said.is_some_and(|said| said.ends_with(&format!(" {version}"))) {
+    let said = ask.split_first().and_then(|(tool, arguments)| {
+        cmd::output(Command::new(environment.join("bin").join(tool)).args(arguments))
+    });
+    if said.is_some_and(|said| said.split_whitespace().last() == Some(version)) {
         return Ok(false);
     }
     println!("{why}: installing {package} {version} into {}", environment.display());

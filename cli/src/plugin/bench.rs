@@ -4,26 +4,41 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Arg, ArgMatches, value_parser};
-use sawpit_plugins::{Bench, StageCost};
+use clap::{Arg, ArgMatches};
+use sawpit_plugins::{Bench, Manifest, RuntimeSettings, StageCost};
 use sawpit_service::Exit;
 use serde::Serialize;
 
-use super::{Stop, asked, print, print_json, test};
+use super::{Stop, asked, logs, print, print_json};
 use crate::settings;
 
 /// How long each size of call is timed.
 const MEASURE: Duration = Duration::from_millis(500);
 
-const BUDGET: &str = "budget-fuel";
+const BUDGET: &str = "budget";
 
 pub fn args() -> Vec<Arg> {
-    let budget = Arg::new(BUDGET)
-        .long(BUDGET)
-        .value_name("N")
-        .help("Fail when a stage needs more fuel per log than this")
-        .value_parser(value_parser!(u64));
-    vec![asked::wasm(), asked::logs(), budget, asked::json()]
+    let budget = Arg::new(BUDGET).long(BUDGET).visible_alias("budget-fuel").value_name("N|F.toml").help(
+        "Fail when a stage needs more fuel per log than this, or than budget.fuel_per_log of this manifest",
+    );
+    let logs = asked::logs().help(
+        "Logs as they are posted to /api/log, one a line; - is standard input. Unless given, those golden cases that are not \
+         expected to fail, or a few varied ones: as the manifest's budget is checked",
+    );
+    vec![asked::wasm(), logs, budget, asked::json()]
+}
+
+/// The figure itself, or the one in a manifest.
+fn budget(flags: &ArgMatches, runtime: &RuntimeSettings) -> anyhow::Result<Option<u64>> {
+    let Some(given) = flags.get_one::<String>(BUDGET) else { return Ok(None) };
+    if let Ok(fuel) = given.parse() {
+        return Ok(Some(fuel));
+    }
+    let text = std::fs::read_to_string(given)
+        .with_context(|| format!("--{BUDGET} must be a number or a manifest, and {given} cannot be read"))?;
+    let fuel = Manifest::parse(given, &text, runtime)?.fuel_per_log;
+    fuel.with_context(|| format!("{given} has no budget.fuel_per_log: add it, or give --{BUDGET} a number"))
+        .map(Some)
 }
 
 #[derive(Serialize)]
@@ -36,11 +51,11 @@ struct Answer<'a> {
 
 pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
     let runtime = settings::plugin_command::resolve(flags)?;
-    let logs = test::given_or_samples(flags, &runtime)?;
+    let given = asked::logs_of(flags).map(|path| logs::many(&path, &runtime.limits, (runtime.clock)()));
+    let (given, budget) = (given.transpose()?, budget(flags, &runtime)?);
     let wasm = asked::wasm_of(flags);
-    let bench =
-        sawpit_plugins::bench(&runtime, &wasm, &logs, MEASURE).with_context(|| wasm.display().to_string())?;
-    let budget = flags.get_one::<u64>(BUDGET).copied();
+    let bench = sawpit_plugins::bench(&runtime, &wasm, given.as_deref(), MEASURE)
+        .with_context(|| wasm.display().to_string())?;
     let is_over = |stage: &&StageCost| budget.is_some_and(|budget| stage.fuel_per_log > budget);
     let over: Vec<_> = bench.stages.iter().filter(is_over).collect();
     if asked::is_json(flags) {

@@ -46,6 +46,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<HostCommand, SettingsErrors> {
         let backlog_limit = parts.as_ref().map(|parts| parts.queue.backlog_limit);
         let host = host::resolve(resolver, limits, backlog_limit, doors);
         let serve = serve::resolve(resolver);
+        let threads = host.as_ref().map(|host| host.plugin_threads);
+        let parts = parts_with_threads(resolver, parts, threads, "plugin-threads");
         Some(HostCommand { process: process?, doors: doors?, parts: parts?, host: host?, serve: serve? })
     })
 }
@@ -59,6 +61,18 @@ fn cache(resolver: &mut Resolver) -> Option<Option<String>> {
         resolver.check(url != "memory:", &["cache"], rule);
     }
     cache
+}
+
+/// The same where so many threads call plugins, as the setting `name` says.
+pub fn parts_with_threads(
+    resolver: &mut Resolver,
+    parts: Option<PartSettings>,
+    threads: Option<usize>,
+    name: &str,
+) -> Option<PartSettings> {
+    let parts = parts?;
+    let plugins = plugins::with_threads(resolver, Some(parts.plugins), threads, &[name])?;
+    Some(PartSettings { plugins, ..parts })
 }
 
 /// The parts of a process that shares queue and store with others.

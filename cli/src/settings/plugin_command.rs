@@ -14,7 +14,7 @@ const CACHE: SettingSpec =
 
 /// What is watched and polled is of no use to a command that looks once.
 pub fn specs() -> Vec<SettingSpec> {
-    let watching = ["plugin-poll", "plugin-settle"];
+    let watching = ["plugin-watch", "plugin-poll", "plugin-settle", "plugin-files", "plugin-proving"];
     let runtime = plugins::SPECS.iter().filter(|spec| !watching.contains(&spec.name)).copied().collect();
     [vec![CONFIG, CACHE], host::limit_specs(), runtime].concat()
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sawpit_model::Limits;
-use sawpit_plugins::{RegistrySettings, RuntimeSettings, TrustedKeys};
-use sawpit_service::settings::Resolver;
-use sawpit_service::{ByteSize, Clock, SettingSpec};
+use sawpit_plugins::{RegistrySettings, RuntimeSettings, TrustedKeys, Watch};
+use sawpit_service::settings::{Resolver, one_of};
+use sawpit_service::{ByteSize, Clock, FromSetting, SettingSpec};
 
 use crate::parts::PluginSettings;
 
@@ -33,6 +33,13 @@ pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("plugin-start-timeout", "TIME", "Longest start of an instance, and its configure")
         .default("1s"),
     SettingSpec::new(
+        "plugin-proving-timeout",
+        "TIME",
+        "Longest proving of a version after it is compiled: start, trial, golden cases and cost",
+    )
+    .default("30s"),
+    SettingSpec::new("plugin-proving", "N", "Most plugins that are proved at once").default("16"),
+    SettingSpec::new(
         "plugin-isolate-timeout",
         "TIME",
         "Longest search for the culprit, log by log, after a call of many logs failed",
@@ -46,6 +53,8 @@ pub const SPECS: &[SettingSpec] = &[
     .default("1000"),
     SettingSpec::new("plugin-tick", "TIME", "How finely deadlines are kept, 1ms to 5ms").default("2ms"),
     SettingSpec::new("plugin-file-bytes", "SIZE", "Largest .wasm file").default("64MiB"),
+    SettingSpec::new("plugin-files", "N", "Most .wasm files in the folder; those beyond are refused")
+        .default("20000"),
     SettingSpec::new("plugin-manifest-bytes", "SIZE", "Largest manifest").default("1MiB"),
     SettingSpec::new("plugin-cases-bytes", "SIZE", "Largest file of golden cases").default("4MiB"),
     SettingSpec::new("plugin-call-logs", "N", "Most logs in one call of a plugin").default("1000"),
@@ -58,15 +67,27 @@ pub const SPECS: &[SettingSpec] = &[
         .default("1KiB"),
     SettingSpec::new("plugin-log-lines", "N", "Lines that one call may write to the log").default("100"),
     SettingSpec::new(
+        "plugin-cache-bytes",
+        "SIZE",
+        "Most compiled plugins that are kept; beyond it those go that were not used for longest",
+    )
+    .default("1GiB"),
+    SettingSpec::new(
         "plugin-settle",
         "TIME",
         "How long a file that was just written must rest before it is loaded",
     )
     .default("75ms"),
     SettingSpec::new(
+        "plugin-watch",
+        "HOW",
+        "What tells of changes: events of the system, or poll: looking alone",
+    )
+    .default("events"),
+    SettingSpec::new(
         "plugin-poll",
         "TIME",
-        "Also look at the folder this often; for file systems that tell nothing",
+        "Look at the folder this often as well, 10ms to 1h; for file systems that tell nothing",
     ),
     SettingSpec::new("require-signature", "BOOL", "Refuse plugins that no trusted key signed").switch(),
     SettingSpec::new("trusted-keys", "KEY|FILE", "minisign public keys, or files of them").list(),
@@ -85,11 +106,53 @@ pub fn resolve(
 ) -> Option<PluginSettings> {
     let folder = resolver.get("plugins");
     let runtime = runtime(resolver, limits, compiled);
-    let poll = resolver.optional("plugin-poll");
+    let registry = registry(resolver);
+    Some(PluginSettings { folder: folder?, runtime: runtime?, registry: registry? })
+}
+
+/// How the folder is watched.
+fn registry(resolver: &mut Resolver) -> Option<RegistrySettings> {
+    let watch = resolver.get::<WatchBy>("plugin-watch");
+    let poll = resolver.optional::<Duration>("plugin-poll");
+    if let Some(Some(poll)) = poll {
+        let polls = Duration::from_millis(10)..=Duration::from_secs(3_600);
+        resolver.check(polls.contains(&poll), &["plugin-poll"], "must be 10ms to 1h");
+    }
     let settle =
         resolver.get_if("plugin-settle", |time| *time <= Duration::from_secs(60), "must be at most 60s");
-    let registry = RegistrySettings { poll: poll?, settle: settle? };
-    Some(PluginSettings { folder: folder?, runtime: runtime?, registry })
+    let (files, proving) =
+        (resolver.get_in("plugin-files", 1..=1_000_000), resolver.get_in("plugin-proving", 1..=1_000));
+    let (poll, settle) = (poll?, settle?);
+    Some(RegistrySettings { watch: watch?.0, poll, settle, files: files?, proving: proving? })
+}
+
+/// As `plugin-watch` is written.
+struct WatchBy(Watch);
+
+impl FromSetting for WatchBy {
+    fn from_setting(text: &str) -> Result<Self, String> {
+        one_of(text, &[("events", Watch::Events), ("poll", Watch::Poll)]).map(Self)
+    }
+}
+
+/// The same for a process where so many threads call plugins, as the settings `names` say: as many instances may be
+/// idle, and there are more than that unless it was given how many.
+pub fn with_threads(
+    resolver: &mut Resolver,
+    settings: Option<PluginSettings>,
+    threads: Option<usize>,
+    names: &[&str],
+) -> Option<PluginSettings> {
+    let (mut settings, threads) = (settings?, threads?);
+    let runtime = &mut settings.runtime;
+    runtime.threads = threads;
+    if !resolver.is_given("plugin-instances") {
+        runtime.instances = RuntimeSettings::instances_for(threads);
+    }
+    let rule = "there must be an instance for each thread that calls plugins";
+    let enough = usize::try_from(runtime.instances).is_ok_and(|instances| instances >= threads);
+    resolver.check(enough && threads > 0, &[&["plugin-instances"], names].concat(), rule);
+    Some(settings)
 }
 
 /// The runtime alone, for commands that work on one file.
@@ -107,9 +170,7 @@ pub fn runtime(
     let memory_mib = resolver.get_in("plugin-memory-mib", 1..=4_096);
     let instances = resolver.optional::<u32>("plugin-instances");
     if let Some(Some(instances)) = instances {
-        let rule = "must be at least one per core, and at most 1000";
-        let most = usize::try_from(instances).unwrap_or(usize::MAX);
-        resolver.check((cores()..=1_000).contains(&most), &["plugin-instances"], rule);
+        resolver.check((1..=1_000).contains(&instances), &["plugin-instances"], "must be 1 to 1000");
     }
     let by_cores = RuntimeSettings::new(Clock::system().reader());
     let instance_calls = resolver.get_in("plugin-instance-calls", 1..=u64::MAX);
@@ -119,6 +180,7 @@ pub fn runtime(
         "must be 1ms to 5ms",
     );
     let most_instances = by_cores.instances;
+    let cache_bytes = resolver.get_in("plugin-cache-bytes", ByteSize(0)..=ByteSize(1 << 50));
     let calls = calls(resolver, by_cores);
     let trusted = trusted(resolver);
     if let (Some(most), Some(default)) = (memory_mib_max, memory_mib) {
@@ -128,9 +190,12 @@ pub fn runtime(
             "the default is over the maximum",
         );
     }
+    let instances = instances?.unwrap_or(most_instances);
     Some(RuntimeSettings {
         limits: limits?,
-        instances: instances?.unwrap_or(most_instances),
+        // What calls plugins is known later; one command calls them by itself.
+        threads: cores().min(usize::try_from(instances).unwrap_or(usize::MAX)),
+        instances,
         timeout: timeout?,
         memory_mib: memory_mib?,
         memory_mib_max: memory_mib_max?,
@@ -138,6 +203,7 @@ pub fn runtime(
         instance_calls: instance_calls?,
         trusted: trusted?,
         cache_dir: compiled,
+        cache_bytes: cache_bytes?.0,
         ..calls?
     })
 }
@@ -149,6 +215,11 @@ fn calls(resolver: &mut Resolver, others: RuntimeSettings) -> Option<RuntimeSett
         resolver.get_if(name, |time| times.contains(time), "must be 1ms to 60s")
     };
     let (start_timeout, isolate_timeout) = (time("plugin-start-timeout"), time("plugin-isolate-timeout"));
+    let proving_timeout = resolver.get_if(
+        "plugin-proving-timeout",
+        |time| (Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(time),
+        "must be 1ms to 1h",
+    );
     let mut size =
         |name, least| resolver.get_in(name, ByteSize(least)..=ByteSize(1 << 30)).map(|size| size.0);
     let files =
@@ -163,6 +234,7 @@ fn calls(resolver: &mut Resolver, others: RuntimeSettings) -> Option<RuntimeSett
     let usize_of = |bytes: Option<u64>| bytes.and_then(|bytes| usize::try_from(bytes).ok());
     Some(RuntimeSettings {
         start_timeout: start_timeout?,
+        proving_timeout: proving_timeout?,
         isolate_timeout: isolate_timeout?,
         suspect_devices: suspect_devices?,
         instance_memory_percent: u8::try_from(instance_memory_percent?).ok()?,

@@ -71,6 +71,11 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         let serve = serve::resolve(resolver);
         let worker =
             worker::resolve(resolver, serve.as_ref().map(|serve| serve.drain_timeout), queue.as_ref());
+        let host_threads = host.as_ref().map(|host| host.plugin_threads);
+        let threads =
+            host_threads.zip(worker.as_ref().map(worker::threads)).map(|(host, worker)| host + worker);
+        let plugins =
+            plugins::with_threads(resolver, plugins, threads, &["plugin-threads", "worker-threads"]);
         let store = StoreSettings { index: index?, ..store? };
         let parts = PartSettings { queue: queue?, store, cache: "memory:".to_owned(), plugins: plugins? };
         let data = data?;

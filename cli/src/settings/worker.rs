@@ -104,6 +104,11 @@ fn ledger_keep(resolver: &mut Resolver, reclaim_idle: Option<Duration>) -> Optio
     keep
 }
 
+/// How many threads run transforms.
+pub fn threads(settings: &WorkerSettings) -> usize {
+    if settings.threads == 0 { super::plugins::cores() } else { settings.threads }
+}
+
 /// Host, process and a random number: what restarts under the same pid in a new container must differ, too.
 fn made_up_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -55,6 +55,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
         let drain_timeout = resolver.get("drain-timeout");
         let worker = worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| &parts.queue));
         let index = index::resolve(resolver);
+        let threads = worker.as_ref().map(worker::threads);
+        let parts = host_command::parts_with_threads(resolver, parts, threads, "worker-threads");
         let (rule, listen) = (rule?, listen?);
         let door = listen.map(|address| rule.door(address));
         Some(WorkerCommand {

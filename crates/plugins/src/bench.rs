@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sawpit_model::Log;
 use serde::Serialize;
 
+use crate::budget::{self, MeasuredLogs};
 use crate::call::Terms;
 use crate::load::{self, Source};
 use crate::{CallError, EngineError, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, call};
@@ -81,34 +82,38 @@ pub enum BenchError {
     },
 }
 
-/// Measures the plugin at `wasm` on `logs`; each size of call is timed for about `measure`. A guest that was
-/// granted the clock always reads the time of the first log.
+/// Measures the plugin at `wasm` on `logs`, or on its golden cases where none are given, as the budget of its manifest
+/// is checked; on the samples of the trial where it has no cases. Each size of call is timed for about `measure`. A
+/// guest that was granted the clock always reads the time of the first log.
 ///
 /// # Errors
 /// The plugin may not serve, or fails in a call.
 pub fn bench(
     settings: &RuntimeSettings,
     wasm: &Path,
-    logs: &[Log],
+    logs: Option<&[Log]>,
     measure: Duration,
 ) -> Result<Bench, BenchError> {
-    let now = logs.first().ok_or(BenchError::NoLogs)?.received_at;
+    let source = Source::read(wasm, settings)?;
+    let manifest = source.manifest(settings)?;
+    let logs = match logs {
+        Some([]) => return Err(BenchError::NoLogs),
+        Some(logs) => MeasuredLogs::given(logs),
+        None => MeasuredLogs::of(&source, &manifest, settings)?,
+    };
+    let now = logs.received_at();
+    // What it costs is asked for, not whether that is within the budget.
+    let manifest = Manifest { fuel_per_log: None, ..patient(manifest) };
+    let metered = load::load(&budget::metered(settings, now)?, &source, manifest.clone())?;
     let settings = RuntimeSettings { clock: Arc::new(move || now), ..settings.clone() };
-    let metered = patiently(&Runtime::metered(settings.clone())?, wasm)?;
-    let timed = patiently(&Runtime::new(settings)?, wasm)?;
-    let cost = |&stage: &Stage| stage_cost(&metered, &timed, stage, logs, measure);
+    let timed = load::load(&Runtime::new(settings)?, &source, manifest)?;
+    let cost = |&stage: &Stage| stage_cost(&metered, &timed, stage, &logs.of_stage(stage), measure);
     let stages = timed.stages().iter().map(cost).collect::<Result<_, _>>()?;
     Ok(Bench { plugin: timed.id(), stages, memory_bytes: timed.probe.read().held })
 }
 
-/// What is measured is not also held to its deadline: a busy machine would leave no figures at all.
-fn patiently(runtime: &Runtime, wasm: &Path) -> Result<Arc<Plugin>, LoadError> {
-    let source = Source::read(wasm, runtime.settings())?;
-    let manifest = source.manifest(runtime.settings())?;
-    load::load(runtime, &source, patient(manifest))
-}
-
-/// With a deadline that only a plugin that does not end will miss.
+/// What is measured is not also held to its deadline: a busy machine would leave no figures at all. So with one that only a plugin that does not
+/// end will miss.
 pub(crate) fn patient(manifest: Manifest) -> Manifest {
     Manifest { timeout: manifest.timeout.max(PATIENCE), ..manifest }
 }

@@ -182,11 +182,12 @@ fn called<R: Copied, A>(
     let fuel = recipe.fuel(&instance);
     let answer = recipe.call(&mut instance, terms.limit(plugin), run);
     plugin.meter.call(logs.len(), started.elapsed());
+    plugin.meter.held(plugin.probe.held(instance.store.data().limiter.held()));
     let answer = answer.map_err(|error| named(error, plugin))?;
-    let (fuel, held) = (fuel.saturating_sub(recipe.fuel(&instance)), instance.store.data().limiter.held());
+    let fuel = fuel.saturating_sub(recipe.fuel(&instance));
     let came_back = answer.copied_bytes();
-    let most_held = plugin.probe.came_back(came_back, fuel, held);
-    plugin.meter.copied_out(came_back, most_held);
+    plugin.probe.came_back(came_back, fuel);
+    plugin.meter.copied_out(came_back);
     let answer = check(answer)?;
     plugin.pool.give(recipe, instance);
     Ok(answer)

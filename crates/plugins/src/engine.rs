@@ -7,6 +7,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -27,13 +28,22 @@ const KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 /// Entries of one table; what whole JavaScript engines need is about 10,000.
 const TABLE_ENTRIES: usize = 100_000;
-/// Core modules that one component may be made of.
+/// Instances of core modules that one component may be made of.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+/// Memories of all its core modules together.
+const MEMORIES_PER_COMPONENT: u32 = 4;
+/// Tables of all its core modules together.
+const TABLES_PER_COMPONENT: u32 = 8;
+/// Memory slots, which cost address space, for each instance that may live: a component with more of them takes
+/// the place of two.
+const MEMORIES_PER_INSTANCE: u32 = 2;
 /// Frames of a guest's trace that an error shows.
 const TRACE_FRAMES: usize = 8;
 /// Most time that the clock of the deadlines makes up for when its thread was not woken.
 const MOST_BEHIND: Duration = Duration::from_millis(100);
-/// Stack of a guest, in bytes. rayon's threads have 2 MiB.
+/// Longest wait for others to have compiled, before it is done beside them all the same.
+const LONGEST_TURN: Duration = Duration::from_secs(600);
+/// Stack of a guest, in bytes. The threads that call have 2 MiB.
 const STACK_BYTES: usize = 512 * 1024;
 
 /// Loads and runs plugins. Cheap to clone.
@@ -46,6 +56,8 @@ pub(crate) struct Inner {
     pub settings: RuntimeSettings,
     pub permits: Arc<Permits>,
     pub cache: Option<Cache>,
+    /// One for each file that is compiled; more at once would only take more memory.
+    compiling: Arc<Permits>,
     /// Whether the engine counts fuel.
     pub metered: bool,
     plain: Linker<GuestState>,
@@ -73,10 +85,21 @@ impl Runtime {
         let plain = linker(&engine).map_err(wrong)?;
         let mut with_wasi = linker(&engine).map_err(wrong)?;
         wasi::link(&mut with_wasi).map_err(wrong)?;
-        let cache = settings.cache_dir.as_deref().map(|folder| Cache::open(folder, &engine)).transpose()?;
+        let open = |folder| Cache::open(folder, &engine, settings.cache_bytes);
+        let cache = settings.cache_dir.as_deref().map(open).transpose()?;
+        let compiling = Arc::new(Permits::new(available_parallelism().map_or(1, usize::from), 0));
         tick(engine.weak(), settings.tick).map_err(EngineError::Thread)?;
         let permits = Arc::new(Permits::new(settings.instances as usize, settings.threads));
-        Ok(Self(Arc::new(Inner { engine, settings, permits, cache, metered, plain, wasi: with_wasi })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            settings,
+            permits,
+            cache,
+            compiling,
+            metered,
+            plain,
+            wasi: with_wasi,
+        })))
     }
 
     /// Loads and proves the file at `wasm`, with the manifest beside it (`NAME.toml` for `NAME.wasm`).
@@ -114,6 +137,7 @@ impl Inner {
         if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, hash)) {
             return Ok(component);
         }
+        let _turn = self.compiling.take(1, LONGEST_TURN);
         let component = Component::new(&self.engine, bytes()?)
             .map_err(|error| LoadError::Compile { cause: format!("{error:#}") })?;
         if let Some(cache) = &self.cache {
@@ -150,16 +174,24 @@ fn config(settings: &RuntimeSettings) -> Config {
     config
 }
 
+/// How many permits an instance of it takes, so that whoever has them finds a slot for each of its memories. Of core
+/// instances and tables there are enough for any component.
+pub(crate) fn weight(component: &Component) -> usize {
+    let memories = component.resources_required().map_or(MEMORIES_PER_COMPONENT, |needs| needs.num_memories);
+    memories.div_ceil(MEMORIES_PER_INSTANCE).max(1) as usize
+}
+
 fn pool(settings: &RuntimeSettings) -> PoolingAllocationConfig {
     let instances = settings.instances;
+    let memories = instances.saturating_mul(MEMORIES_PER_INSTANCE).max(MEMORIES_PER_COMPONENT);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4))
-        .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(2))
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(memories)
+        .total_tables(instances.saturating_mul(TABLES_PER_COMPONENT))
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(4)
-        .max_tables_per_component(8)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
         .max_memory_size((settings.memory_mib_max as usize) << 20)
         .table_elements(TABLE_ENTRIES)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)

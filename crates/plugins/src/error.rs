@@ -67,6 +67,23 @@ pub enum LoadError {
         /// Why.
         cause: io::Error,
     },
+    /// Its name is none that a plugin may have.
+    #[error("the file's name {rule}: rename it")]
+    Name {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The folder holds more files than are looked at.
+    #[error(
+        "the folder holds {found} .wasm files, and at most {limit} are looked at (plugin-files): this one and those after \
+         it are not"
+    )]
+    TooMany {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Reading the file broke one of the libraries that read it.
     #[error("the file broke the compiler, please report it with the file: {cause}")]
     Panicked {
@@ -166,6 +183,14 @@ pub enum LoadError {
         stage: Stage,
         /// How.
         cause: CallError,
+    },
+    /// It was not proved in time.
+    #[error("it was not proved within {} ms (plugin-proving-timeout): {at}", .limit.as_millis())]
+    Unproved {
+        /// The time for start, trial, golden cases and cost together.
+        limit: Duration,
+        /// How far it came.
+        at: Box<Self>,
     },
     /// The file of its golden cases is wrong.
     #[error(transparent)]

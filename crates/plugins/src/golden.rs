@@ -162,8 +162,10 @@ impl fmt::Display for CaseResult {
 pub struct GoldenError {
     /// The file's name.
     pub file: String,
-    /// How every case went, in order.
+    /// How the cases went, in order.
     pub results: Vec<CaseResult>,
+    /// How many more there are, which were not run because one passed its deadline or the time was over.
+    pub not_run: usize,
 }
 
 impl std::error::Error for GoldenError {}
@@ -172,6 +174,9 @@ impl fmt::Display for GoldenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed: Vec<_> = self.results.iter().filter(|result| !result.passed()).collect();
         write!(f, "{} of {} cases of {} failed", failed.len(), self.results.len(), self.file)?;
+        if self.not_run > 0 {
+            write!(f, ", {} after them were not run", self.not_run)?;
+        }
         failed.iter().take(SHOWN).try_for_each(|result| write!(f, "\n{result}"))
     }
 }
@@ -215,17 +220,29 @@ fn parse_case(line: usize, text: &str, settings: &RuntimeSettings) -> Result<Cas
     Ok(Case { name, line, log, expect })
 }
 
-/// Runs the cases, in order. Each call has the plugin's deadline. The plugin's circuit breaker is closed before
+/// Runs the cases, in order. Each call has the plugin's deadline; the first case that fails because it was passed is
+/// the last that is run, since those after it would likely wait as long. The plugin's circuit breaker is closed before
 /// each case, since cases that fail on purpose say nothing of its health: use a plugin that serves no traffic.
 #[must_use]
 pub fn run(plugin: &Plugin, cases: &[Case]) -> Vec<CaseResult> {
-    let run = |case: &Case| {
-        plugin.breaker.reset();
-        let found = flow(plugin, &case.log);
-        let differences = compare(&case.expect, &found);
-        CaseResult { name: case.name.clone(), line: case.line, differences, found }
-    };
-    cases.iter().map(run).collect()
+    let mut results = Vec::with_capacity(cases.len());
+    for case in cases {
+        let deadlines = plugin.meter.deadlines();
+        let result = run_case(plugin, case);
+        let goes_on = (result.passed() || plugin.meter.deadlines() == deadlines) && !plugin.recipe.is_late();
+        results.push(result);
+        if !goes_on {
+            break;
+        }
+    }
+    results
+}
+
+fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
+    plugin.breaker.reset();
+    let found = flow(plugin, &case.log);
+    let differences = compare(&case.expect, &found);
+    CaseResult { name: case.name.clone(), line: case.line, differences, found }
 }
 
 fn flow(plugin: &Plugin, log: &Log) -> Found {

@@ -5,13 +5,14 @@
 //! error that they explain. `clock` and `counters` are refused at load where they are not granted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use metrics::Counter;
 use sawpit_model::Level;
 
 use crate::bindings::{clock, counters, log, types};
 use crate::limiter::Limiter;
+use crate::scope::Scope;
 use crate::settings::Clock;
 use crate::wasi::Wasi;
 use crate::{convert, meter};
@@ -41,6 +42,14 @@ pub struct Shared {
     /// Lines that one call may write.
     pub log_lines: u32,
     counters: Mutex<HashMap<String, Counter>>,
+    /// Since the version serves. Until then it is proved, and what it writes and counts is nobody's business.
+    serves: OnceLock<Serves>,
+}
+
+/// What a version that serves counts as.
+struct Serves {
+    version: String,
+    scope: Scope,
 }
 
 impl Shared {
@@ -52,7 +61,17 @@ impl Shared {
             text_bytes: settings.text_bytes,
             log_lines: settings.log_lines,
             counters: Mutex::default(),
+            serves: OnceLock::new(),
         }
+    }
+
+    /// From now on its lines are written and its counters count, in `scope`.
+    pub fn serve(&self, version: &str, scope: &Scope) {
+        let _ = self.serves.set(Serves { version: version.to_owned(), scope: scope.clone() });
+    }
+
+    fn writes(&self) -> bool {
+        self.may_log && self.serves.get().is_some()
     }
 
     /// Takes the name that the plugin gave itself.
@@ -106,7 +125,7 @@ impl GuestState {
     fn line(&mut self, level: Level, mut message: String) {
         convert::cut(&mut message, self.shared.text_bytes);
         self.lines = self.lines.saturating_add(1);
-        if self.shared.may_log && self.lines <= self.shared.log_lines {
+        if self.shared.writes() && self.lines <= self.shared.log_lines {
             emit(&self.shared.name(), level, &message);
         }
         if message.trim().is_empty() || message.starts_with(USELESS) {
@@ -145,11 +164,13 @@ impl clock::Host for GuestState {
 
 impl counters::Host for GuestState {
     fn add(&mut self, name: String, by: u64) {
+        let Some(serves) = self.shared.serves.get() else { return };
         let Ok(mut counters) = self.shared.counters.lock() else { return };
         if let Some(counter) = counters.get(&name) {
             counter.increment(by);
         } else if counters.len() < COUNTERS && is_counter_name(&name) {
-            let counter = meter::guest_counter(&self.shared.name(), &name);
+            let counter =
+                serves.scope.run(|| meter::guest_counter(&self.shared.name(), &serves.version, &name));
             counter.increment(by);
             counters.insert(name, counter);
         }
@@ -174,6 +195,13 @@ mod tests {
     #[test]
     fn a_plugin_has_at_most_64_counters_of_the_allowed_names() {
         let mut state = state();
+        counters::Host::add(&mut state, "unproved".to_owned(), 1);
+        assert_eq!(
+            state.shared.counters.lock().unwrap().len(),
+            0,
+            "it is not yet of interest what it counts"
+        );
+        state.shared.serve("1.0.0", &Scope::default());
         for wrong in ["", "Upper", "has space", &"x".repeat(65)] {
             counters::Host::add(&mut state, wrong.to_owned(), 1);
         }
@@ -201,6 +229,18 @@ mod tests {
         assert!(said.ends_with("é…\nthe end") || said.ends_with("é\nthe end"), "{said}");
         state.begin_call();
         assert_eq!(state.last_words(), None);
+    }
+
+    #[test]
+    fn a_line_is_cut_to_the_bytes_of_a_text() {
+        let mut settings = RuntimeSettings::new(Arc::new(sawpit_model::Timestamp::default));
+        settings.text_bytes = 64;
+        let mut state = GuestState::new(Arc::new(Shared::new("p", false, &settings)), 1024);
+        log::Host::write(&mut state, types::Level::Info, "x".repeat(64));
+        assert_eq!(state.last_words().unwrap(), "x".repeat(64));
+        state.begin_call();
+        log::Host::write(&mut state, types::Level::Info, "x".repeat(65));
+        assert_eq!(state.last_words().unwrap(), "x".repeat(64) + "…");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use wasmtime::component::Component;
 
-use crate::engine::Inner;
+use crate::engine::{self, Inner};
 use crate::host::Shared;
 use crate::instance::Recipe;
 use crate::load::{self, Source};
@@ -175,7 +175,8 @@ fn describe_only(
     let pre = inner.linker(true).instantiate_pre(component).map_err(link)?;
     let exports = load::exports(&pre, &[]).map_err(link)?;
     let shared = Arc::new(Shared::new(source.stem(), false, &inner.settings));
-    let recipe = Recipe { runtime: Arc::clone(inner), pre, exports, shared, manifest };
+    let weight = engine::weight(component);
+    let recipe = Recipe { runtime: Arc::clone(inner), pre, exports, weight, shared, manifest, until: None };
     let mut instance = recipe.start().map_err(LoadError::Start)?;
     load::check_description(recipe.describe(&mut instance)?).map(|(description, _)| description)
 }

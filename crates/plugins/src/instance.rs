@@ -2,57 +2,69 @@
 //!
 //! A store is taken out of its plugin's pool for one call and put back after it. It is not put back after
 //! any error, after `instance_calls` calls, or when it holds much of its memory limit, because a guest's
-//! memory never shrinks and what a trap left behind is anyone's guess. A permit per live instance keeps the
-//! engine's slots from running out: whoever finds none waits, instead of failing. With
+//! memory never shrinks and what a trap left behind is anyone's guess. Permits, as many as an instance takes of
+//! the engine's slots, keep those from running out: whoever finds too few waits, instead of failing. With
 //! `instance = "per-request"` none is ever put back.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::CallError;
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
 use crate::engine::Inner;
 use crate::host::{GuestState, Shared};
 use crate::meter::{Alive, Meter};
-use crate::{Lifetime, LoadError, Manifest, convert, trace};
+use crate::{Lifetime, LoadError, Manifest, Stage, convert, trace};
 
 /// How many instances may live at once.
 pub(crate) struct Permits {
+    all: usize,
     free: Mutex<usize>,
     freed: Condvar,
-    /// Idle instances are kept only while this many permits are free, so that a caller always gets one.
-    reserve: usize,
+    /// Idle instances are kept only while so many callers could each start the heaviest one that there ever was, so
+    /// that a caller always gets one.
+    callers: usize,
+    heaviest: AtomicUsize,
 }
 
 /// The right of one instance to live.
-pub(crate) struct Permit(Arc<Permits>);
+pub(crate) struct Permit {
+    of: Arc<Permits>,
+    weight: usize,
+}
 
 impl Permits {
-    pub const fn new(all: usize, reserve: usize) -> Self {
-        Self { free: Mutex::new(all), freed: Condvar::new(), reserve }
+    pub const fn new(all: usize, callers: usize) -> Self {
+        Self { all, free: Mutex::new(all), freed: Condvar::new(), callers, heaviest: AtomicUsize::new(1) }
     }
 
-    fn take(self: &Arc<Self>, wait: Duration) -> Option<Permit> {
+    /// Takes `weight` permits, or all where there are fewer; none: they were not free in time.
+    pub fn take(self: &Arc<Self>, weight: usize, wait: Duration) -> Option<Permit> {
+        let weight = weight.clamp(1, self.all.max(1));
+        self.heaviest.fetch_max(weight, Relaxed);
         let free = self.free.lock().ok()?;
-        let (mut free, _) = self.freed.wait_timeout_while(free, wait, |free| *free == 0).ok()?;
-        *free = free.checked_sub(1)?;
-        Some(Permit(Arc::clone(self)))
+        let (mut free, _) = self.freed.wait_timeout_while(free, wait, |free| *free < weight).ok()?;
+        *free = free.checked_sub(weight)?;
+        Some(Permit { of: Arc::clone(self), weight })
     }
 
     fn may_idle(&self) -> bool {
-        self.free.lock().is_ok_and(|free| *free >= self.reserve)
+        let reserve = self.callers.saturating_mul(self.heaviest.load(Relaxed));
+        self.free.lock().is_ok_and(|free| *free >= reserve)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Ok(mut free) = self.0.free.lock() {
-            *free += 1;
+        if let Ok(mut free) = self.of.free.lock() {
+            *free += self.weight;
         }
-        self.0.freed.notify_one();
+        // All: who waits for one might get by where the next in line, who waits for two, does not.
+        self.of.freed.notify_all();
     }
 }
 
@@ -65,13 +77,25 @@ pub(crate) struct Exports {
     pub transform: Option<transform::GuestIndices>,
 }
 
+impl Exports {
+    /// The stages that there are, in the order of the flow.
+    pub fn stages(&self) -> Vec<Stage> {
+        let there = [self.filter.is_some(), self.enrich.is_some(), self.transform.is_some()];
+        Stage::ALL.into_iter().zip(there).filter_map(|(stage, there)| there.then_some(stage)).collect()
+    }
+}
+
 /// All that it takes to start an instance of one version.
 pub(crate) struct Recipe {
     pub runtime: Arc<Inner>,
     pub pre: InstancePre<GuestState>,
     pub exports: Exports,
+    /// How many permits an instance takes.
+    pub weight: usize,
     pub shared: Arc<Shared>,
     pub manifest: Manifest,
+    /// While it is proved, when that must have ended: no call takes longer.
+    pub until: Option<Instant>,
 }
 
 /// A started instance.
@@ -94,8 +118,8 @@ impl Recipe {
     /// Starts an instance without configuring it.
     pub fn start(&self) -> Result<Instance, CallError> {
         let settings = &self.runtime.settings;
-        let wait = settings.start_timeout;
-        let permit = self.runtime.permits.take(wait).ok_or(CallError::Busy { waited: wait })?;
+        let wait = self.within(settings.start_timeout);
+        let permit = self.runtime.permits.take(self.weight, wait).ok_or(CallError::Busy { waited: wait })?;
         let state = GuestState::new(Arc::clone(&self.shared), (self.manifest.memory_mib as usize) << 20);
         let mut store = Store::new(&self.runtime.engine, state);
         store.limiter(|state| &mut state.limiter);
@@ -180,12 +204,23 @@ impl Recipe {
         limit: Duration,
         run: impl FnOnce(&mut Instance) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
+        let limit = self.within(limit);
         instance.calls += 1;
         instance.store.data_mut().begin_call();
         instance.store.set_epoch_deadline(self.runtime.ticks(limit));
         let answer = run(instance);
         instance.store.data_mut().end_call();
         answer.map_err(|error| self.explain(&mut instance.store, &error, limit))
+    }
+
+    /// What is left of `limit` while the version is proved; all of it once it serves.
+    pub fn within(&self, limit: Duration) -> Duration {
+        self.until.map_or(limit, |until| until.saturating_duration_since(Instant::now()).min(limit))
+    }
+
+    /// Whether the time to prove it is over.
+    pub fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
     }
 
     fn explain(&self, store: &mut Store<GuestState>, error: &wasmtime::Error, limit: Duration) -> CallError {
@@ -196,6 +231,9 @@ impl Recipe {
                 limit,
                 said: said.map_or_else(String::new, |said| format!(": {said}")),
             };
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return CallError::Busy { waited: limit };
         }
         let cause = trace::describe(error, said);
         if state.limiter.take_refused() {
@@ -261,14 +299,28 @@ mod tests {
     #[test]
     fn a_permit_is_waited_for_and_comes_back() {
         let permits = Arc::new(Permits::new(1, 1));
-        let permit = permits.take(Duration::ZERO).unwrap();
+        let permit = permits.take(1, Duration::ZERO).unwrap();
         let started = Instant::now();
-        assert!(permits.take(Duration::from_millis(20)).is_none());
+        assert!(permits.take(1, Duration::from_millis(20)).is_none());
         assert!(started.elapsed() >= Duration::from_millis(20));
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| permits.take(Duration::from_secs(5)).is_some());
+            let waiter = scope.spawn(|| permits.take(1, Duration::from_secs(5)).is_some());
             drop(permit);
             assert!(waiter.join().unwrap());
         });
+    }
+
+    #[test]
+    fn a_heavy_instance_takes_several_and_no_more_than_there_are() {
+        let permits = Arc::new(Permits::new(3, 1));
+        let heavy = permits.take(2, Duration::ZERO).unwrap();
+        assert!(permits.take(2, Duration::ZERO).is_none());
+        assert!(!permits.may_idle(), "the next heavy one would find too few");
+        let light = permits.take(1, Duration::ZERO).unwrap();
+        drop(heavy);
+        assert!(permits.may_idle());
+        drop(light);
+        let all = permits.take(9, Duration::ZERO);
+        assert!(all.is_some() && permits.take(1, Duration::ZERO).is_none());
     }
 }

@@ -1,19 +1,21 @@
 //! From a file to a proved version: read, make a component, compile, check, link, describe, configure, try.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::{configuration, enrich, filter, meta, transform, types};
 use crate::breaker::Breaker;
-use crate::engine::Inner;
+use crate::engine::{self, Inner};
+use crate::files::open_regular;
 use crate::host::{GuestState, Shared};
 use crate::instance::{Exports, Instance, Pool, Recipe};
 use crate::meter::Meter;
 use crate::probe::Probe;
+use crate::scope::Scope;
 use crate::shadow::Differences;
 use crate::signature::{self, SignatureError, Signatures, Signed};
 use crate::suspects::Suspects;
@@ -153,7 +155,7 @@ fn read_text(path: &Path, limit: u64) -> Result<Option<String>, LoadError> {
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
     let wrong = |cause| LoadError::Read { path: path.to_owned(), cause };
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(wrong)?;
+    open_regular(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(wrong)?;
     if bytes.len() as u64 > limit { Err(LoadError::TooLarge { limit }) } else { Ok(bytes) }
 }
 
@@ -166,6 +168,42 @@ pub(crate) fn from_path(runtime: &Runtime, wasm: &Path) -> Result<Arc<Plugin>, L
 
 /// Loads what was read.
 pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
+    let limit = runtime.settings().proving_timeout;
+    load_within(runtime, source, manifest, limit)
+}
+
+/// Loads what was read, and proves it within `limit`. Compiling does not count: nothing could interrupt it, and it
+/// ends.
+pub(crate) fn load_within(
+    runtime: &Runtime,
+    source: &Source,
+    manifest: Manifest,
+    limit: Duration,
+) -> Result<Arc<Plugin>, LoadError> {
+    let recipe = recipe(runtime, source, manifest)?;
+    let until = Instant::now() + limit;
+    let proved = prove(runtime, source, Recipe { until: Some(until), ..recipe });
+    let mut plugin = proved.map_err(|at| late(until, runtime.settings(), at))?;
+    plugin.recipe.until = None;
+    let Description { name, version, .. } = &plugin.description;
+    let scope = Scope::open(runtime.settings().scopes.as_ref(), name, version);
+    scope.run(|| count(&mut plugin, &scope));
+    Ok(Arc::new(plugin))
+}
+
+/// From now on what it does is counted.
+fn count(plugin: &mut Plugin, scope: &Scope) {
+    let Description { name, version, .. } = &plugin.description;
+    plugin.recipe.shared.serve(version, scope);
+    plugin.meter = Meter::new(name, version, scope);
+    plugin.pool.count(&plugin.meter);
+    plugin.breaker = Breaker::new(plugin.manifest().breaker, name, version);
+    // What the trial found is forgotten: its devices are made up.
+    plugin.suspects = Suspects::new(plugin.manifest().breaker, plugin.recipe.runtime.settings.suspect_devices);
+}
+
+/// Compiles what was read and links it.
+fn recipe(runtime: &Runtime, source: &Source, manifest: Manifest) -> Result<Recipe, LoadError> {
     let inner = &runtime.0;
     let component = compile(inner, source)?;
     let stages = check_exports(inner, &component, &manifest)?;
@@ -174,17 +212,22 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
     let pre = inner.linker(wants_wasi).instantiate_pre(&component).map_err(link)?;
     let exports = exports(&pre, &stages).map_err(link)?;
     let shared = Arc::new(Shared::new(source.stem(), manifest.grants(Grant::Log), &inner.settings));
-    let recipe = Recipe { runtime: Arc::clone(inner), pre, exports, shared, manifest };
+    let weight = engine::weight(&component);
+    Ok(Recipe { runtime: Arc::clone(inner), pre, exports, weight, shared, manifest, until: None })
+}
+
+/// Starts it and has it show what it does.
+fn prove(runtime: &Runtime, source: &Source, recipe: Recipe) -> Result<Plugin, LoadError> {
     let (instance, description, reads) = introduce(&recipe)?;
     recipe.shared.rename(&description.name);
     let meter = Meter::for_trial(&description.name, &description.version);
     let pool = Pool::default();
     pool.give(&recipe, instance);
-    let mut plugin = Plugin {
+    let plugin = Plugin {
         file: source.file.clone(),
         description,
         reads,
-        stages,
+        stages: recipe.exports.stages(),
         hash: source.hash(),
         cases: source.cases_hash(),
         recipe,
@@ -192,19 +235,21 @@ pub(crate) fn load(runtime: &Runtime, source: &Source, manifest: Manifest) -> Re
         meter,
         probe: Probe::default(),
         breaker: Breaker::for_trial(),
-        suspects: Suspects::new(BreakerLimits::default(), inner.settings.suspect_devices),
+        suspects: Suspects::new(BreakerLimits::default(), runtime.settings().suspect_devices),
         differences: Differences::default(),
     };
     trial::run(&plugin)?;
     trial::golden(&plugin, source)?;
     budget::check(runtime, source, &plugin)?;
-    let Description { name, version, .. } = &plugin.description;
-    plugin.meter = Meter::new(name, version);
-    plugin.pool.count(&plugin.meter);
-    plugin.breaker = Breaker::new(plugin.manifest().breaker, name, version);
-    // What the trial found is forgotten: its devices are made up.
-    plugin.suspects = Suspects::new(plugin.manifest().breaker, inner.settings.suspect_devices);
-    Ok(Arc::new(plugin))
+    Ok(plugin)
+}
+
+/// The time for all of it is why it failed, where that is over.
+fn late(until: Instant, settings: &RuntimeSettings, at: LoadError) -> LoadError {
+    if Instant::now() < until || matches!(at, LoadError::Unproved { .. }) {
+        return at;
+    }
+    LoadError::Unproved { limit: settings.proving_timeout, at: Box::new(at) }
 }
 
 /// Compiles what was read, whatever it is.

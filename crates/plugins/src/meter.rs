@@ -1,17 +1,20 @@
 //! What is counted of each version of a plugin: once for Prometheus, once for the status page.
 //!
 //! The handles are made when the version is loaded, so a call never looks one up; a recorder of `metrics`
-//! must be installed before that.
+//! must be installed before that. Until the version serves nothing is counted for Prometheus: that a trial or a
+//! golden case fails is no news of the plugin.
 
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use sawpit_model::{Timestamp, Verdict};
 
 use crate::histogram::Histogram;
-use crate::{CallError, Description, Stage};
+use crate::scope::Scope;
+use crate::{CallError, Stage};
 
 /// Shortest time between two warnings of one plugin, in microseconds.
 const WARNING_MICROS: i64 = 1_000_000;
@@ -20,6 +23,10 @@ const WARNING_MICROS: i64 = 1_000_000;
 pub struct Meter {
     name: String,
     version: String,
+    /// Where errors are counted; none: nowhere.
+    scope: Option<Scope>,
+    loads: Counter,
+    rollbacks: Counter,
     calls: Counter,
     logs: Counter,
     seconds: metrics::Histogram,
@@ -51,6 +58,7 @@ struct Totals {
     calls: AtomicU64,
     logs: AtomicU64,
     errors: AtomicU64,
+    deadlines: AtomicU64,
     differences: AtomicU64,
 }
 
@@ -69,7 +77,8 @@ pub struct Reading {
 }
 
 impl Meter {
-    pub fn new(name: &str, version: &str) -> Self {
+    /// Counts in `scope`, which must be the one of now: see [`Scope::run`].
+    pub fn new(name: &str, version: &str, scope: &Scope) -> Self {
         let labels = [("plugin", name.to_owned()), ("version", version.to_owned())];
         let verdict = |verdict: &'static str| {
             let mut labels = labels.to_vec();
@@ -84,6 +93,9 @@ impl Meter {
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
+            scope: Some(scope.clone()),
+            loads: counter!("sawpit_plugin_loads_total", &labels),
+            rollbacks: counter!("sawpit_plugin_rollbacks_total", &labels),
             calls: counter!("sawpit_plugin_calls_total", &labels),
             logs: counter!("sawpit_plugin_logs_total", &labels),
             seconds: metrics::histogram!("sawpit_plugin_call_seconds", &labels),
@@ -98,11 +110,14 @@ impl Meter {
         }
     }
 
-    /// Counts for nobody, so that a trial shows in no graph; errors are counted all the same.
+    /// Counts for nobody, so that a trial shows in no graph.
     pub fn for_trial(name: &str, version: &str) -> Self {
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
+            scope: None,
+            loads: Counter::noop(),
+            rollbacks: Counter::noop(),
             calls: Counter::noop(),
             logs: Counter::noop(),
             seconds: metrics::Histogram::noop(),
@@ -119,6 +134,16 @@ impl Meter {
             last_error: Mutex::new(None),
             last_warning: AtomicI64::new(i64::MIN),
         }
+    }
+
+    /// Counts that the version began to serve.
+    pub fn loaded(&self) {
+        self.loads.increment(1);
+    }
+
+    /// Counts that the version was taken back.
+    pub fn rolled_back(&self) {
+        self.rollbacks.increment(1);
     }
 
     /// Counts a call of `logs` logs that came back.
@@ -164,10 +189,14 @@ impl Meter {
         self.copied[0].increment(bytes as u64);
     }
 
-    /// Counts bytes that were copied out of a guest, and notes the most memory that an instance held, in bytes.
-    pub fn copied_out(&self, bytes: usize, most_held: usize) {
+    /// Counts bytes that were copied out of a guest.
+    pub fn copied_out(&self, bytes: usize) {
         self.copied[1].increment(bytes as u64);
-        self.high_water.set(most_held as f64);
+    }
+
+    /// Notes the most memory that an instance ever held, in bytes.
+    pub fn held(&self, most: usize) {
+        self.high_water.set(most as f64);
     }
 
     /// Counts one log that the plugin said it failed on.
@@ -179,8 +208,18 @@ impl Meter {
     /// Counts a call that failed as a whole, by its kind. The logs are counted by [`Meter::failed_logs`], if
     /// they fail alone as well.
     pub fn call_error(&self, error: &CallError, now: Timestamp) {
-        error_counter(&self.name, &self.version, error.kind()).increment(1);
+        if let Some(scope) = &self.scope {
+            scope.run(|| error_counter(&self.name, &self.version, error.kind())).increment(1);
+        }
+        if matches!(error, CallError::Deadline { .. }) {
+            self.totals.deadlines.fetch_add(1, Relaxed);
+        }
         self.show(&error.to_string(), now);
+    }
+
+    /// How many calls passed their deadline.
+    pub fn deadlines(&self) -> u64 {
+        self.totals.deadlines.load(Relaxed)
     }
 
     /// Counts logs that the plugin failed on.
@@ -224,31 +263,41 @@ fn error_counter(name: &str, version: &str, kind: &'static str) -> Counter {
     counter!("sawpit_plugin_errors_total", &labels)
 }
 
-/// Counts a file that was refused, and says that it is.
-pub fn refusal(file: &str) {
-    counter!("sawpit_plugin_refusals_total", "file" => file.to_owned()).increment(1);
-    refused(file).set(1.0);
-}
+/// Most files that refusals are counted by, in the life of a process: their series stay.
+const REFUSED_FILES: usize = 200;
+/// What the others are counted as. No file is called so.
+const OTHER_FILES: &str = "other";
 
-/// Says that a file is not refused: it serves, is off, or is gone.
-pub fn no_refusal(file: &str) {
-    refused(file).set(0.0);
-}
+/// Counts files that were refused.
+#[derive(Default)]
+pub struct Refusals(Mutex<BTreeSet<String>>);
 
-fn refused(file: &str) -> Gauge {
-    gauge!("sawpit_plugin_refused", "file" => file.to_owned())
-}
+impl Refusals {
+    pub fn count(&self, file: &str) {
+        counter!("sawpit_plugin_refusals_total", "file" => self.label(file)).increment(1);
+    }
 
-/// Counts a version that began to serve.
-pub fn loaded(plugin: &Description) {
-    let labels = [("plugin", plugin.name.clone()), ("version", plugin.version.clone())];
-    counter!("sawpit_plugin_loads_total", &labels).increment(1);
-}
+    /// Says which files are refused now.
+    pub fn show(&self, refused: &BTreeSet<&str>) {
+        let files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in files.iter() {
+            let is_refused = refused.contains(file.as_str());
+            gauge!("sawpit_plugin_refused", "file" => file.clone()).set(f64::from(u8::from(is_refused)));
+        }
+        let others = refused.iter().filter(|file| !files.contains(**file)).count();
+        if files.len() == REFUSED_FILES {
+            gauge!("sawpit_plugin_refused", "file" => OTHER_FILES).set(others as f64);
+        }
+    }
 
-/// Counts a version that was taken back.
-pub fn rollback(plugin: &str, version: &str) {
-    let labels = [("plugin", plugin.to_owned()), ("version", version.to_owned())];
-    counter!("sawpit_plugin_rollbacks_total", &labels).increment(1);
+    fn label(&self, file: &str) -> String {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.len() < REFUSED_FILES {
+            files.insert(file.to_owned());
+        }
+        let label = if files.contains(file) { file } else { OTHER_FILES };
+        label.to_owned()
+    }
 }
 
 /// Counts a swap of the chain to the one with this id. The id is shown as a number, its first 48 bits: as a label it
@@ -261,8 +310,9 @@ pub fn swap(plugins: usize, chain: &str) {
 }
 
 /// The name that the metrics of a guest's own counters share.
-pub fn guest_counter(plugin: &str, name: &str) -> Counter {
-    counter!("sawpit_plugin_counter_total", "plugin" => plugin.to_owned(), "counter" => name.to_owned())
+pub fn guest_counter(plugin: &str, version: &str, name: &str) -> Counter {
+    let of = [("plugin", plugin.to_owned()), ("version", version.to_owned()), ("counter", name.to_owned())];
+    counter!("sawpit_plugin_counter_total", &of)
 }
 
 /// The stages as one word, for log lines.
@@ -273,6 +323,14 @@ pub fn stages_text(stages: &[Stage]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_are_counted_by_the_first_files_and_together_for_the_others() {
+        let refusals = Refusals::default();
+        let label = |number: usize| refusals.label(&format!("{number}.wasm"));
+        assert!((0..REFUSED_FILES).all(|number| label(number) == format!("{number}.wasm")));
+        assert_eq!([label(REFUSED_FILES), label(0)], ["other", "0.wasm"]);
+    }
 
     #[test]
     fn a_plugin_warns_once_a_second() {

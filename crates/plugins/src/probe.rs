@@ -33,11 +33,14 @@ impl Probe {
         self.to_guest.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// The most memory that an instance ever held, in bytes.
-    pub fn came_back(&self, bytes: usize, fuel: u64, held: usize) -> usize {
+    pub fn came_back(&self, bytes: usize, fuel: u64) {
         self.from_guest.fetch_add(bytes as u64, Relaxed);
         self.fuel.fetch_add(fuel, Relaxed);
-        self.held.fetch_max(held, Relaxed).max(held)
+    }
+
+    /// Notes that an instance holds so many bytes. The most that one ever held.
+    pub fn held(&self, bytes: usize) -> usize {
+        self.held.fetch_max(bytes, Relaxed).max(bytes)
     }
 
     pub fn read(&self) -> Spent {

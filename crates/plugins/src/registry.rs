@@ -1,8 +1,9 @@
 //! The plugin folder: prove, then swap.
 //!
-//! One thread looks at the folder, loads what changed and swaps the whole chain at once. A file that may not
-//! serve leaves the version before it in place; a file that did not change keeps its instances warm; a
-//! folder that is missing altogether is taken for a mishap and changes nothing until it is back.
+//! One thread looks at the folder and judges canaries; what changed is proved on other threads, each file apart
+//! (see [`crate::proving`]), and whoever is done swaps the whole chain at once. A file that may not serve leaves
+//! the version before it in place; a file that did not change keeps its instances warm; a folder that is missing
+//! altogether is taken for a mishap and changes nothing until it is back.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -13,28 +14,52 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::kept::Kept;
-use crate::member::Member;
+use crate::meter::{self, Refusals};
+use crate::proving::Proving;
 use crate::scan::{self, Stamp};
 use crate::slot::Slot;
-use crate::watch::{self, FolderWatch, Waker};
-use crate::{Chain, Difference, PluginStatus, RegistryError, Runtime, meter, status};
+use crate::watch::{self, BLIND_POLL, FolderWatch, Waker};
+use crate::{Chain, Difference, PluginStatus, RegistryError, Runtime, status};
 
 /// How the folder is watched.
 #[derive(Clone, Debug)]
 pub struct RegistrySettings {
+    /// What tells that something changed.
+    pub watch: Watch,
     /// Look this often as well, at least 10 ms; for network file systems, which send no events.
     pub poll: Option<Duration>,
     /// A file is loaded once it has not changed for this long, so that a copy in progress is not read. One whose
     /// modification time is as old already (it was moved in) is loaded at once.
     pub settle: Duration,
+    /// Most `.wasm` files that are looked at, at least 1. Of a fuller folder those that serve are, and the first of
+    /// the others by name.
+    pub files: usize,
+    /// Most files that are proved at once, at least 1. Each may take `RuntimeSettings::proving_timeout`, and its
+    /// bytes are in memory meanwhile.
+    pub proving: usize,
+}
+
+/// What tells that something in the folder changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// The system's events, and looking where it sends none.
+    #[default]
+    Events,
+    /// Looking alone, every `poll`, or four times a second unless that is given.
+    Poll,
 }
 
 impl Default for RegistrySettings {
     fn default() -> Self {
-        Self { poll: None, settle: Duration::from_millis(75) }
+        Self {
+            watch: Watch::default(),
+            poll: None,
+            settle: Duration::from_millis(75),
+            files: 20_000,
+            proving: 16,
+        }
     }
 }
 
@@ -51,13 +76,18 @@ struct Handle {
 pub(crate) struct Watched {
     pub(crate) runtime: Runtime,
     pub(crate) folder: PathBuf,
-    settle: Duration,
+    pub(crate) settings: RegistrySettings,
+    pub(crate) waker: Waker,
     chain: ArcSwap<Chain>,
     generation: AtomicU64,
     closed: AtomicBool,
+    /// Held by whoever changes slots and chain, from what is read until what is swapped.
+    change: Mutex<()>,
     slots: Mutex<BTreeMap<String, Slot>>,
+    proving: Mutex<Proving>,
     unsettled: Mutex<HashMap<String, (Option<Stamp>, Instant)>>,
     pub(crate) kept: Option<Kept>,
+    pub(crate) refusals: Refusals,
 }
 
 /// How often a version on trial is held against the one before it.
@@ -65,7 +95,9 @@ const JUDGE_EVERY: Duration = Duration::from_millis(250);
 
 impl Registry {
     /// Loads what is in the folder (made where it is missing) and watches it from then on. A file that may
-    /// not serve is listed as refused, the others serve.
+    /// not serve is listed as refused, the others serve. Returns when every file was proved or refused, so that no
+    /// log goes past a plugin that was there from the start; no file takes longer than its compilation and
+    /// `RuntimeSettings::proving_timeout`.
     ///
     /// # Errors
     /// A folder that cannot be made or read, or no thread for the watcher.
@@ -76,30 +108,35 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         let wrong = |cause| RegistryError::Folder { path: folder.clone(), cause };
         fs::create_dir_all(&folder).map_err(wrong)?;
-        let found = scan::scan(&folder).map_err(wrong)?;
+        let found = scan::limited(scan::scan(&folder).map_err(wrong)?, settings.files, |_| false);
         let kept = Kept::open(runtime.settings(), &folder);
         if let Some(kept) = &kept {
             kept.retain(|file| found.contains_key(file));
         }
+        let (sender, wakes) = sync_channel(1);
+        let waker = Waker(sender);
+        let folder_watch = FolderWatch::new(folder.clone(), waker.clone(), settings.watch);
+        let poll = settings.poll;
         let watched = Arc::new(Watched {
             kept,
+            refusals: Refusals::default(),
             runtime,
-            folder: folder.clone(),
-            settle: settings.settle,
+            folder,
+            settings,
+            waker: waker.clone(),
             chain: ArcSwap::from_pointee(Chain::empty()),
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            change: Mutex::default(),
             slots: Mutex::default(),
+            proving: Mutex::default(),
             unsettled: Mutex::default(),
         });
-        watched.update(found.into_iter().map(|(file, stamp)| (file, Some(stamp))).collect());
-        let (sender, wakes) = sync_channel(1);
-        let waker = Waker(sender);
-        let folder_watch = FolderWatch::new(folder, waker.clone());
+        watched.begin(found);
         let weak = Arc::downgrade(&watched);
         std::thread::Builder::new()
             .name("plugin-watch".to_owned())
-            .spawn(move || watch::run(&weak, &wakes, folder_watch, settings.poll))
+            .spawn(move || watch::run(&weak, &wakes, folder_watch, poll))
             .map_err(RegistryError::Thread)?;
         Ok(Self(Arc::new(Handle { watched, waker })))
     }
@@ -110,10 +147,14 @@ impl Registry {
         self.0.watched.chain.load_full()
     }
 
-    /// Every file of the folder, in order.
+    /// Every file of the folder, in the order in which logs run through them: by the first stage, then by file name.
+    /// Those of which no stage is known come last.
     #[must_use]
     pub fn status(&self) -> Vec<PluginStatus> {
-        self.0.watched.slots().values().map(status::of).collect()
+        let mut all: Vec<_> = self.0.watched.slots().values().map(status::of).collect();
+        // Stable: the slots are in the order of file names.
+        all.sort_by_key(|status| (status.stages.is_empty(), status.stages.first().copied()));
+        all
     }
 
     /// The last logs that the plugin of this file would have treated otherwise, oldest first, where it serves in shadow
@@ -157,27 +198,45 @@ impl Watched {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Compares the folder with what was loaded, and loads what has settled. When to look again, if
+    /// Compares the folder with what was loaded, and has proved what has settled. When to look again, if
     /// something has not settled yet.
-    pub fn look(&self) -> Option<Duration> {
+    pub fn look(self: &Arc<Self>) -> Option<Duration> {
         let found = match scan::scan(&self.folder) {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(folder = %self.folder.display(), "cannot read the plugin folder, nothing changes: {error}");
-                return Some(Duration::from_millis(250));
+                self.judge();
+                return Some(BLIND_POLL);
             }
         };
+        let found = self.limited(found);
         let (ready, again) = self.settle(&found);
-        if !ready.is_empty() {
-            self.update(ready);
-        }
+        self.take_up(ready);
+        self.prove_waiting();
         self.judge();
         let has_canary = self.slots().values().any(|slot| slot.canary.is_some());
-        [again, has_canary.then_some(JUDGE_EVERY)].into_iter().flatten().min()
+        let (judge, retry) = (has_canary.then_some(JUDGE_EVERY), self.is_stuck().then_some(BLIND_POLL));
+        [again, judge, retry].into_iter().flatten().min()
+    }
+
+    /// As many files as may be; those that serve before those that do not.
+    fn limited(&self, found: BTreeMap<String, Stamp>) -> BTreeMap<String, Stamp> {
+        let slots = self.slots();
+        let serves = |file: &str| slots.get(file).is_some_and(|slot| slot.serving.is_some());
+        scan::limited(found, self.settings.files, serves)
     }
 
     pub(crate) fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn proving(&self) -> MutexGuard<'_, Proving> {
+        self.proving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever has this changes slots and chain, and nobody else does.
+    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn clock(&self) -> SystemTime {
@@ -185,10 +244,19 @@ impl Watched {
         SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or_default())
     }
 
+    /// Of each file what it was when it was last read, or asked for to be.
+    fn known(&self, found: &BTreeMap<String, Stamp>) -> BTreeMap<String, Option<Stamp>> {
+        let (slots, proving) = (self.slots(), self.proving());
+        let mut known: BTreeMap<String, Option<Stamp>> =
+            slots.iter().map(|(file, slot)| (file.clone(), slot.stamp)).collect();
+        let files = proving.files().chain(found.keys().map(String::as_str));
+        known.extend(files.filter_map(|file| Some((file.to_owned(), Some(proving.newest(file)?)))));
+        known
+    }
+
     /// The files whose change is as old as the settling time, and how long until the next one is.
     fn settle(&self, found: &BTreeMap<String, Stamp>) -> (Vec<(String, Option<Stamp>)>, Option<Duration>) {
-        let known: BTreeMap<String, Option<Stamp>> =
-            self.slots().iter().map(|(file, slot)| (file.clone(), slot.stamp)).collect();
+        let known = self.known(found);
         let clock = self.clock();
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut ready, mut again) = (Vec::new(), None::<Duration>);
@@ -203,8 +271,13 @@ impl Watched {
             if *stamp != now {
                 (*stamp, *since) = (now, Instant::now());
             }
-            let is_whole = now.is_some_and(|stamp| stamp.is_older(self.settle, clock));
-            match self.settle.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && !is_whole) {
+            let is_whole = now.is_some_and(|stamp| stamp.is_older(self.settings.settle, clock));
+            match self
+                .settings
+                .settle
+                .checked_sub(since.elapsed())
+                .filter(|left| !left.is_zero() && !is_whole)
+            {
                 None => ready.push((file.clone(), now)),
                 Some(left) => again = Some(again.map_or(left, |again| again.min(left))),
             }
@@ -216,37 +289,50 @@ impl Watched {
         (ready, again)
     }
 
-    /// Loads the files (all at once, on as many threads as there are), then swaps the chain if it differs.
-    fn update(&self, files: Vec<(String, Option<Stamp>)>) {
-        let before = self.slots().clone();
-        let after: Vec<(String, Option<Slot>)> = files
-            .into_par_iter()
-            .map(|(file, stamp)| {
-                let slot = stamp.map(|stamp| self.reload(&file, stamp, before.get(&file)));
-                (file, slot)
-            })
-            .collect();
-        let mut slots = self.slots();
-        for (file, slot) in after {
-            match slot {
-                Some(slot) => drop(slots.insert(file, slot)),
-                None => {
-                    tracing::info!(file, "plugin removed");
-                    meter::no_refusal(&file);
-                    slots.remove(&file);
-                }
-            }
-        }
-        let members = slots.values().flat_map(Slot::members).collect();
-        if let Some(kept) = &self.kept {
-            kept.retain(|file| slots.contains_key(file));
-        }
-        drop(slots);
-        self.swap(members);
+    /// The first look: all files are proved before anything serves.
+    fn begin(&self, found: BTreeMap<String, Stamp>) {
+        let attempts = self.prove_all(found.into_iter().collect());
+        let _one_at_a_time = self.changing();
+        let settled = attempts.into_iter().map(|attempt| self.settled(None, attempt));
+        let slots = settled.map(|slot| (slot.file.clone(), slot)).collect();
+        *self.slots() = slots;
+        self.swap();
     }
 
-    /// Makes these the chain, if they are not.
-    pub(crate) fn swap(&self, members: Vec<Member>) {
+    /// Asks for a proof of what changed, and takes out what is gone.
+    fn take_up(&self, files: Vec<(String, Option<Stamp>)>) {
+        let mut gone = Vec::new();
+        for (file, stamp) in files {
+            match stamp {
+                Some(stamp) => self.proving().ask(&file, stamp),
+                None => gone.push(file),
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let _one_at_a_time = self.changing();
+        for file in gone {
+            self.proving().forget(&file);
+            if self.slots().remove(&file).is_some() {
+                tracing::info!(file, "plugin removed");
+            }
+        }
+        if let Some(kept) = &self.kept {
+            let slots = self.slots();
+            kept.retain(|file| slots.contains_key(file));
+        }
+        self.swap();
+    }
+
+    /// Makes what serves in the slots the chain, if it is not. Only for who is [`Watched::changing`].
+    pub(crate) fn swap(&self) {
+        let members: Vec<_> = {
+            let slots = self.slots();
+            let refused = slots.values().filter(|slot| slot.refusal.is_some());
+            self.refusals.show(&refused.map(|slot| &*slot.file).collect());
+            slots.values().flat_map(Slot::members).collect()
+        };
         let now = self.chain.load();
         let same = now.members().len() == members.len()
             && now.members().iter().zip(&members).all(|(one, other)| one.is(other));

@@ -1,4 +1,5 @@
-//! One file that was added or changed: proved, then put into its slot, whatever comes of it.
+//! One file that was added or changed: proved, then put into its slot, whatever comes of it. The first takes as
+//! long as it takes and touches nothing; the second is quick.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,36 +12,74 @@ use crate::scan::Stamp;
 use crate::slot::Slot;
 use crate::{LoadError, Manifest, Mode, Plugin, rollback};
 
+/// A file that was looked at, and what came of it.
+pub(crate) struct Attempt {
+    pub file: String,
+    stamp: Stamp,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// It is what is in the slot already.
+    Same,
+    /// It could not be read.
+    Unread(LoadError),
+    /// It was proved, or may not serve.
+    Tried { source: Source, hash: String, proved: Result<Proved, LoadError>, restored: Option<Arc<Plugin>> },
+}
+
 impl Watched {
-    /// The slot of a file that was added or changed.
-    pub(crate) fn reload(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Slot {
-        let now = (self.runtime.settings().clock)();
-        let mut slot = before.cloned().unwrap_or_else(|| Slot::new(file, now));
-        slot.stamp = Some(stamp);
+    /// Reads and proves a file that was added or changed. Takes long; `before` is its slot at the beginning.
+    pub(crate) fn attempt(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Attempt {
+        // A file that breaks a library must not end the thread that proves it.
+        let tried = catch_unwind(AssertUnwindSafe(|| self.outcome(file, stamp, before)));
+        let outcome = tried.unwrap_or_else(|panic| Outcome::Unread(panicked(panic.as_ref())));
+        Attempt { file: file.to_owned(), stamp, outcome }
+    }
+
+    fn outcome(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Outcome {
+        if let Some(fault) = stamp.fault {
+            return Outcome::Unread(fault.into());
+        }
         let source = match Source::read(&self.folder.join(file), self.runtime.settings()) {
             Ok(source) => source,
-            Err(error) => return slot.refuse(&error, now),
+            Err(error) => return Outcome::Unread(error),
         };
         let note = rollback::read(&self.folder, file);
         let hash = format!("{}{}{note}", source.hash(), source.cases_hash());
         // A refusal may have had a cause that passed, so the same file gets another trial when it is touched.
-        if slot.hash.as_ref() == Some(&hash) && slot.refusal.is_none() {
-            return slot;
+        let is_same = |slot: &Slot| slot.hash.as_ref() == Some(&hash) && slot.refusal.is_none();
+        if before.is_some_and(is_same) {
+            return Outcome::Same;
         }
-        slot.hash = Some(hash);
-        // A file that breaks a library must not end the thread that watches the folder.
         let proved = catch_unwind(AssertUnwindSafe(|| self.prove(&source, &note, before)));
-        self.settled(slot, &source, proved.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))), before)
+        let proved = proved.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        let needs_former = match &proved {
+            Ok(Proved::Serves(plugin)) => plugin.manifest().canary.is_some(),
+            Ok(Proved::Off(_) | Proved::Canary(_)) => false,
+            Err(_) => true,
+        };
+        let restored = if needs_former && before.is_none() { self.restore(&source) } else { None };
+        Outcome::Tried { source, hash, proved, restored }
     }
 
-    /// What becomes of a slot whose file was proved, or not.
-    fn settled(
-        &self,
-        mut slot: Slot,
-        source: &Source,
-        proved: Result<Proved, LoadError>,
-        before: Option<&Slot>,
-    ) -> Slot {
+    /// What becomes of the slot of a file that was looked at; `before` is the slot as it is now.
+    pub(crate) fn settled(&self, before: Option<Slot>, attempt: Attempt) -> Slot {
+        let now = (self.runtime.settings().clock)();
+        let mut slot = before.unwrap_or_else(|| Slot::new(&attempt.file, now));
+        slot.stamp = Some(attempt.stamp);
+        match attempt.outcome {
+            Outcome::Same => slot,
+            Outcome::Unread(error) => slot.refuse(&error, &self.refusals, now),
+            Outcome::Tried { source, hash, proved, restored } => {
+                slot.hash = Some(hash);
+                slot.serving = slot.serving.or(restored);
+                self.placed(slot, &source, proved)
+            }
+        }
+    }
+
+    fn placed(&self, mut slot: Slot, source: &Source, proved: Result<Proved, LoadError>) -> Slot {
         let now = (self.runtime.settings().clock)();
         match proved {
             Ok(Proved::Off(manifest)) => slot.accept(manifest.mode, None, now),
@@ -49,9 +88,8 @@ impl Watched {
                 None => slot.accept(canary.plugin.manifest().mode, Some(canary.plugin), now),
             },
             Ok(Proved::Serves(plugin)) => {
-                let stable = slot.serving.clone().or_else(|| self.restore(source, before));
-                let limits = plugin.manifest().canary;
-                match limits.zip(stable.filter(|stable| stable.hash() != plugin.hash())) {
+                let stable = slot.serving.clone().filter(|stable| stable.hash() != plugin.hash());
+                match plugin.manifest().canary.zip(stable) {
                     Some((limits, stable)) => slot.try_out(stable, Canary::new(plugin, limits, now)),
                     None => {
                         self.kept.iter().for_each(|kept| kept.save(source));
@@ -63,17 +101,13 @@ impl Watched {
                 if matches!(error, LoadError::RolledBack { .. }) {
                     slot.canary = None;
                 }
-                slot.serving = slot.serving.or_else(|| self.restore(source, before));
-                slot.refuse(&error, now)
+                slot.refuse(&error, &self.refusals, now)
             }
         }
     }
 
     /// At the first sight of a file: the version of it that served in a process before this one.
-    fn restore(&self, source: &Source, before: Option<&Slot>) -> Option<Arc<Plugin>> {
-        if before.is_some() {
-            return None;
-        }
+    fn restore(&self, source: &Source) -> Option<Arc<Plugin>> {
         let settings = self.runtime.settings();
         let load = |kept: Source| load::load(&self.runtime, &kept, kept.manifest(settings)?);
         match self.kept.as_ref()?.read(&source.file, settings)?.and_then(load) {

@@ -7,10 +7,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::LoadError;
 use crate::canary::Canary;
+use crate::files::open_regular;
 use crate::registry::Watched;
 use crate::slot::Slot;
-use crate::{Description, LoadError, meter};
 
 /// The file's extension.
 pub(crate) const EXTENSION: &str = "rolled-back";
@@ -37,7 +38,7 @@ pub(crate) fn note(folder: &Path, file: &str, hash: &str, reason: &str) -> io::R
 pub(crate) fn read(folder: &Path, file: &str) -> String {
     let mut text = String::new();
     let read =
-        fs::File::open(path_of(folder, file)).and_then(|note| note.take(BYTES).read_to_string(&mut text));
+        open_regular(&path_of(folder, file)).and_then(|note| note.take(BYTES).read_to_string(&mut text));
     // A note that is not there or cannot be read notes nothing.
     read.map_or_else(|_| String::new(), |_| text)
 }
@@ -59,6 +60,7 @@ pub(crate) fn error(file: &str, reason: String) -> LoadError {
 impl Watched {
     /// Takes versions on trial back that fail or cost more than the one before them.
     pub(crate) fn judge(&self) {
+        let _one_at_a_time = self.changing();
         let fault = |slot: &Slot| Some((slot.clone(), slot.canary.clone()?, slot.canary.as_ref()?.fault()?));
         let faults: Vec<_> = self.slots().values().filter_map(fault).collect();
         if faults.is_empty() {
@@ -68,13 +70,11 @@ impl Watched {
             let slot = self.take_back(slot, &canary, reason);
             self.slots().insert(slot.file.clone(), slot);
         }
-        let members = self.slots().values().flat_map(Slot::members).collect();
-        self.swap(members);
+        self.swap();
     }
 
     fn take_back(&self, mut slot: Slot, canary: &Canary, reason: String) -> Slot {
-        let Description { name, version, .. } = canary.plugin.description();
-        meter::rollback(name, version);
+        canary.plugin.meter.rolled_back();
         if let Err(error) = note(&self.folder, &slot.file, canary.plugin.hash(), &reason) {
             let file = &slot.file;
             tracing::warn!(
@@ -86,6 +86,6 @@ impl Watched {
         // Our own note is no news, and its removal is.
         slot.stamp = slot.stamp.map(|stamp| stamp.with_note(&self.folder.join(&slot.file)));
         let error = error(&slot.file, reason);
-        slot.refuse(&error, (self.runtime.settings().clock)())
+        slot.refuse(&error, &self.refusals, (self.runtime.settings().clock)())
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::golden::CASES_EXTENSION;
-use crate::rollback;
+use crate::{LoadError, rollback};
 
 /// What changes whenever a file is written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,29 @@ pub(crate) struct Stamp {
     /// Of the wasm and of the toml.
     signatures: [Option<FileStamp>; 2],
     rolled_back: Option<FileStamp>,
+    /// Why it is not even read.
+    pub fault: Option<FileFault>,
+}
+
+/// What keeps a file from being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileFault {
+    /// Its name is not text.
+    NotUtf8,
+    /// Its name ends in another spelling of `.wasm`.
+    NotLowerCase,
+    /// The folder holds too many.
+    TooMany { found: usize, limit: usize },
+}
+
+impl From<FileFault> for LoadError {
+    fn from(fault: FileFault) -> Self {
+        match fault {
+            FileFault::NotUtf8 => Self::Name { rule: "must be UTF-8" },
+            FileFault::NotLowerCase => Self::Name { rule: "must end in .wasm, in lower case" },
+            FileFault::TooMany { found, limit } => Self::TooMany { found, limit },
+        }
+    }
 }
 
 impl Stamp {
@@ -79,33 +102,62 @@ pub(crate) fn folder_identity(folder: &Path) -> Option<(u64, u64)> {
 }
 
 impl FileStamp {
+    /// Of whatever is there, so that its replacement is seen; of a link that leads nowhere, the link's own.
     fn of(path: &Path) -> Option<Self> {
-        let meta = fs::metadata(path).ok().filter(Metadata::is_file)?;
+        let meta = fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).ok()?;
         Some(Self { len: meta.len(), modified: meta.modified().ok(), identity: identity(&meta) })
     }
 }
 
 /// All plugins in the folder by file name, which is their order. Hidden files, as editors and copying tools
-/// make them, are left out.
+/// make them, are left out; what looks like a plugin and cannot be one is in it, to be refused.
 pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if !name.ends_with(".wasm") || name.starts_with('.') {
+        let name = path.file_name().unwrap_or_default();
+        let (text, shown) = (name.to_str(), name.to_string_lossy());
+        let is_wasm = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wasm"));
+        if !is_wasm || shown.starts_with('.') {
             continue;
         }
+        let fault = match text {
+            None => Some(FileFault::NotUtf8),
+            Some(name) if !name.ends_with(".wasm") => Some(FileFault::NotLowerCase),
+            Some(_) => None,
+        };
         if let Some(wasm) = FileStamp::of(&path) {
-            let beside = |extension| FileStamp::of(&path.with_extension(extension));
-            let stamp = Stamp {
-                wasm,
-                toml: beside("toml"),
-                cases: beside(CASES_EXTENSION),
-                signatures: ["wasm.minisig", "toml.minisig"].map(beside),
-                rolled_back: beside(rollback::EXTENSION),
-            };
-            found.insert(name.to_owned(), stamp);
+            found.insert(shown.into_owned(), stamp(&path, wasm, fault));
         }
     }
     Ok(found)
+}
+
+fn stamp(path: &Path, wasm: FileStamp, fault: Option<FileFault>) -> Stamp {
+    let beside = |extension| FileStamp::of(&path.with_extension(extension));
+    Stamp {
+        wasm,
+        toml: beside("toml"),
+        cases: beside(CASES_EXTENSION),
+        signatures: ["wasm.minisig", "toml.minisig"].map(beside),
+        rolled_back: beside(rollback::EXTENSION),
+        fault,
+    }
+}
+
+/// At most `limit` of the files, those that serve first. The first that is left out stands for all that are.
+pub(crate) fn limited(
+    found: BTreeMap<String, Stamp>,
+    limit: usize,
+    serves: impl Fn(&str) -> bool,
+) -> BTreeMap<String, Stamp> {
+    if found.len() <= limit {
+        return found;
+    }
+    let fault = Some(FileFault::TooMany { found: found.len(), limit });
+    let (serving, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(file, _)| serves(file));
+    let mut files = serving.into_iter().chain(others);
+    let mut kept: BTreeMap<_, _> = files.by_ref().take(limit).collect();
+    kept.extend(files.next().map(|(file, stamp)| (file, Stamp { fault, ..stamp })));
+    kept
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sawpit_model::{Limits, Timestamp};
 
-use crate::{BreakerLimits, EngineError, TrustedKeys};
+use crate::{BreakerLimits, EngineError, Scopes, TrustedKeys};
 
 /// Where the runtime takes the time from, for `since` in the status and for guests that were granted `clock`.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -21,13 +21,16 @@ pub struct RuntimeSettings {
     pub limits: Limits,
     /// How many threads call plugins at once, at least 1.
     pub threads: usize,
-    /// Most instances alive at once, of all plugins together; at least `threads`. Each reserves 8 GiB of
-    /// address space (not of memory), so 1,000 are about as many as are sensible.
+    /// Most instances alive at once, of all plugins together; at least `threads`. One of a component with three or
+    /// four memories counts as two. Each reserves 8 GiB of address space (not of memory), so 1,000 are about as many
+    /// as are sensible.
     pub instances: u32,
     /// How long a call may take where the plugin's manifest does not say; at least 1 ms.
     pub timeout: Duration,
     /// How long an instance may take to start: its own start-up code, `describe` and `configure`, each.
     pub start_timeout: Duration,
+    /// How long proving a version may take once it is compiled: start, trial, golden cases and cost together.
+    pub proving_timeout: Duration,
     /// When a call fails for a list of logs, each is tried alone, for at most this long altogether.
     pub isolate_timeout: Duration,
     /// Most devices of one plugin that are called apart because it used up its deadline on their logs, at least 1.
@@ -66,6 +69,10 @@ pub struct RuntimeSettings {
     pub trusted: TrustedKeys,
     /// Where compiled plugins are kept. None: compile at every start.
     pub cache_dir: Option<PathBuf>,
+    /// Most bytes of compiled plugins that are kept; beyond it those go that were not used for longest.
+    pub cache_bytes: u64,
+    /// Where the metrics of a version are kept. None: where the process keeps its others, and for ever.
+    pub scopes: Option<Scopes>,
 }
 
 impl RuntimeSettings {
@@ -77,9 +84,10 @@ impl RuntimeSettings {
             clock,
             limits: Limits::default(),
             threads,
-            instances: u32::try_from(threads * 32).unwrap_or(u32::MAX).clamp(64, 1_000),
+            instances: Self::instances_for(threads),
             timeout: Duration::from_millis(50),
             start_timeout: Duration::from_secs(1),
+            proving_timeout: Duration::from_secs(30),
             isolate_timeout: Duration::from_secs(1),
             suspect_devices: 1_000,
             memory_mib: 64,
@@ -99,7 +107,15 @@ impl RuntimeSettings {
             breaker: BreakerLimits::default(),
             trusted: TrustedKeys::default(),
             cache_dir: None,
+            cache_bytes: 1024 * 1024 * 1024,
+            scopes: None,
         }
+    }
+
+    /// How many instances there may be, unless it is said, where so many threads call plugins: 64 to 1,000.
+    #[must_use]
+    pub fn instances_for(threads: usize) -> u32 {
+        u32::try_from(threads.saturating_mul(32)).unwrap_or(u32::MAX).clamp(64, 1_000)
     }
 
     /// The first relation that does not hold.
@@ -110,6 +126,7 @@ impl RuntimeSettings {
             (self.timeout >= Duration::from_millis(1), "timeout must be at least 1 ms"),
             (self.start_timeout >= Duration::from_millis(1), "start_timeout must be at least 1 ms"),
             (self.suspect_devices >= 1, "suspect_devices must be at least 1"),
+            (self.proving_timeout >= Duration::from_millis(1), "proving_timeout must be at least 1 ms"),
             ((1..=4_096).contains(&self.memory_mib_max), "memory_mib_max must be 1 to 4096"),
             ((1..=self.memory_mib_max).contains(&self.memory_mib), "memory_mib must be 1 to memory_mib_max"),
             (

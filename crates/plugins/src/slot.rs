@@ -6,8 +6,9 @@ use sawpit_model::Timestamp;
 
 use crate::canary::Canary;
 use crate::member::Member;
+use crate::meter::{self, Refusals};
 use crate::scan::Stamp;
-use crate::{LoadError, Mode, Plugin, meter};
+use crate::{LoadError, Mode, Plugin};
 
 /// One file of the folder.
 #[derive(Clone)]
@@ -43,13 +44,12 @@ impl Slot {
         if let Some(plugin) = &serving {
             let stages = meter::stages_text(plugin.stages());
             tracing::info!(file = self.file, plugin = plugin.id(), stages, "plugin serves");
-            meter::loaded(plugin.description());
+            plugin.meter.loaded();
         }
         self.mode = mode;
         self.serving = serving;
         self.canary = None;
         self.refusal = None;
-        meter::no_refusal(&self.file);
         self.since = now;
         self
     }
@@ -64,13 +64,12 @@ impl Slot {
             beside,
             "plugin is a canary"
         );
-        meter::loaded(canary.plugin.description());
+        canary.plugin.meter.loaded();
         self.mode = Mode::Active;
         self.serving = Some(stable);
         self.since = canary.since;
         self.canary = Some(canary);
         self.refusal = None;
-        meter::no_refusal(&self.file);
         self
     }
 
@@ -83,10 +82,10 @@ impl Slot {
         }
     }
 
-    pub fn refuse(mut self, error: &LoadError, now: Timestamp) -> Self {
+    pub fn refuse(mut self, error: &LoadError, refusals: &Refusals, now: Timestamp) -> Self {
         let serving = self.serving.as_ref().map(|plugin| plugin.id());
         tracing::warn!(file = self.file, serving, "plugin refused: {error}");
-        meter::refusal(&self.file);
+        refusals.count(&self.file);
         self.refusal = Some(error.to_string());
         self.since = now;
         self

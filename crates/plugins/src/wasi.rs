@@ -162,3 +162,46 @@ impl tokio::io::AsyncWrite for Captured {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi::p2::bindings::random::random::Host as _;
+
+    use super::*;
+    use crate::RuntimeSettings;
+    use crate::host::Shared;
+
+    fn state() -> GuestState {
+        let settings = RuntimeSettings::new(Arc::new(sawpit_model::Timestamp::default));
+        GuestState::new(Arc::new(Shared::new("p", false, &settings)), 1024)
+    }
+
+    #[test]
+    fn an_output_is_kept_up_to_its_limit_and_what_comes_after_is_lost() {
+        let output = Captured::default();
+        output.keep(&vec![b'x'; KEPT_BYTES]);
+        output.keep(b"y");
+        assert_eq!(output.take(), vec![b'x'; KEPT_BYTES]);
+        output.keep(b"y");
+        assert_eq!(output.take(), b"y", "there is room again");
+    }
+
+    #[test]
+    fn a_call_gives_so_many_random_bytes_and_not_one_more() {
+        let mut state = state();
+        let random = state.ctx().ctx.random();
+        let most = usize::try_from(RANDOM_BYTES).unwrap();
+        assert_eq!(random.get_random_bytes(RANDOM_BYTES).unwrap().len(), most);
+        assert!(random.get_random_bytes(RANDOM_BYTES + 1).unwrap_err().to_string().contains("exceeds limit"));
+    }
+
+    #[test]
+    fn an_instance_holds_so_many_handles_and_not_one_more() {
+        let mut state = state();
+        let table = state.ctx().table;
+        for _ in 0..RESOURCES {
+            table.push(()).unwrap();
+        }
+        assert!(table.push(()).is_err());
+    }
+}

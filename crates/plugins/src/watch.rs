@@ -6,16 +6,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::registry::Watched;
+use crate::registry::{Watch, Watched};
 use crate::scan::folder_identity;
 
 /// How often a folder is looked at that is missing or cannot be watched.
-const BLIND_POLL: Duration = Duration::from_millis(250);
+pub(crate) const BLIND_POLL: Duration = Duration::from_millis(250);
 /// How often a watched folder is asked whether it still is the one at its path: a symbolic link to it that is
 /// swapped sends no event.
 const IDENTITY_POLL: Duration = Duration::from_millis(500);
@@ -38,13 +38,14 @@ impl Waker {
 pub(crate) struct FolderWatch {
     folder: PathBuf,
     waker: Waker,
+    by: Watch,
     watcher: Option<RecommendedWatcher>,
     watched: Option<(u64, u64)>,
 }
 
 impl FolderWatch {
-    pub const fn new(folder: PathBuf, waker: Waker) -> Self {
-        Self { folder, waker, watcher: None, watched: None }
+    pub const fn new(folder: PathBuf, waker: Waker, by: Watch) -> Self {
+        Self { folder, waker, by, watcher: None, watched: None }
     }
 
     /// Whether another folder, or none, is at the path now.
@@ -54,6 +55,9 @@ impl FolderWatch {
 
     /// Whether events will come from the folder as it is now.
     fn ensure(&mut self) -> bool {
+        if self.by == Watch::Poll {
+            return false;
+        }
         let now = folder_identity(&self.folder);
         if now != self.watched || self.watcher.is_none() {
             self.watched = now;
@@ -99,7 +103,9 @@ pub(crate) fn run(
         let Some(registry) = watched.upgrade().filter(|registry| !registry.is_closed()) else { return };
         let again = registry.look();
         drop(registry);
-        let blind = (!sees).then_some(BLIND_POLL);
+        // A folder that should send events and does not is looked at as often as need be.
+        let asked_for = poll.filter(|_| watch.by == Watch::Poll);
+        let blind = (!sees).then_some(asked_for.unwrap_or(BLIND_POLL));
         let wait = [again, blind, poll].into_iter().flatten().min();
         match wait_for(wakes, &watch, wait) {
             Ok(()) => std::thread::sleep(BREATH),
@@ -109,19 +115,22 @@ pub(crate) fn run(
     }
 }
 
-/// Waits for an event, for `wait` if there is one, or until another folder is at the path.
+/// Waits for an event, for `wait` if there is one, or until another folder is at the path that is watched.
 fn wait_for(
     wakes: &Receiver<()>,
     watch: &FolderWatch,
     wait: Option<Duration>,
 ) -> Result<(), RecvTimeoutError> {
-    if let Some(wait) = wait {
-        return wakes.recv_timeout(wait.max(BREATH));
-    }
+    let began = Instant::now();
     loop {
-        match wakes.recv_timeout(IDENTITY_POLL) {
-            Err(RecvTimeoutError::Timeout) if !watch.has_moved() => {}
-            other => return other,
+        let left = wait.map(|wait| wait.max(BREATH).saturating_sub(began.elapsed()));
+        let step = if watch.by == Watch::Events { IDENTITY_POLL } else { Duration::MAX };
+        match (wakes.recv_timeout(left.map_or(step, |left| left.min(step))), left) {
+            (Err(RecvTimeoutError::Timeout), Some(left)) if left <= step => {
+                return Err(RecvTimeoutError::Timeout);
+            }
+            (Err(RecvTimeoutError::Timeout), _) if !watch.has_moved() => {}
+            (other, _) => return other,
         }
     }
 }

@@ -157,3 +157,22 @@ fn a_file_of_cases_over_the_size_limit_and_one_at_it() {
     settings.cases_bytes -= 1;
     assert!(matches!(load(settings), Err(LoadError::TooLarge { .. })));
 }
+
+#[test]
+fn the_first_case_that_fails_by_its_deadline_is_the_last_that_is_run() {
+    let guest = Guest::new("filter", on_letter('X', ENDLESS));
+    let on_purpose = case("on purpose", "X", r#"{"verdict":"fail","reason":"deadline"}"#);
+    let cases =
+        on_purpose + &case("endless", "X", "{}") + &case("never", "y", "{}") + &case("run", "y", "{}");
+    let results = results(&guest, "timeout_ms = 20", &cases);
+    assert_eq!(results.iter().map(CaseResult::passed).collect::<Vec<_>>(), [true, false]);
+    let folder = TempDir::new().unwrap();
+    let wasm = folder.path().join("guest.wasm");
+    fs::write(&wasm, guest.wasm()).unwrap();
+    fs::write(wasm.with_extension("cases.ndjson"), cases).unwrap();
+    let refused = runtime().load(&wasm).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("1 of 2 cases of guest.cases.ndjson failed, 2 after them were not run\n"),
+        "{refused}"
+    );
+}

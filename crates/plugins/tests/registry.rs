@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sawpit_plugins::{
-    Chain, Ingested, Instead, Mode, PluginState, PluginStatus, Registry, RegistrySettings, Runtime,
+    Chain, Ingested, Instead, Mode, PluginState, PluginStatus, Registry, RegistrySettings, Runtime, Watch,
 };
 use support::*;
 use tempfile::TempDir;
@@ -26,13 +26,17 @@ impl Folder {
     }
 
     fn open_with(files: &[(&str, &[u8])], settings: RegistrySettings) -> Self {
+        Self::open_in(runtime(), files, settings)
+    }
+
+    fn open_in(runtime: Runtime, files: &[(&str, &[u8])], settings: RegistrySettings) -> Self {
         let parent = TempDir::new().unwrap();
         let path = parent.path().join("plugins.d");
         fs::create_dir(&path).unwrap();
         for (name, bytes) in files {
             fs::write(path.join(name), bytes).unwrap();
         }
-        let registry = Registry::open(runtime(), path.clone(), settings).unwrap();
+        let registry = Registry::open(runtime, path.clone(), settings).unwrap();
         Self { _parent: parent, path, registry }
     }
 
@@ -262,6 +266,8 @@ fn symbolic_links_that_are_swapped_take_effect() {
         path
     };
     let (one, two, three) = (release("1.0.0"), release("2.0.0"), release("3.0.0"));
+    // Looking seldom as well must not hide the swap.
+    let settings = RegistrySettings { poll: Some(Duration::from_secs(3_600)), ..RegistrySettings::default() };
     let swap = |target: &PathBuf, link: &PathBuf| {
         let next = parent.path().join("next");
         symlink(target, &next).unwrap();
@@ -270,7 +276,7 @@ fn symbolic_links_that_are_swapped_take_effect() {
     // The folder is a link, as a release that is switched.
     let folder = parent.path().join("plugins.d");
     swap(&one, &folder);
-    let registry = Registry::open(runtime(), folder.clone(), RegistrySettings::default()).unwrap();
+    let registry = Registry::open(runtime(), folder.clone(), settings).unwrap();
     let serves = |id: &str| {
         eventually(id, || {
             registry.chain().members().iter().all(|member| member.plugin().id().starts_with(id))
@@ -324,12 +330,21 @@ fn what_is_moved_in_whole_does_not_wait() {
     eventually("the other one serves", || names() == ["fresh", "whole"]);
 }
 
+/// Without events, as on a network file system.
 #[test]
-fn with_a_poll_interval_changes_are_seen_too() {
-    let settings = RegistrySettings { poll: Some(Duration::from_millis(50)), ..RegistrySettings::default() };
-    let folder = Folder::open_with(&[], settings);
-    folder.write("a.wasm", filter("a", "1.0.0"));
-    folder.serves(&["a@1.0.0"]);
+fn by_polling_alone_changes_are_seen_and_not_more_often_than_asked_for() {
+    let polling = |every| RegistrySettings { watch: Watch::Poll, poll: every, ..RegistrySettings::default() };
+    let slow = Folder::open_with(&[], polling(Some(Duration::from_secs(3_600))));
+    for every in [None, Some(Duration::from_millis(50))] {
+        let folder = Folder::open_with(&[], polling(every));
+        folder.write("a.wasm", filter("a", "1.0.0"));
+        folder.serves(&["a@1.0.0"]);
+        folder.remove("a.wasm");
+        folder.serves(&[]);
+    }
+    slow.write("a.wasm", filter("a", "1.0.0"));
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(slow.names().is_empty(), "an event was heard");
 }
 
 #[test]
@@ -428,4 +443,143 @@ fn what_a_shadow_would_have_done_is_kept_to_look_at() {
     let Instead::Changed { logs } = &kept[0].instead else { panic!("{kept:?}") };
     assert_eq!(logs[0].log_data.as_str(), r#"{"a":1,"b":2}"#);
     assert_eq!(folder.registry.differences("b.wasm"), None);
+}
+
+/// One guest call after the other, each just within its deadline, for as long as the proving may take.
+fn slow_cases(folder: &Folder, name: &str) {
+    let case = |number: u32| {
+        let log = r#"{"device_id":"d","log_level":"INFO","message":"S"}"#;
+        format!("{{\"name\":\"{number}\",\"log\":{log},\"expect\":{{\"verdict\":\"fail\"}}}}\n")
+    };
+    folder.write(&format!("{name}.cases.ndjson"), (0..1_000).map(case).collect::<String>());
+    folder.write(&format!("{name}.toml"), "timeout_ms = 60000");
+}
+
+/// Never ends where a message has an S.
+fn slow(name: &'static str) -> Vec<u8> {
+    Guest::new("filter", on_letter('S', ENDLESS)).named(name, "1.0.0").wasm()
+}
+
+fn proved_within(proving_timeout: Duration) -> Runtime {
+    Runtime::new(sawpit_plugins::RuntimeSettings { proving_timeout, ..settings() }).unwrap()
+}
+
+#[test]
+fn a_file_that_takes_long_to_prove_delays_no_other_and_is_refused_in_the_end() {
+    let files: [(&str, &[u8]); 1] = [("a.wasm", &filter("a", "1.0.0"))];
+    let slowly = proved_within(Duration::from_secs(15));
+    let folder = Folder::open_in(slowly, &files, RegistrySettings::default());
+    // Two of them, so that the second is not proved in the place of the first.
+    for name in ["00-slow", "zz-slow"] {
+        slow_cases(&folder, name);
+        folder.write(&format!("{name}.wasm"), slow("slow"));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    folder.write("b.wasm", filter("b", "1.0.0"));
+    folder.serves(&["a@1.0.0", "b@1.0.0"]);
+    folder.write("b.toml", "mode = \"off\"");
+    folder.serves(&["a@1.0.0"]);
+    folder.remove("b.wasm");
+    eventually("b is gone", || folder.registry.status().iter().all(|status| status.file != "b.wasm"));
+    // A canary of the other file is judged meanwhile.
+    folder.write("a.toml", "[canary]\npercent = 50\nerrors = 1");
+    folder.write("a.wasm", Guest::new("filter", on_letter('Y', TRAP)).named("a", "2.0.0").wasm());
+    folder.state("a.wasm", PluginState::Canary);
+    let device = |number: u32| sawpit_model::Log { device_id: number.to_string(), ..log("Y") };
+    let _ = folder.registry.chain().ingest((0..20).map(device).collect());
+    folder.state("a.wasm", PluginState::Refused);
+    assert!(folder.status("a.wasm").refusal.unwrap().starts_with("this version was rolled back"));
+    let listed = folder.registry.status();
+    assert!(listed.iter().all(|status| !status.file.contains("slow")), "they are still being proved");
+    let started = std::time::Instant::now();
+    while folder.registry.status().len() < 3 && started.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for file in ["00-slow.wasm", "zz-slow.wasm"] {
+        let refusal = folder.status(file).refusal.unwrap();
+        let why = "it was not proved within 15000 ms (plugin-proving-timeout): ";
+        assert!(
+            refusal.starts_with(why) && refusal.contains("cases.ndjson failed, 999 after them were not run"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_slow_file_holds_the_start_up_no_longer_than_it_may_take() {
+    let parent = TempDir::new().unwrap();
+    fs::write(parent.path().join("a.wasm"), slow("a")).unwrap();
+    fs::write(parent.path().join("a.toml"), "timeout_ms = 60000").unwrap();
+    let case = r#"{"name":"s","log":{"device_id":"d","log_level":"INFO","message":"S"}}"#;
+    fs::write(parent.path().join("a.cases.ndjson"), case).unwrap();
+    let runtime = proved_within(Duration::from_millis(200));
+    let started = std::time::Instant::now();
+    let registry = Registry::open(runtime, parent.path().to_owned(), RegistrySettings::default()).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(registry.status()[0].refusal.as_ref().unwrap().contains("not proved within 200 ms"));
+}
+
+#[test]
+fn a_slow_version_that_is_replaced_does_not_hold_up_the_next() {
+    let folder = Folder::open_in(proved_within(Duration::from_secs(60)), &[], RegistrySettings::default());
+    slow_cases(&folder, "a");
+    folder.write("a.wasm", slow("a"));
+    std::thread::sleep(Duration::from_millis(300));
+    folder.remove("a.cases.ndjson");
+    folder.write("a.wasm", filter("a", "2.0.0"));
+    folder.serves(&["a@2.0.0"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused_and_waited_for_by_nobody() {
+    let folder = Folder::open(&[("a.wasm", &filter("a", "1.0.0")), ("b.wasm", &filter("b", "1.0.0"))]);
+    let pipe = |name: &str| {
+        let made = std::process::Command::new("mkfifo").arg(folder.path.join(name)).status().unwrap();
+        assert!(made.success());
+    };
+    for name in ["a.toml", "b.cases.ndjson", "c.wasm"] {
+        pipe(name);
+    }
+    pipe("a.rolled-back");
+    fs::create_dir(folder.path.join("d.wasm")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path.join("e.wasm")).unwrap();
+    for file in ["a.wasm", "b.wasm", "c.wasm", "d.wasm", "e.wasm"] {
+        folder.state(file, PluginState::Refused);
+        assert!(folder.status(file).refusal.unwrap().starts_with("cannot read "), "{file}");
+    }
+    assert_eq!(folder.names(), ["a@1.0.0", "b@1.0.0"], "the versions before serve on");
+    folder.remove("a.toml");
+    folder.state("a.wasm", PluginState::Active);
+    folder.write("f.wasm", filter("f", "1.0.0"));
+    folder.serves(&["a@1.0.0", "b@1.0.0", "f@1.0.0"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_no_plugin_may_have_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::open(&[("LOUD.WASM", &filter("loud", "1.0.0"))]);
+    assert!(folder.status("LOUD.WASM").refusal.unwrap().contains("must end in .wasm, in lower case"));
+    fs::write(folder.path.join(std::ffi::OsStr::from_bytes(b"odd-\xff.wasm")), "x").unwrap();
+    folder.state("odd-\u{fffd}.wasm", PluginState::Refused);
+    assert!(folder.status("odd-\u{fffd}.wasm").refusal.unwrap().contains("must be UTF-8"));
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn a_folder_with_as_many_files_as_there_may_be_serves_them_all_and_one_more_is_refused() {
+    let settings = RegistrySettings { files: 2, ..RegistrySettings::default() };
+    let folder =
+        Folder::open_with(&[("b.wasm", &filter("b", "1.0.0")), ("d.wasm", &filter("d", "1.0.0"))], settings);
+    assert_eq!(folder.names(), ["b@1.0.0", "d@1.0.0"]);
+    // What serves has its place before what comes, whatever it is called.
+    folder.write("a.wasm", filter("a", "1.0.0"));
+    folder.write("e.wasm", filter("e", "1.0.0"));
+    folder.state("a.wasm", PluginState::Refused);
+    let refusal = || folder.status("a.wasm").refusal.unwrap();
+    eventually("both are counted", || refusal().contains("holds 4 .wasm files, and at most 2 are looked at"));
+    assert_eq!(folder.names(), ["b@1.0.0", "d@1.0.0"]);
+    folder.remove("d.wasm");
+    folder.serves(&["a@1.0.0", "b@1.0.0"]);
 }

@@ -179,8 +179,16 @@ pub const METRICS: &[Metric] = &[
     gauge("sawpit_plugin_chain_id", "", "The chain's id as a number: processes that agree show the same"),
     counter("sawpit_plugin_reloads_total", "", "Times that another chain began to serve"),
     counter("sawpit_plugin_loads_total", VERSION, "Times that a version began to serve"),
-    counter("sawpit_plugin_refusals_total", "file", "Times that a file was refused"),
-    gauge("sawpit_plugin_refused", "file", "1 while the file, as it is, may not serve"),
+    counter(
+        "sawpit_plugin_refusals_total",
+        "file",
+        "Files that were refused; after 200 files the others count as other",
+    ),
+    gauge(
+        "sawpit_plugin_refused",
+        "file",
+        "1 while the file, as it is, may not serve; other: how many others may not",
+    ),
     counter("sawpit_plugin_rollbacks_total", VERSION, "Times that a canary was taken back"),
     counter("sawpit_plugin_calls_total", VERSION, "Calls"),
     counter("sawpit_plugin_logs_total", VERSION, "Logs that were handed over"),
@@ -213,10 +221,15 @@ pub const METRICS: &[Metric] = &[
     counter("sawpit_plugin_bypassed_logs_total", VERSION, "Logs that went past it meanwhile"),
     counter(
         "sawpit_plugin_counter_total",
-        "plugin, counter",
+        "plugin, version, counter",
         "A plugin's own counters, where it is granted them",
     ),
 ];
+
+/// What the metric with this name says.
+pub(crate) fn help(name: &str) -> Option<&'static str> {
+    METRICS.iter().find(|metric| metric.name == name).map(|metric| metric.help)
+}
 
 /// Tells the recorder what each metric is, for the HELP lines.
 pub(crate) fn describe() {

@@ -13,6 +13,7 @@ pub mod health;
 pub mod http;
 mod log_lines;
 pub mod ops;
+mod scopes;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

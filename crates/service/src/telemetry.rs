@@ -3,8 +3,8 @@
 //! Standard error only: standard output belongs to a command's result.
 
 use std::io::IsTerminal;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -13,6 +13,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::Shutdown;
 use crate::log_lines::JsonLines;
+use crate::scopes::Scopes;
 use crate::settings::{FromSetting, Resolver, SettingSpec, one_of};
 
 /// The settings of this module, for every command: `--log` and `--log-format`.
@@ -137,7 +138,10 @@ pub fn init_logging(settings: &TelemetrySettings) -> Result<(), TelemetryError> 
 
 /// The process's metrics, to be rendered. Clones are one.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    scopes: Scopes,
+}
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -159,7 +163,15 @@ impl Metrics {
     /// All metrics in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        self.scopes.add_to(self.handle.render())
+    }
+
+    /// Where metrics are kept that end with `of`: a short while after the last clone of the answer, its series are
+    /// gone. The same name gives the same place, so its labels must tell it from all others.
+    #[must_use]
+    pub fn scope(&self, of: &str) -> Arc<dyn metrics::Recorder + Send + Sync> {
+        // The same settings made the process's own recorder.
+        self.scopes.open(of, Instant::now(), || builder().unwrap_or_default().build_recorder())
     }
 
     /// Folds histogram samples into buckets every few seconds until `shutdown`; spawn it once.
@@ -167,7 +179,10 @@ impl Metrics {
         loop {
             tokio::select! {
                 () = shutdown.requested() => return,
-                () = tokio::time::sleep(UPKEEP_EVERY) => self.0.run_upkeep(),
+                () = tokio::time::sleep(UPKEEP_EVERY) => {
+                    self.handle.run_upkeep();
+                    self.scopes.upkeep(Instant::now());
+                }
             }
         }
     }
@@ -178,7 +193,7 @@ fn install_recorder() -> Result<Metrics, String> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
     crate::catalog::describe();
-    Ok(Metrics(handle))
+    Ok(Metrics { handle, scopes: Scopes::default() })
 }
 
 /// Upper bounds of the buckets of a histogram, in its unit; empty for a name without a unit.

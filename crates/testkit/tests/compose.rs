@@ -110,10 +110,22 @@ fn hosts_and_worker_share_queue_store_and_plugin_folder() {
     assert_eq!(shared("host-1").len(), 3);
     assert_eq!(shared("host-1"), shared("host-2"));
     assert_eq!(shared("host-1"), shared("worker"));
-    for name in ["host-2", "worker"] {
-        assert_eq!(service(&compose, name)["volumes"][0]["source"].as_str(), Some("plugins"));
+}
+
+/// A process that cannot write to the folder rolls a canary back for itself alone; two with one cache, or one without,
+/// compile at each start.
+#[test]
+fn all_who_run_plugins_may_write_to_the_folder_and_have_a_cache_of_their_own() {
+    let compose = compose();
+    for (name, folder) in [
+        ("host-1", "plugins:/plugins"),
+        ("host-2", "plugins:/plugins:nocopy"),
+        ("worker", "plugins:/plugins:nocopy"),
+    ] {
+        let service = service(&compose, name);
+        assert_eq!(words(&service["volumes"]), [folder, &format!("cache-{name}:/cache")]);
+        assert!(words(&service["command"]).contains(&"--plugin-cache=/cache"), "{name}");
     }
-    assert_eq!(words(&service(&compose, "host-1")["volumes"]), ["plugins:/plugins"]);
 }
 
 #[test]
