@@ -199,7 +199,8 @@ fn count(plugin: &mut Plugin, scope: &Scope) {
     plugin.pool.count(&plugin.meter);
     plugin.breaker = Breaker::new(plugin.manifest().breaker, name, version);
     // What the trial found is forgotten: its devices are made up.
-    plugin.suspects = Suspects::new(plugin.manifest().breaker, plugin.recipe.runtime.settings.suspect_devices);
+    plugin.suspects =
+        Suspects::new(plugin.manifest().breaker, plugin.recipe.runtime.settings.suspect_devices);
 }
 
 /// Compiles what was read and links it.
