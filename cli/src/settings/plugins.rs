@@ -79,7 +79,10 @@ pub fn resolve(
 ) -> Option<PluginSettings> {
     let folder = resolver.get("plugins");
     let runtime = runtime(resolver, limits, compiled);
-    let poll = resolver.optional("plugin-poll");
+    let poll = resolver.optional::<Duration>("plugin-poll");
+    if let Some(Some(poll)) = poll {
+        resolver.check(super::TIMES.contains(&poll), &["plugin-poll"], "must be 1ms to 1d");
+    }
     let settle =
         resolver.get_if("plugin-settle", |time| *time <= Duration::from_secs(60), "must be at most 60s");
     let registry = RegistrySettings { poll: poll?, settle: settle? };

@@ -17,8 +17,8 @@ pub const SPECS: &[SettingSpec] = &[
 pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<StoreSettings> {
     let pool = resolver.get_in("store-pool", 1..=10_000);
     let pool_extra = resolver.get_in("store-pool-extra", 0..=10_000);
-    let connect_timeout = resolver.get("store-connect-timeout");
-    let statement_timeout = resolver.get("store-statement-timeout");
+    let connect_timeout = resolver.get_time("store-connect-timeout", super::TIMES);
+    let statement_timeout = resolver.get_time("store-statement-timeout", super::TIMES);
     Some(StoreSettings {
         url: url?,
         pool: pool?,

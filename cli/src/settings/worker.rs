@@ -37,20 +37,28 @@ pub const SPECS: &[SettingSpec] = &[
 /// Days are dropped whole, and the statistics show the last hours.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// `drain_timeout` is the process's: the worker's part of the drain gets as long. `reclaim_idle` is the queue's: twice
-/// in that time a worker looks for messages of silent ones.
-pub fn resolve(
-    resolver: &mut Resolver,
-    drain_timeout: Option<Duration>,
-    reclaim_idle: Option<Duration>,
-) -> Option<WorkerSettings> {
+/// A worker that is gone for longer does not come back.
+const LONGEST_KEEP: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// What a worker shares with the other parts.
+pub struct Shared {
+    /// The process's: the worker's part of the drain gets as long.
+    pub drain_timeout: Option<Duration>,
+    /// The queue's: twice in that time a worker looks for messages of silent ones.
+    pub reclaim_idle: Option<Duration>,
+    /// The hosts': so long a worker's mark that a cached answer is stale must live.
+    pub cache_ttl: Option<Duration>,
+}
+
+pub fn resolve(resolver: &mut Resolver, shared: &Shared) -> Option<WorkerSettings> {
     let name = resolver.optional::<String>("worker-name");
     let in_flight = resolver.get_in("batches-in-flight", 1..=1_000);
-    let threads = resolver.optional("worker-threads");
-    let (retry_base, retry_max) = (resolver.get("retry-base"), resolver.get("retry-max"));
+    let threads = super::threads(resolver, "worker-threads");
+    let mut time = |name| resolver.get_time(name, super::TIMES);
+    let (retry_base, retry_max) = (time("retry-base"), time("retry-max"));
+    let (maintain_every, unready_after) = (time("maintain-every"), time("unready-after"));
+    let consumer_keep = resolver.get_time("consumer-keep", Duration::from_secs(1)..=LONGEST_KEEP);
     let max_tries = resolver.get_in("max-tries", 1..=1_000);
-    let maintain_every = resolver.get("maintain-every");
-    let (consumer_keep, unready_after) = (resolver.get("consumer-keep"), resolver.get("unready-after"));
     let retention = resolver.optional::<Duration>("retention");
     if let Some(Some(retention)) = retention {
         resolver.check(retention >= SHORTEST_RETENTION, &["retention"], "must be a day (1d) at least");
@@ -61,7 +69,7 @@ pub fn resolve(
     Some(WorkerSettings {
         in_flight: in_flight?,
         threads: threads?.unwrap_or(0),
-        drain_deadline: drain_timeout?,
+        drain_deadline: shared.drain_timeout?,
         retry_base: retry_base?,
         retry_max: retry_max?,
         max_tries: max_tries?,
@@ -69,7 +77,8 @@ pub fn resolve(
         consumer_keep: consumer_keep?,
         unready_after: unready_after?,
         retention: retention?,
-        reclaim_every: reclaim_idle? / 2,
+        reclaim_every: shared.reclaim_idle? / 2,
+        cache_ttl: shared.cache_ttl?,
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))
     })
 }
