@@ -14,9 +14,14 @@ use crate::provenance::note_chains;
 pub struct PartSettings {
     pub queue: QueueSettings,
     pub store: StoreSettings,
-    /// URL of the cache.
-    pub cache: String,
+    pub cache: CachePart,
     pub plugins: PluginSettings,
+}
+
+/// Where answers are kept for a while, and how.
+pub struct CachePart {
+    pub url: String,
+    pub settings: CacheSettings,
 }
 
 /// The plugin runtime and its folder.
@@ -42,8 +47,8 @@ pub struct Parts {
 pub async fn open(settings: PartSettings, clock: &Clock, health: &Health) -> Result<Parts> {
     let queue = Queue::open(settings.queue, clock.reader()).await.context("the queue cannot be opened")?;
     let store = Store::open(settings.store, clock.now()).await.context("the store cannot be opened")?;
-    let cache =
-        Cache::open(&settings.cache, CacheSettings::default()).await.context("the cache cannot be opened")?;
+    let CachePart { url, settings: cache } = settings.cache;
+    let cache = Cache::open(&url, cache).await.context("the cache cannot be opened")?;
     let registry = registry(settings.plugins).await?;
     tokio::spawn(note_chains(registry.clone(), store.clone()));
     let (checked_queue, checked_store) = (queue.clone(), store.clone());

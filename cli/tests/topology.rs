@@ -189,27 +189,41 @@ async fn assert_verdicts(api: &Api, queued: usize, rejected: usize) {
     }
 }
 
+/// Waits until every host and worker serves another chain than this; it is the same everywhere.
+async fn converged(topology: &Topology, before: &str) -> String {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let mut chains = Vec::new();
+        for (address, _) in topology.hosts.iter().chain(&topology.workers) {
+            chains.push(Api::new(format!("http://{address}")).chain().await);
+        }
+        if chains.iter().all(|chain| chain != before && *chain == chains[0]) {
+            return chains.swap_remove(0);
+        }
+        assert!(Instant::now() < deadline, "no convergence on a new chain: {chains:?}, before {before}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn replace_a_plugin_under_load(topology: &Topology) {
     let before = topology.chain().await;
     let url = topology.nginx.url();
     let load = sawpit(&["load", "--url", &url, "--seconds", "6", "--rate", "1000", "--verify"]);
     let transform = topology.plugins.join("transform.wasm");
     deploy(&transform, &another_build(&transform));
-    let mut chains = Vec::new();
-    let deadline = Instant::now() + SOON;
-    while chains.is_empty() || chains.contains(&before) {
-        assert!(Instant::now() < deadline, "the hosts did not converge on the new chain: {chains:?}");
-        chains.clear();
-        for (address, _) in &topology.hosts {
-            chains.push(Api::new(format!("http://{address}")).chain().await);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(chains[0], chains[1]);
+    let after = converged(topology, &before).await;
+    let converged_at = topology.sql("select now()");
     let status = load.wait(SOON + SOON).unwrap();
     let said = load.output();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains(" 0 failed") && said.contains("0 missing, 0 doubled"), "{said}");
+    // However long they took to converge, some come after it.
+    let later = run(&["load", "--url", &url, "--seconds", "1", "--rate", "500", "--verify"]);
+    assert_eq!(later.status.code(), Some(0), "{}", String::from_utf8_lossy(&later.stdout));
+    let chains = topology.sql(&format!(
+        "select distinct name from logs join chains on chains.id = chain_id where received_at > '{converged_at}'"
+    ));
+    assert_eq!(chains, after, "chains of what was received once all serve the new one");
 }
 
 fn stop_in_order(topology: Topology) {

@@ -43,7 +43,7 @@ const PROGRAM: [&str; 7] = [
 
 /// Each heavy library, which stands for `NAME-…` too, and who may name it: one crate, and where tests need the
 /// very same library, the test kit.
-const OWNERS: [(&str, &[&str]); 8] = [
+const OWNERS: [(&str, &[&str]); 11] = [
     ("redis", &["sawpit-queue"]),
     ("redb", &["sawpit-queue"]),
     ("sqlx", &["sawpit-store"]),
@@ -52,6 +52,10 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("notify", &["sawpit-plugins"]),
     ("opentelemetry", &["sawpit-service", "sawpit-testkit"]),
     ("opentelemetry_sdk", &["sawpit-service"]),
+    // The first that fits counts: the generators before their family.
+    ("wit-bindgen-c", &["sawpit"]),
+    ("wit-bindgen-core", &["sawpit"]),
+    ("wit-bindgen", &["sawpit-plugin"]),
 ];
 
 /// What breaks the rules in the output of `cargo metadata --no-deps`, a sentence each.
@@ -141,6 +145,13 @@ mod tests {
             None,
             "wasmtime-wasi",
             Some("sawpit-worker names wasmtime-wasi; only sawpit-plugins may name wasmtime"),
+        );
+        check("sawpit", None, "wit-bindgen-c", None);
+        check(
+            "sawpit",
+            None,
+            "wit-bindgen",
+            Some("sawpit names wit-bindgen; only sawpit-plugin may name wit-bindgen"),
         );
         check("filter", None, "sawpit-model", Some("filter must not depend on sawpit-model"));
         check("sawpit-host", None, "rediscover", None);

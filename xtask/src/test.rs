@@ -11,9 +11,9 @@ use crate::{app, authors, guests, packages, paths};
 pub const HELP: &str = "\
 test [-- ARGS]  install what the tests need, build the plugins, run every test
 
-Needs redis-server, nginx, PostgreSQL 15 or newer, promtool, clang with lld, Node.js with npm, and Python, installed with
-apt-get when missing; componentize-qjs, componentize-py and schemathesis go into target/author-tools/. ARGS go to `cargo test`,
-such as `-- -p sawpit-queue`.";
+Needs redis-server, nginx, PostgreSQL 15 or newer, curl, promtool, wrk, clang with lld, Node.js with npm, and Python, installed
+with apt-get when missing; componentize-qjs (of npm), componentize-py and schemathesis (of PyPI) go into
+target/author-tools/. ARGS go to `cargo test`, such as `-- -p sawpit-queue`.";
 
 pub const TOOLS_HELP: &str = "\
 tools  install what the tests need, and no more: for who runs plain `cargo test`";
@@ -45,16 +45,19 @@ pub fn tools(args: &[String]) -> Outcome<()> {
         return Err(format!("unknown arguments {args:?}; tools takes none"));
     }
     install_servers()?;
-    if !cmd::exists("promtool") {
-        packages::install(&["prometheus"], "the tests check the alert rules with promtool")?;
-    }
+    install_program("curl", "curl", "the tests run the line that `sawpit up` prints")?;
+    install_program("promtool", "prometheus", "the tests check the alert rules with promtool")?;
     install_wrk()?;
     authors::install()
 }
 
 /// What posts and asks in the bench.
 pub fn install_wrk() -> Outcome<()> {
-    if cmd::exists("wrk") { Ok(()) } else { packages::install(&["wrk"], "the bench posts with wrk") }
+    install_program("wrk", "wrk", "the bench posts with wrk")
+}
+
+fn install_program(program: &str, package: &str, why: &str) -> Outcome<()> {
+    if cmd::exists(program) { Ok(()) } else { packages::install(&[package], why) }
 }
 
 /// Whether arguments of `cargo test` say which packages; if not, all are tested.

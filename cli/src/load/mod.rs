@@ -50,7 +50,7 @@ pub struct LoadSettings {
     pub seed: u64,
     /// Whether the stored rows are compared with the answers.
     pub verify: Verify,
-    /// When the run started, for the query that verifies.
+    /// When the run started, for keys that no other run has.
     pub started_at: Timestamp,
 }
 
@@ -111,7 +111,7 @@ pub async fn run(settings: LoadSettings, shutdown: Shutdown) -> Result<Outcome> 
     let answered = report.take_answered();
     let verified = match settings.verify {
         Verify::No => Outcome::Clean,
-        Verify::Stored { patience } => verify::run(&settings, &poster, answered, patience).await?,
+        Verify::Stored { patience } => verify::run(&poster, answered, patience).await?,
     };
     Ok(if report.is_clean() { verified } else { Outcome::Faulty })
 }

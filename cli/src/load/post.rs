@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reqwest::{Client, StatusCode, Url, header};
-use sawpit_model::MessageId;
+use sawpit_model::{MessageId, Timestamp};
 use sawpit_service::http::{self, Trust};
 use serde::Deserialize;
 
@@ -39,6 +39,8 @@ pub enum Answer {
 pub struct Answers {
     /// In the order of the body.
     pub logs: Vec<Answer>,
+    /// When the host received them, by its clock; none where nothing was queued.
+    pub received_at: Option<Timestamp>,
     /// Answers 429 and 503 before the last one.
     pub put_off: u32,
     /// Posts before the last one that were not answered.
@@ -70,11 +72,13 @@ impl Keys {
 struct SingleAnswer {
     status: String,
     message_id: Option<MessageId>,
+    received_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
 struct BatchAnswer {
     message_ids: Vec<Option<MessageId>>,
+    received_at: Option<Timestamp>,
     dropped: Vec<Index>,
 }
 
@@ -134,11 +138,11 @@ impl Poster {
     pub async fn post(&self, body: &Body) -> Answers {
         let key = self.keys.as_ref().map(|keys| keys.next());
         let (mut put_off, mut unanswered) = (0, 0);
-        let fail = |why: String| vec![Answer::Failed(why); body.device_ids.len()];
+        let fail = |why: String| (vec![Answer::Failed(why); body.device_ids.len()], None);
         loop {
             let may_repeat = put_off + unanswered < MAX_TRIES;
-            let logs = match self.post_once(body, key.as_deref()).await {
-                Ok(Posted::Answered(logs)) => logs,
+            let (logs, received_at) = match self.post_once(body, key.as_deref()).await {
+                Ok(Posted::Answered(logs, received_at)) => (logs, received_at),
                 Ok(Posted::ComeBack(wait)) if may_repeat => {
                     put_off += 1;
                     tokio::time::sleep(wait.min(MAX_WAIT)).await;
@@ -152,7 +156,7 @@ impl Poster {
                 }
                 Err(error) => fail(format!("{error:#}")),
             };
-            return Answers { logs, put_off, unanswered };
+            return Answers { logs, received_at, put_off, unanswered };
         }
     }
 
@@ -182,13 +186,13 @@ impl Poster {
 }
 
 enum Posted {
-    Answered(Vec<Answer>),
+    Answered(Vec<Answer>, Option<Timestamp>),
     ComeBack(Duration),
 }
 
 impl Posted {
     fn all(body: &Body, answer: &Answer) -> Self {
-        Self::Answered(vec![answer.clone(); body.device_ids.len()])
+        Self::Answered(vec![answer.clone(); body.device_ids.len()], None)
     }
 }
 
@@ -204,7 +208,7 @@ fn single(answer: &[u8]) -> Result<Posted> {
         ("dropped", _) => Answer::Dropped,
         (status, _) => anyhow::bail!("unexpected answer: status {status:?}"),
     };
-    Ok(Posted::Answered(vec![log]))
+    Ok(Posted::Answered(vec![log], answer.received_at))
 }
 
 fn batch(answer: &[u8], sent: usize) -> Result<Posted> {
@@ -217,29 +221,27 @@ fn batch(answer: &[u8], sent: usize) -> Result<Posted> {
             *log = Answer::Dropped;
         }
     }
-    Ok(Posted::Answered(logs))
+    Ok(Posted::Answered(logs, answer.received_at))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn logs(posted: Posted) -> Vec<Answer> {
+    fn answered(posted: Posted) -> (Vec<Answer>, Option<Timestamp>) {
         match posted {
-            Posted::Answered(logs) => logs,
+            Posted::Answered(logs, received_at) => (logs, received_at),
             Posted::ComeBack(_) => panic!("put off"),
         }
     }
 
     #[test]
     fn a_batch_answer_is_read_log_by_log() {
-        let answer = br#"{"status":"queued","count":1,"message_ids":[null,"7-0",null],
+        let answer = br#"{"status":"queued","count":1,"message_ids":[null,"7-0",null],"received_at":"1970-01-01T00:00:01.500000Z",
             "dropped":[{"index":0,"plugin":"p","reason":"r"}],"rejected":[{"index":2}]}"#;
-        let answered = logs(batch(answer, 3).unwrap());
-        assert_eq!(
-            answered,
-            [Answer::Dropped, Answer::Queued(MessageId { ms: 7, seq: 0 }), Answer::Rejected]
-        );
+        let (logs, received_at) = answered(batch(answer, 3).unwrap());
+        assert_eq!(logs, [Answer::Dropped, Answer::Queued(MessageId { ms: 7, seq: 0 }), Answer::Rejected]);
+        assert_eq!(received_at, Some(Timestamp::from_micros(1_500_000)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sawpit_model::MessageId;
+use sawpit_model::{MessageId, Timestamp};
 use tokio::task::JoinHandle;
 
 use super::post::{Answer, Answers};
@@ -18,8 +18,14 @@ use super::{LoadSettings, Verify};
 /// Significant digits of a latency: 0.1 percent is finer than any network repeats.
 const LATENCY_DIGITS: u8 = 3;
 
-/// Ids that were answered `queued`, by device.
-pub type Answered = HashMap<String, Vec<MessageId>>;
+/// What was answered `queued`.
+#[derive(Default)]
+pub struct Answered {
+    /// The ids, by device.
+    pub ids: HashMap<String, Vec<MessageId>>,
+    /// When the first of them was received, by the clock of a host.
+    pub since: Option<Timestamp>,
+}
 
 /// Counts, latencies and, to verify, the answered ids. Shared by all connections.
 pub struct Report {
@@ -63,7 +69,11 @@ impl Report {
             failed: AtomicU64::new(0),
             put_off: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
-            behind_lock: Mutex::new(Collected { latency, answered: HashMap::new(), first_failure: None }),
+            behind_lock: Mutex::new(Collected {
+                latency,
+                answered: Answered::default(),
+                first_failure: None,
+            }),
             verify: settings.verify,
             bar,
         })
@@ -80,6 +90,10 @@ impl Report {
         if collected.latency.record(micros).is_err() {
             collected.latency.saturating_record(micros);
         }
+        if let Some(received_at) = answers.received_at {
+            let since = &mut collected.answered.since;
+            *since = Some(since.map_or(received_at, |earlier| earlier.min(received_at)));
+        }
         for (device_id, answer) in body.device_ids.iter().zip(answers.logs) {
             self.count(&mut collected, device_id, answer);
         }
@@ -89,7 +103,7 @@ impl Report {
         let counter = match answer {
             Answer::Queued(id) => {
                 if self.verify != Verify::No {
-                    collected.answered.entry(device_id.to_owned()).or_default().push(id);
+                    collected.answered.ids.entry(device_id.to_owned()).or_default().push(id);
                 }
                 &self.queued
             }
@@ -178,5 +192,52 @@ impl Report {
 pub fn print_lines<'a>(lines: impl IntoIterator<Item = &'a str>) {
     for line in lines {
         println!("{line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::{Unanswered, source::Shape};
+    use super::*;
+
+    fn settings() -> LoadSettings {
+        LoadSettings {
+            url: String::new(),
+            ca: None,
+            token: None,
+            devices: 1,
+            rate: None,
+            duration: Duration::ZERO,
+            file: None,
+            batch: 1,
+            connections: 1,
+            unanswered: Unanswered::Fail,
+            seed: 1,
+            verify: Verify::Stored { patience: Duration::ZERO },
+            started_at: Timestamp::from_micros(5_000),
+        }
+    }
+
+    /// Two hosts, whose clocks are not ours: nothing is looked for by the time of the machine that posts.
+    #[test]
+    fn rows_are_looked_for_from_when_the_hosts_received_the_first() {
+        let report = Report::new(&settings()).unwrap();
+        assert_eq!(report.take_answered().since, None);
+        for (ms, received_at) in [(1, Some(2_000)), (2, Some(1_000)), (3, Some(9_000)), (4, None)] {
+            let body = Body {
+                json: "{}".into(),
+                shape: Shape::Single,
+                device_ids: vec!["d".to_owned()],
+                due: Some(Instant::now()),
+            };
+            let logs = vec![Answer::Queued(MessageId { ms, seq: 0 })];
+            let received_at = received_at.map(Timestamp::from_micros);
+            report.record(&body, Duration::ZERO, Answers { logs, received_at, put_off: 0, unanswered: 0 });
+        }
+        let answered = report.take_answered();
+        assert_eq!(answered.since, Some(Timestamp::from_micros(1_000)));
+        assert_eq!(answered.ids["d"].len(), 4);
     }
 }

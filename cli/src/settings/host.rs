@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use sawpit_host::{CorsOrigins, HostSettings};
 use sawpit_model::Limits;
+use sawpit_queue::QueueSettings;
 use sawpit_service::settings::Resolver;
 use sawpit_service::{ByteSize, FromSetting, SettingSpec};
 
@@ -12,6 +13,14 @@ use super::access::Doors;
 
 /// The largest limit on bytes that makes sense: what is in one request is held in memory.
 const GIB: ByteSize = ByteSize(1 << 30);
+
+/// Workers are given it as well.
+pub const CACHE_TTL: SettingSpec = SettingSpec::new(
+    "cache-ttl",
+    "TIME",
+    "How long a query's answer is cached; the same for hosts and workers",
+)
+.default("300s");
 
 pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new("device-id-bytes", "SIZE", "Longest device_id").default("64B"),
@@ -73,7 +82,7 @@ pub const SPECS: &[SettingSpec] = &[
         "Most rows counted for the total of a query, where no totals are kept",
     )
     .default("100000"),
-    SettingSpec::new("cache-ttl", "TIME", "How long a query's answer is cached").default("300s"),
+    CACHE_TTL,
     SettingSpec::new("stats-ttl", "TIME", "How long statistics are cached").default("60s"),
     SettingSpec::new("cache-value-bytes", "SIZE", "Largest answer that is cached").default("1MiB"),
 ];
@@ -120,7 +129,7 @@ pub fn limits(resolver: &mut Resolver) -> Option<Limits> {
 pub fn resolve(
     resolver: &mut Resolver,
     limits: Option<Limits>,
-    backlog_limit: Option<u64>,
+    queue: Option<&QueueSettings>,
     doors: Option<Doors>,
 ) -> Option<HostSettings> {
     let in_flight_bytes =
@@ -129,15 +138,13 @@ pub fn resolve(
         resolver.get_in("idempotency-key-bytes", ByteSize(1)..=ByteSize(4096)).map(ByteSize::as_usize);
     let idempotency_note_bytes =
         resolver.get_in("idempotency-note-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
-    let (body_timeout, request_timeout) =
-        (resolver.get::<Duration>("body-timeout"), resolver.get::<Duration>("request-timeout"));
-    let (backlog_poll, retry_after) = (resolver.get("backlog-poll"), resolver.get("retry-after"));
-    let retry_after_max = resolver.get_if(
-        "retry-after-max",
-        |most| (Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60)).contains(most),
-        "must be 1s to 24h",
-    );
-    let plugin_threads = resolver.optional("plugin-threads");
+    let mut time = |name| resolver.get_time(name, super::TIMES);
+    let (body_timeout, request_timeout) = (time("body-timeout"), time("request-timeout"));
+    let (backlog_poll, retry_after) = (time("backlog-poll"), time("retry-after"));
+    let stats_ttl = time("stats-ttl");
+    let cache_ttl = cache_ttl(resolver);
+    let retry_after_max = resolver.get_time("retry-after-max", Duration::from_secs(1)..=*super::TIMES.end());
+    let plugin_threads = super::threads(resolver, "plugin-threads");
     let gather_logs = resolver.get_in("gather-logs", 1..=100_000);
     let gather_waiting_logs = resolver.get_in("gather-waiting-logs", 1..=100_000_000);
     let query_limit_max = resolver.get_in("query-limit-max", 1..=100_000);
@@ -149,14 +156,12 @@ pub fn resolve(
     let tail_clients = resolver.get_in("tail-clients", 0..=100_000);
     let query_count_limit = resolver.get_in("query-count-limit", 0..=u64::MAX);
     let query_limit_default = resolver.get_in("query-limit-default", 1..=100_000);
-    let (cache_ttl, stats_ttl) = (resolver.get("cache-ttl"), resolver.get("stats-ttl"));
     let cache_value_bytes = resolver.get_in("cache-value-bytes", ByteSize(0)..=GIB).map(ByteSize::as_usize);
-    if let (Some(body), Some(request)) = (body_timeout, request_timeout) {
-        resolver.check(
-            body < request,
-            &["body-timeout", "request-timeout"],
-            "a body must arrive before its request ends",
-        );
+    if let (Some(body), Some(request), Some(queue)) = (body_timeout, request_timeout, queue) {
+        let rule =
+            "a request must last longer than its body may take to arrive and its append to be answered";
+        let names = ["request-timeout", "body-timeout", "append-timeout"];
+        resolver.check(request > body.saturating_add(queue.append_timeout), &names, rule);
     }
     if let (Some(most), Some(default)) = (query_limit_max, query_limit_default) {
         resolver.check(
@@ -181,7 +186,7 @@ pub fn resolve(
         request_timeout: request_timeout?,
         idempotency_key_bytes: idempotency_key_bytes?,
         idempotency_note_bytes: idempotency_note_bytes?,
-        backlog_limit: backlog_limit?,
+        backlog_limit: queue?.backlog_limit,
         backlog_poll: backlog_poll?,
         retry_after: retry_after?,
         retry_after_max: retry_after_max?,
@@ -210,6 +215,11 @@ fn query_timeout(resolver: &mut Resolver, request_timeout: Option<Duration>) -> 
         resolver.check(query < request, &["query-timeout", "request-timeout"], rule);
     }
     timeout
+}
+
+/// How long answers to queries are cached.
+pub fn cache_ttl(resolver: &mut Resolver) -> Option<Duration> {
+    resolver.get_time("cache-ttl", super::TIMES)
 }
 
 /// As `cors-origins` is written.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 use sawpit_host::{HostSettings, ServeSettings};
+use sawpit_queue::is_redis;
 use sawpit_service::settings::{Resolver, SettingsErrors};
 use sawpit_service::{ProcessSettings, SettingSpec};
 
@@ -43,8 +44,7 @@ pub fn resolve(flags: &ArgMatches) -> Result<HostCommand, SettingsErrors> {
         let doors = access::doors(resolver);
         let limits = host::limits(resolver);
         let parts = parts(resolver, limits);
-        let backlog_limit = parts.as_ref().map(|parts| parts.queue.backlog_limit);
-        let host = host::resolve(resolver, limits, backlog_limit, doors);
+        let host = host::resolve(resolver, limits, parts.as_ref().map(|parts| &parts.queue), doors);
         let serve = serve::resolve(resolver);
         let threads = host.as_ref().map(|host| host.plugin_threads);
         let parts = parts_with_threads(resolver, parts, threads, "plugin-threads");
@@ -84,8 +84,8 @@ pub fn parts(resolver: &mut Resolver, limits: Option<sawpit_model::Limits>) -> O
     let cache = cache(resolver);
     let compiled = resolver.optional::<PathBuf>("plugin-cache");
     let plugins = plugins::resolve(resolver, limits, compiled.clone().flatten());
-    let is_redis = |url: &String| url.starts_with("redis");
-    let cache = cache?.or_else(|| queue_url.filter(is_redis)).unwrap_or_else(|| "memory:".to_owned());
+    let of_queue = || queue_url.filter(|url| is_redis(url)).unwrap_or_else(|| "memory:".to_owned());
+    let cache = cache.and_then(|given| queue::cache(resolver, given.unwrap_or_else(of_queue)));
     compiled?;
-    Some(PartSettings { queue: queue?, store: store?, cache, plugins: plugins? })
+    Some(PartSettings { queue: queue?, store: store?, cache: cache?, plugins: plugins? })
 }

@@ -56,7 +56,14 @@ pub fn resolve(flags: &ArgMatches) -> Result<(ProcessSettings, LoadSettings), Se
         let ca = resolver.optional("ca");
         let token = resolver.optional::<String>("token");
         let devices = resolver.get_in("devices", 1..=1_000_000);
-        let rate = resolver.optional("rate");
+        let rate = resolver.optional::<u32>("rate");
+        if let Some(Some(rate)) = rate {
+            resolver.check(
+                rate > 0,
+                &["rate"],
+                "must be 1 at least; leave it out to post as fast as answers come",
+            );
+        }
         let seconds = resolver.get_in("seconds", 1..=86_400);
         let file = resolver.optional("file");
         let batch = resolver.get_in("batch", 1..=100_000);

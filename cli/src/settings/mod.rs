@@ -24,14 +24,20 @@ mod tls;
 mod worker;
 
 use std::io::Write;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use sawpit_service::settings::{CONFIG, Resolver, SettingsErrors, process_env};
 use sawpit_service::trace::{self, TraceSettings};
 use sawpit_service::{Exit, ProcessSettings, SettingSpec, telemetry};
 
-/// How many threads the async runtime may be given.
+/// How many threads a process may be given for one kind of work.
 const MOST_THREADS: usize = 1_024;
+
+/// For times that something is waited for, or that lie between two looks: never none, which would be a time-out at once
+/// or a loop without a pause.
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 
 const THREADS: SettingSpec =
     SettingSpec::new("threads", "N", "Threads that serve connections; one per core unless given");
@@ -48,11 +54,17 @@ fn traced_process_specs() -> Vec<SettingSpec> {
 
 fn process(resolver: &mut Resolver) -> Option<ProcessSettings> {
     let telemetry = telemetry::TelemetrySettings::resolve(resolver);
-    let threads = resolver.optional::<usize>("threads");
-    if let Some(Some(threads)) = threads {
-        resolver.check((1..=MOST_THREADS).contains(&threads), &["threads"], "must be 1 to 1024");
-    }
+    let threads = threads(resolver, "threads");
     Some(ProcessSettings { telemetry: telemetry?, threads: threads?, traces: TraceSettings::default() })
+}
+
+/// A number of threads that need not be given.
+fn threads(resolver: &mut Resolver, name: &str) -> Option<Option<usize>> {
+    let given = resolver.optional::<usize>(name);
+    if let Some(Some(threads)) = given {
+        resolver.check((1..=MOST_THREADS).contains(&threads), &[name], "must be 1 to 1024");
+    }
+    given
 }
 
 /// The same of a command that logs go through, under the name that it has in traces.
@@ -80,3 +92,12 @@ pub fn refuse(errors: &SettingsErrors) -> Exit {
     let _ = writeln!(std::io::stderr(), "{errors}");
     Exit::Usage
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+mod tests;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use sawpit_queue::{MOST_PARTITIONS, QueueSettings, is_cluster};
-use sawpit_service::SettingSpec;
+use sawpit_queue::{CacheSettings, MOST_PARTITIONS, QueueSettings, is_cluster};
 use sawpit_service::settings::Resolver;
+use sawpit_service::{ByteSize, SettingSpec};
+
+use crate::parts::CachePart;
 
 /// The backlog's limit, which the host announces and the queue keeps.
 pub const BACKLOG_LIMIT: SettingSpec =
@@ -55,6 +57,26 @@ pub const SPECS: &[SettingSpec] = &[
         "Most Idempotency-Keys that the embedded queue remembers; Redis's memory limits its own",
     )
     .default("1000000"),
+    SettingSpec::new(
+        "queue-group-bytes",
+        "SIZE",
+        "Bytes with which a transaction of the embedded queue is full; further appends go into the next",
+    )
+    .default("16MiB"),
+    SettingSpec::new(
+        "queue-waiting-bytes",
+        "SIZE",
+        "Most bytes of appends that wait for the embedded queue's disk; beyond it 503",
+    )
+    .default("256MiB"),
+    SettingSpec::new("cache-memory-bytes", "SIZE", "Most bytes of a cache in memory (memory:)")
+        .default("64MiB"),
+    SettingSpec::new(
+        "cache-timeout",
+        "TIME",
+        "Longest wait for a cache on Redis; beyond it the database is asked",
+    )
+    .default("50ms"),
     SettingSpec::new("batch", "N", "Messages that a worker reads at once").default("100"),
     SettingSpec::new("block", "TIME", "Longest wait of a worker for a message").default("5s"),
     SettingSpec::new(
@@ -74,16 +96,16 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSett
     let partitions = partitions(resolver, url.as_deref());
     let min_replicas = resolver.get_in("min-replicas", 0..=16);
     let connections = resolver.get_in("queue-connections", 1..=256);
-    let append_timeout = resolver.get("append-timeout");
-    let once_ttl = resolver.get_if(
-        "idempotency-ttl",
-        |ttl| (Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 60 * 60)).contains(ttl),
-        "must be 1s to 366d",
-    );
+    let append_timeout = resolver.get_time("append-timeout", super::TIMES);
+    let a_year = Duration::from_secs(366 * 24 * 60 * 60);
+    let once_ttl = resolver.get_time("idempotency-ttl", Duration::from_secs(1)..=a_year);
     let once_limit = resolver.get_in("idempotency-keys", 1..=u64::MAX);
     let batch = resolver.get_in("batch", 1..=10_000);
     let isolate_tries = resolver.get_in("isolate-tries", 2..=1_000);
-    let (block, reclaim_idle) = (resolver.get::<Duration>("block"), resolver.get::<Duration>("reclaim-idle"));
+    let mut size = |name| resolver.get_in(name, ByteSize(1)..=ByteSize(1 << 40)).map(ByteSize::as_usize);
+    let (group_bytes, waiting_bytes) = (size("queue-group-bytes"), size("queue-waiting-bytes"));
+    let mut time = |name| resolver.get_time(name, super::TIMES);
+    let (block, reclaim_idle) = (time("block"), time("reclaim-idle"));
     if let (Some(block), Some(idle)) = (block, reclaim_idle) {
         let rule = "reclaim-idle must exceed block, or a worker that merely waits is robbed";
         resolver.check(idle > block, &["reclaim-idle", "block"], rule);
@@ -102,8 +124,17 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<QueueSett
         append_timeout: append_timeout?,
         once_ttl: once_ttl?,
         once_limit: once_limit?,
+        group_bytes: group_bytes?,
+        waiting_bytes: waiting_bytes?,
         ..QueueSettings::default()
     })
+}
+
+/// The cache at this URL.
+pub fn cache(resolver: &mut Resolver, url: String) -> Option<CachePart> {
+    let bytes = resolver.get_in("cache-memory-bytes", ByteSize(0)..=ByteSize(1 << 40));
+    let timeout = resolver.get_time("cache-timeout", super::TIMES);
+    Some(CachePart { url, settings: CacheSettings { capacity_bytes: bytes?.0, timeout: timeout? } })
 }
 
 fn partitions(resolver: &mut Resolver, url: Option<&str>) -> Option<u16> {

@@ -21,16 +21,13 @@ pub const SPECS: &[SettingSpec] = &[
 
 pub fn resolve(resolver: &mut Resolver) -> Option<ServeSettings> {
     let tls = tls::resolve(resolver);
-    let mut time = |name| {
-        let times = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
-        resolver.get_if(name, |time| times.contains(time), "must be 1ms to 24h")
-    };
+    let mut time = |name| resolver.get_time(name, super::TIMES);
     let (header_timeout, idle_timeout) = (time("header-timeout"), time("idle-timeout"));
     let answer_timeout = time("answer-timeout");
     let connections = resolver.get_in("connections", 1..=1_000_000);
     let http2_streams = resolver.get_in("http2-streams", 1..=100_000);
     let drain_grace = resolver.get::<Duration>("drain-grace");
-    let drain_timeout = resolver.get("drain-timeout");
+    let drain_timeout = resolver.get_time("drain-timeout", super::TIMES);
     if let (Some(grace), Some(timeout)) = (drain_grace, drain_timeout) {
         let rule = "drain-grace must be shorter than drain-timeout";
         resolver.check(grace < timeout, &["drain-grace", "drain-timeout"], rule);

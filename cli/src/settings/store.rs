@@ -21,10 +21,7 @@ pub const SPECS: &[SettingSpec] = &[
 pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<StoreSettings> {
     let pool = resolver.get_in("store-pool", 1..=10_000);
     let pool_extra = resolver.get_in("store-pool-extra", 0..=10_000);
-    let mut time = |name| {
-        let times = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
-        resolver.get_if(name, |time| times.contains(time), "must be 1ms to 24h")
-    };
+    let mut time = |name| resolver.get_time(name, super::TIMES);
     let (connect_timeout, idle_timeout) = (time("store-connect-timeout"), time("store-idle-timeout"));
     let statement_timeout = time("store-statement-timeout");
     Some(StoreSettings {

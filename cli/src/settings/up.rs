@@ -67,17 +67,22 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
         let index = index::resolve(resolver);
         let limits = host::limits(resolver);
         let plugins = plugins::resolve(resolver, limits, inside("compiled"));
-        let host = host::resolve(resolver, limits, queue.as_ref().map(|queue| queue.backlog_limit), doors);
+        let host = host::resolve(resolver, limits, queue.as_ref(), doors);
         let serve = serve::resolve(resolver);
-        let worker =
-            worker::resolve(resolver, serve.as_ref().map(|serve| serve.drain_timeout), queue.as_ref());
+        let shared = worker::Shared {
+            drain_timeout: serve.as_ref().map(|serve| serve.drain_timeout),
+            queue: queue.as_ref(),
+            cache_ttl: host.as_ref().map(|host| host.cache_ttl),
+        };
+        let worker = worker::resolve(resolver, &shared);
+        let cache = queue::cache(resolver, "memory:".to_owned());
         let host_threads = host.as_ref().map(|host| host.plugin_threads);
         let threads =
             host_threads.zip(worker.as_ref().map(worker::threads)).map(|(host, worker)| host + worker);
         let plugins =
             plugins::with_threads(resolver, plugins, threads, &["plugin-threads", "worker-threads"]);
         let store = StoreSettings { index: index?, ..store? };
-        let parts = PartSettings { queue: queue?, store, cache: "memory:".to_owned(), plugins: plugins? };
+        let parts = PartSettings { queue: queue?, store, cache: cache?, plugins: plugins? };
         let data = data?;
         Some(Up {
             process: process?,

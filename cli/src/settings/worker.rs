@@ -49,26 +49,34 @@ const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 const LEDGER_KEEP: RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(366 * 24 * 60 * 60);
 
-/// `drain_timeout` is the process's: the worker's part of the drain gets as long. Twice in the queue's `reclaim_idle` a
-/// worker looks for messages of silent ones.
-pub fn resolve(
-    resolver: &mut Resolver,
-    drain_timeout: Option<Duration>,
-    queue: Option<&QueueSettings>,
-) -> Option<WorkerSettings> {
+/// A worker that is gone for longer does not come back.
+const LONGEST_KEEP: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// What a worker shares with the other parts.
+pub struct Shared<'a> {
+    /// The process's: the worker's part of the drain gets as long.
+    pub drain_timeout: Option<Duration>,
+    /// Twice in its `reclaim_idle` a worker looks for messages of silent ones.
+    pub queue: Option<&'a QueueSettings>,
+    /// The hosts': so long a worker's mark that a cached answer is stale must live.
+    pub cache_ttl: Option<Duration>,
+}
+
+pub fn resolve(resolver: &mut Resolver, shared: &Shared<'_>) -> Option<WorkerSettings> {
     let name = resolver.optional::<String>("worker-name");
     let in_flight = resolver.get_in("batches-in-flight", 1..=1_000);
-    let threads = resolver.optional("worker-threads");
-    let (retry_base, retry_max) = (resolver.get("retry-base"), resolver.get("retry-max"));
+    let threads = super::threads(resolver, "worker-threads");
+    let mut time = |name| resolver.get_time(name, super::TIMES);
+    let (retry_base, retry_max) = (time("retry-base"), time("retry-max"));
+    let (maintain_every, unready_after) = (time("maintain-every"), time("unready-after"));
+    let consumer_keep = resolver.get_time("consumer-keep", Duration::from_secs(1)..=LONGEST_KEEP);
     let max_tries = resolver.get_in("max-tries", 1..=1_000);
-    if let (Some(isolate), Some(most)) = (queue.map(|queue| queue.isolate_tries), max_tries) {
+    if let (Some(isolate), Some(most)) = (shared.queue.map(|queue| queue.isolate_tries), max_tries) {
         let rule =
             "isolate-tries must not exceed max-tries, or what merely came with a culprit is buried with it";
         resolver.check(isolate <= most, &["isolate-tries", "max-tries"], rule);
     }
-    let maintain_every = resolver.get("maintain-every");
-    let ledger_keep = ledger_keep(resolver, queue.map(|queue| queue.reclaim_idle));
-    let (consumer_keep, unready_after) = (resolver.get("consumer-keep"), resolver.get("unready-after"));
+    let ledger_keep = ledger_keep(resolver, shared.queue.map(|queue| queue.reclaim_idle));
     let retention = resolver.optional::<Duration>("retention");
     if let Some(Some(retention)) = retention {
         resolver.check(retention >= SHORTEST_RETENTION, &["retention"], "must be a day (1d) at least");
@@ -79,7 +87,7 @@ pub fn resolve(
     Some(WorkerSettings {
         in_flight: in_flight?,
         threads: threads?.unwrap_or(0),
-        drain_deadline: drain_timeout?,
+        drain_deadline: shared.drain_timeout?,
         retry_base: retry_base?,
         retry_max: retry_max?,
         max_tries: max_tries?,
@@ -88,7 +96,8 @@ pub fn resolve(
         consumer_keep: consumer_keep?,
         unready_after: unready_after?,
         retention: retention?,
-        reclaim_every: queue?.reclaim_idle / 2,
+        reclaim_every: shared.queue?.reclaim_idle / 2,
+        cache_ttl: shared.cache_ttl?,
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))
     })
 }

@@ -39,7 +39,8 @@ pub fn specs() -> Vec<SettingSpec> {
     let parts =
         [queue::SPECS, store::SPECS, plugins::SPECS, worker::SPECS, index::SPECS, tls::SPECS, access::SPECS]
             .concat();
-    [super::traced_process_specs(), SPECS.to_vec(), urls.to_vec(), host::limit_specs(), parts].concat()
+    let of_hosts = [host::limit_specs(), vec![host::CACHE_TTL]].concat();
+    [super::traced_process_specs(), SPECS.to_vec(), urls.to_vec(), of_hosts, parts].concat()
 }
 
 /// # Errors
@@ -52,8 +53,12 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
         let limits = host::limits(resolver);
         let parts = host_command::parts(resolver, limits);
         let tls = tls::resolve(resolver);
-        let drain_timeout = resolver.get("drain-timeout");
-        let worker = worker::resolve(resolver, drain_timeout, parts.as_ref().map(|parts| &parts.queue));
+        let shared = worker::Shared {
+            drain_timeout: resolver.get_time("drain-timeout", super::TIMES),
+            queue: parts.as_ref().map(|parts| &parts.queue),
+            cache_ttl: host::cache_ttl(resolver),
+        };
+        let worker = worker::resolve(resolver, &shared);
         let index = index::resolve(resolver);
         let threads = worker.as_ref().map(worker::threads);
         let parts = host_command::parts_with_threads(resolver, parts, threads, "worker-threads");

@@ -1,6 +1,7 @@
 //! The `sawpit` program in processes of its own, and what a device or an operator does with it.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -123,6 +124,25 @@ impl Api {
             }
         }
         assert_eq!(rows, expected, "rows of {message_id}");
+    }
+
+    /// How many rows name each id, of all rows of the device.
+    pub async fn rows_by_id(&self, device_id: &str) -> BTreeMap<String, usize> {
+        let (mut rows, mut cursor) = (BTreeMap::new(), String::new());
+        loop {
+            let (status, page) = self.get(&format!("/api/logs/{device_id}?limit=1000{cursor}")).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            for row in page["data"].as_array().unwrap() {
+                let sources = row["sources"].as_array().map_or(&[][..], Vec::as_slice);
+                let ids: BTreeSet<_> =
+                    sources.iter().chain([&row["message_id"]]).filter_map(Value::as_str).collect();
+                ids.into_iter().for_each(|id| *rows.entry(id.to_owned()).or_default() += 1);
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
     }
 
     /// The id of the chain that serves.

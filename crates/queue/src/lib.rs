@@ -26,5 +26,5 @@ pub use error::{AppendError, OpenError, QueueError, ReadError};
 pub use feed::{Feed, Heard, Listener};
 pub use once::{Kept, Known, Once, OnceKey};
 pub use queue::{Consumer, Keeper, Producer, Queue, Settler, Silent, Stranger};
-pub use redis::is_cluster;
+pub use redis::{is_cluster, is_redis};
 pub use settings::{Clock, MOST_PARTITIONS, QueueSettings};

@@ -14,7 +14,8 @@ pub const MOST_PARTITIONS: u16 = crate::redis::MOST;
 /// Where the embedded queue takes the time from, for its ids.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// How the queue is used. Every field is a setting of the program. Its `Debug` shows no password.
+/// How the queue is used. Every field is a setting of the program but the three names on Redis, which are part of what is
+/// fixed to the outside. Its `Debug` shows no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct QueueSettings {
     /// `redis://user:password@host:port/db`, `redis+cluster://user:password@host:port,host:port` of some members, or
@@ -53,8 +54,11 @@ pub struct QueueSettings {
     /// Most such appends that the embedded queue remembers; beyond it the oldest are forgotten. Redis's memory is its
     /// own limit: it evicts them like its cache.
     pub once_limit: u64,
-    /// Most bytes in one transaction of the embedded queue; appends beyond it go into the next.
+    /// Bytes with which a transaction of the embedded queue is full: further appends go into the next.
     pub group_bytes: usize,
+    /// Most bytes of appends that wait for the disk of the embedded queue, beyond it they are refused: a disk that
+    /// stands still must not fill the memory with what nobody waits for any more. One always fits.
+    pub waiting_bytes: usize,
 }
 
 impl fmt::Debug for QueueSettings {
@@ -78,6 +82,7 @@ impl fmt::Debug for QueueSettings {
             once_ttl,
             once_limit,
             group_bytes,
+            waiting_bytes,
         } = self;
         f.debug_struct("QueueSettings")
             .field("url", &shown(url))
@@ -97,6 +102,7 @@ impl fmt::Debug for QueueSettings {
             .field("once_ttl", once_ttl)
             .field("once_limit", once_limit)
             .field("group_bytes", group_bytes)
+            .field("waiting_bytes", waiting_bytes)
             .finish()
     }
 }
@@ -121,6 +127,7 @@ impl Default for QueueSettings {
             once_ttl: Duration::from_secs(24 * 60 * 60),
             once_limit: 1_000_000,
             group_bytes: 16 * 1024 * 1024,
+            waiting_bytes: 256 * 1024 * 1024,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::shutdown::Cause;
 use crate::telemetry::{Metrics, TelemetryError, TelemetrySettings, init_logging};
 use crate::trace::{TraceError, TraceSettings};
 use crate::{Clock, Health, Shutdown, Tracer};
@@ -20,13 +21,14 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what it was asked to do.
+    /// It did what it was asked to do; for what runs until it is told to end, a drain on SIGTERM.
     Done = 0,
     /// It could not start, or failed.
     Failed = 1,
     /// Wrong settings or usage (`EX_USAGE` of sysexits.h).
     Usage = 64,
-    /// It was interrupted before its work was done (128 + SIGINT).
+    /// It was interrupted by SIGINT, and drained; or before its work was done (128 + SIGINT). A second signal ends a
+    /// process without a drain: 130 or 143 ([`crate::shutdown::Cause::exit_code`]).
     Interrupted = 130,
 }
 
@@ -86,13 +88,23 @@ where
     match start(settings) {
         Ok((runtime, process)) => {
             let tracer = process.tracer.clone();
+            let shutdown = process.shutdown.clone();
             let exit = runtime.block_on(async { report(command(process).await) });
+            let exit = ended(exit, shutdown.cause());
             runtime.shutdown_timeout(STOP_TIMEOUT);
             // Behind everything that may still end a span.
             tracer.shutdown();
             exit
         }
         Err(error) => report(Err(error)),
+    }
+}
+
+/// Whoever waits for a process that a person interrupted learns of it, so that a script stops as well.
+fn ended(exit: Exit, cause: Option<Cause>) -> Exit {
+    match (exit, cause) {
+        (Exit::Done, Some(Cause::Interrupt)) => Exit::Interrupted,
+        (exit, _) => exit,
     }
 }
 

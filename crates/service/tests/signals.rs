@@ -3,16 +3,18 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use sawpit_service::{Exit, ProcessSettings, boot};
+use sawpit_testkit::{Launch, Process, Signal};
 
 /// What the child prints when it is ready, and when it was asked to drain.
 const MARKS: [&str; 2] = ["child-is-ready", "child-drains"];
 const VARIABLE: &str = "SERVICE_SIGNALS_CHILD";
+/// Long enough for a busy machine, short enough that a hang is noticed.
+const SOON: Duration = Duration::from_secs(60);
 
-/// Not a test of its own: what the child does. `stuck` never ends its drain.
+/// Not a test of its own: what the child does. `stuck` never ends its drain, `failing` fails in it.
 #[test]
 fn child() {
     let Ok(kind) = std::env::var(VARIABLE) else { return };
@@ -20,10 +22,11 @@ fn child() {
         say(MARKS[0]);
         process.shutdown.requested().await;
         say(MARKS[1]);
-        if kind == "stuck" {
-            std::future::pending::<()>().await;
+        match kind.as_str() {
+            "stuck" => std::future::pending().await,
+            "failing" => Err("it fails".to_owned()),
+            _ => Ok::<_, String>(Exit::Done),
         }
-        Ok::<_, String>(Exit::Done)
     });
     std::process::exit(exit as i32);
 }
@@ -32,49 +35,39 @@ fn say(mark: &str) {
     println!("\n{mark}");
 }
 
-fn start(kind: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact", "--nocapture"])
-        .env(VARIABLE, kind)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    wait_for(&mut lines, MARKS[0]);
-    (child, lines)
+fn start(kind: &str) -> Process {
+    let me = std::env::current_exe().unwrap();
+    let child = Launch::new(me).args(["child", "--exact", "--nocapture"]).env(VARIABLE, kind).start();
+    child.wait_line(MARKS[0], SOON);
+    child
 }
 
-fn wait_for(lines: &mut BufReader<ChildStdout>, mark: &str) {
-    let mut line = String::new();
-    while line.trim() != mark {
-        line.clear();
-        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the child ended before {mark}");
+/// How a child of this kind ends on these signals, the second sent once it drains.
+fn code_after(kind: &str, signals: &[Signal]) -> Option<i32> {
+    let child = start(kind);
+    for signal in signals {
+        child.signal(*signal);
+        child.wait_line(MARKS[1], SOON);
     }
-}
-
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    child.wait(SOON).unwrap_or_else(|| panic!("it still runs: {}", child.output())).code()
 }
 
 #[test]
-fn the_first_signal_drains() {
-    for name in ["TERM", "INT"] {
-        let (mut child, mut lines) = start("obedient");
-        signal(&child, name);
-        wait_for(&mut lines, MARKS[1]);
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{name}");
+fn the_first_signal_drains_and_an_interrupted_process_says_so() {
+    assert_eq!(code_after("obedient", &[Signal::TERM]), Some(0), "a supervisor ended it, as it may");
+    assert_eq!(code_after("obedient", &[Signal::INT]), Some(130), "a person interrupted it");
+}
+
+#[test]
+fn a_failure_in_the_drain_stays_one() {
+    for signal in [Signal::TERM, Signal::INT] {
+        assert_eq!(code_after("failing", &[signal]), Some(1), "{signal:?}");
     }
 }
 
 #[test]
 fn the_second_signal_ends_the_process_at_once() {
-    for (name, code) in [("INT", 130), ("TERM", 143)] {
-        let (mut child, mut lines) = start("stuck");
-        signal(&child, "TERM");
-        wait_for(&mut lines, MARKS[1]);
-        signal(&child, name);
-        assert_eq!(child.wait().unwrap().code(), Some(code), "{name}");
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        assert_eq!(code_after("stuck", &[Signal::TERM, second]), Some(code), "{second:?}");
     }
 }

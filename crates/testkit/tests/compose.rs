@@ -78,19 +78,62 @@ fn ports_and_hosts_are_those_of_nginx_conf() {
     assert_eq!(words(&service(&compose, "postgres")["ports"]), ["127.0.0.1:15467:5432"]);
 }
 
-/// The comments `host: --FLAG VALUE` of nginx.conf, held against the table of settings as it is written.
+/// What a setting counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Unit {
+    Bytes,
+    Milliseconds,
+    Pieces,
+}
+
+/// A value of a host's setting.
+fn of_host(text: &str) -> (u64, Unit) {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().unwrap_or_else(|_| panic!("{text:?}"));
+    match &text[digits.len()..] {
+        "" => (number, Unit::Pieces),
+        "MiB" => (number << 20, Unit::Bytes),
+        "s" => (number * 1_000, Unit::Milliseconds),
+        other => panic!("{text:?}: what is {other:?}?"),
+    }
+}
+
+/// A value of nginx's, in the unit of the host's.
+fn of_nginx(text: &str, unit: Unit) -> u64 {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().unwrap_or_else(|_| panic!("{text:?}"));
+    match (&text[digits.len()..], unit) {
+        ("", Unit::Pieces | Unit::Bytes) => number,
+        ("m", Unit::Bytes) => number << 20,
+        ("s", Unit::Milliseconds) => number * 1_000,
+        other => panic!("{text:?}: what is {other:?}?"),
+    }
+}
+
+/// The lines `DIRECTIVE VALUE;  # host: --FLAG VALUE` of nginx.conf: the comment's value is the host's default, in the
+/// table of settings as it is written, and the directive's is at or below it, unless the comment says that it must not.
 #[test]
-fn limits_that_nginx_conf_names_are_the_hosts_defaults() {
+fn limits_of_nginx_conf_are_at_or_below_those_of_the_host_that_they_name() {
     let nginx = fs::read_to_string(workspace_root().join("nginx/nginx.conf")).unwrap();
     let folder = workspace_root().join("cli/src/settings");
     let files = fs::read_dir(folder).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
     let settings: String = files.collect();
-    let named: Vec<(&str, &str)> = nginx.split("host: --").skip(1).map(flag_and_value).collect();
-    assert!(named.len() >= 6, "{named:?}");
-    for (flag, value) in named {
+    let lines: Vec<_> = nginx.lines().filter_map(|line| line.split_once("# host: --")).collect();
+    assert!(lines.len() >= 6, "{lines:?}");
+    assert_eq!(lines.len(), nginx.matches("host: --").count(), "one is beside no directive");
+    for (directive, comment) in lines {
+        let (flag, value) = flag_and_value(comment);
         let spec = settings.split("SettingSpec::new(").find(|spec| spec.starts_with(&format!("\"{flag}\"")));
         let spec = spec.unwrap_or_else(|| panic!("the host has no setting {flag}"));
         assert!(spec.contains(&format!(".default(\"{value}\")")), "nginx.conf says --{flag} {value}");
+        let (hosts, unit) = of_host(value);
+        let nginxs = of_nginx(directive.split_whitespace().nth(1).unwrap().trim_end_matches(';'), unit);
+        let fits = match comment {
+            longer if longer.contains("Must be longer") => nginxs > hosts,
+            shorter if shorter.contains("Must be shorter") => nginxs < hosts,
+            _ => nginxs <= hosts,
+        };
+        assert!(fits, "{} against --{comment}", directive.trim());
     }
 }
 

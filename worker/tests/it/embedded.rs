@@ -46,6 +46,22 @@ async fn a_batch_marks_the_cached_answers_of_its_devices_as_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_lives_as_long_as_answers_are_cached() {
+    let folder = TempDir::new().unwrap();
+    let world = open(folder.path()).await;
+    for (name, cache_ttl, stays) in
+        [("w1", Duration::from_millis(200), false), ("w2", Duration::from_secs(300), true)]
+    {
+        world.append(1, &["{}"]).await;
+        let worker = world.worker_with(WorkerSettings { cache_ttl, ..WorkerSettings::new(name) });
+        world.emptied().await;
+        worker.drain().await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert_eq!(world.cache.get("cache:gen:device-0").await.is_some(), stays, "{cache_ttl:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_committed_and_not_acknowledged_is_not_stored_again() {
     let folder = TempDir::new().unwrap();
     let world = open(folder.path()).await;

@@ -26,6 +26,81 @@ impl Servers {
     async fn world(&self) -> World {
         World::open(&self.redis.url(), &self.postgres.url("postgres"), self.folder.path()).await
     }
+
+    /// Runs `test` while no row can be stored; all else goes on. It ends that by [`Self::let_store`].
+    async fn while_nothing_is_stored(&self, test: impl Future<Output = ()>) {
+        const HELD: &str = "LOCK TABLE logs IN EXCLUSIVE MODE; \
+             DO $$ BEGIN WHILE EXISTS (SELECT FROM held) LOOP PERFORM pg_sleep(0.02); END LOOP; END $$";
+        const LOCKED: &str = "SELECT count(*) FROM pg_locks WHERE relation = 'logs'::regclass AND granted \
+             AND mode = 'ExclusiveLock'";
+        let sql = |text: &str| self.postgres.query("postgres", text);
+        sql("CREATE TABLE held AS SELECT 1");
+        std::thread::scope(|scope| {
+            scope.spawn(|| sql(HELD));
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(async {
+                    patient(async || (sql(LOCKED) == "1").then_some(())).await;
+                    test.await;
+                });
+            });
+        });
+    }
+
+    fn let_store(&self) {
+        self.postgres.query("postgres", "DELETE FROM held");
+    }
+
+    /// Messages that workers have in hand.
+    fn in_hand(&self) -> usize {
+        let pending = self.redis.command(&["XPENDING", "logs:stream", "log_workers"]);
+        pending.lines().next().unwrap().trim_start_matches(':').parse().unwrap()
+    }
+}
+
+/// What a worker reads at once.
+const BATCH: usize = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_batches_are_in_flight_as_may_be_and_no_more() {
+    for in_flight in [1, 3] {
+        let servers = Servers::start();
+        let world = servers.world().await;
+        let ids = world.append(6 * BATCH, &["{}"]).await;
+        let settings = WorkerSettings { in_flight, ..WorkerSettings::new("w1") };
+        let held = async {
+            let worker = world.worker_with(settings);
+            patient(async || (servers.in_hand() == in_flight * BATCH).then_some(())).await;
+            tokio::time::sleep(IDLE * 3).await;
+            assert_eq!(servers.in_hand(), in_flight * BATCH, "it reads on with {in_flight} in flight");
+            servers.let_store();
+            world.emptied().await;
+            worker.drain().await;
+        };
+        servers.while_nothing_is_stored(held).await;
+        World::assert_once(&world.rows_of(&ids).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_waits_no_longer_than_its_deadline_and_leaves_the_rest_to_another() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let ids = world.append(3 * BATCH, &["{}"]).await;
+    let deadline = Duration::from_millis(300);
+    let settings = WorkerSettings { in_flight: 2, drain_deadline: deadline, ..WorkerSettings::new("w1") };
+    let held = async {
+        let worker = world.worker_with(settings);
+        patient(async || (servers.in_hand() == 2 * BATCH).then_some(())).await;
+        // It ends although nothing it has in hand can be stored.
+        worker.drain().await;
+        servers.let_store();
+    };
+    servers.while_nothing_is_stored(held).await;
+    assert!(world.queue.backlog().await.unwrap() > BATCH as u64, "all was acknowledged");
+    let other = world.worker("w2");
+    world.emptied().await;
+    other.drain().await;
+    World::assert_once(&world.rows_of(&ids).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

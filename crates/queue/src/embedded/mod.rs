@@ -17,7 +17,7 @@ mod once;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     database: RwLock<Option<Arc<Database>>>,
     /// Messages in the file and on their way into it.
     backlog: AtomicU64,
+    /// Bytes of appends on their way into the file.
+    waiting_bytes: AtomicUsize,
     /// Messages that were settled since the file was opened.
     left: AtomicU64,
     /// Told after each transaction with new messages.
@@ -81,6 +83,7 @@ impl Embedded {
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(Arc::new(opened.database))),
             backlog: AtomicU64::new(opened.messages),
+            waiting_bytes: AtomicUsize::new(0),
             left: AtomicU64::new(0),
             arrived: Notify::new(),
             cursor: Mutex::new(MessageId::default()),
@@ -95,9 +98,9 @@ impl Embedded {
     }
 
     pub(crate) async fn append_batch(&self, entries: &[Entry]) -> Result<Vec<MessageId>, AppendError> {
-        let bytes = encoded(entries)?;
-        let reserved = self.reserve(entries.len() as u64)?;
-        match self.appending(Work::Append(bytes, reserved)).await? {
+        let entries = encoded(entries)?;
+        let reserved = self.reserve(&entries, 0)?;
+        match self.appending(Work::Append(entries, reserved)).await? {
             Answer::Ids(ids) => Ok(ids),
             _ => Err(other_answer()),
         }
@@ -110,7 +113,7 @@ impl Embedded {
         entries: &[Entry],
     ) -> Result<Once, AppendError> {
         let entries = encoded(entries)?;
-        let reserved = self.reserve(entries.len() as u64)?;
+        let reserved = self.reserve(&entries, note.len())?;
         match self.appending(Work::AppendOnce { once: once.clone(), note, entries, reserved }).await? {
             Answer::Ids(ids) => Ok(Once::First(ids)),
             Answer::Known(known) => Ok(Once::Known(known)),
@@ -131,14 +134,32 @@ impl Embedded {
         Arc::clone(&self.shared)
     }
 
-    /// Takes room in the backlog. It goes with the work, not with the caller: one that hangs up has its message
-    /// appended all the same.
-    fn reserve(&self, messages: u64) -> Result<Reserved, AppendError> {
+    /// Takes room in the backlog and in memory. It goes with the work, not with the caller: one that hangs up, or waited
+    /// long enough, has its message appended all the same, and until then it is held.
+    fn reserve(&self, entries: &[Vec<u8>], note: usize) -> Result<Reserved, AppendError> {
+        let messages = entries.len() as u64;
         let limit = self.settings.backlog_limit;
         let fits = |waiting: u64| waiting.checked_add(messages).filter(|sum| *sum <= limit);
-        match self.shared.backlog.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits) {
-            Ok(_) => Ok(Reserved { shared: Arc::clone(&self.shared), messages }),
-            Err(_) => Err(AppendError::Full { limit }),
+        let backlog = &self.shared.backlog;
+        backlog
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits)
+            .map_err(|_| AppendError::Full { limit })?;
+        let reserved = Reserved { shared: Arc::clone(&self.shared), messages, bytes: 0 };
+        self.hold_bytes(reserved, writer::size(entries) + note)
+    }
+
+    /// One append fits however large it is, if no other waits: else it never would.
+    fn hold_bytes(&self, mut reserved: Reserved, bytes: usize) -> Result<Reserved, AppendError> {
+        let limit = self.settings.waiting_bytes;
+        let fits = |waiting: usize| waiting.checked_add(bytes).filter(|sum| waiting == 0 || *sum <= limit);
+        match self.shared.waiting_bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits) {
+            Ok(_) => {
+                reserved.bytes = bytes;
+                Ok(reserved)
+            }
+            Err(waiting) => Err(AppendError::Refused {
+                cause: format!("{waiting} bytes wait for the disk (--queue-waiting-bytes {limit}B)"),
+            }),
         }
     }
 
@@ -304,10 +325,11 @@ impl From<Fault> for QueueError {
     }
 }
 
-/// Room in the backlog for messages that are being appended; given back unless it is kept.
+/// Room for messages that are being appended: in the backlog, given back unless it is kept, and in memory.
 pub(crate) struct Reserved {
     shared: Arc<Shared>,
     messages: u64,
+    bytes: usize,
 }
 
 impl Reserved {
@@ -320,6 +342,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.shared.backlog.fetch_sub(self.messages, Ordering::SeqCst);
+        self.shared.waiting_bytes.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 

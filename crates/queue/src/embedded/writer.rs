@@ -172,13 +172,16 @@ fn group(first: Job, jobs: &mpsc::Receiver<Job>, group_bytes: usize) -> Vec<Job>
     group
 }
 
+/// What entries take in memory, in bytes.
+pub(crate) fn size(entries: &[Vec<u8>]) -> usize {
+    entries.iter().map(|entry| entry.len() + size_of::<Vec<u8>>()).sum()
+}
+
 impl Work {
     fn bytes(&self) -> usize {
         match self {
-            Self::Append(entries, _) => entries.iter().map(Vec::len).sum(),
-            Self::AppendOnce { note, entries, .. } => {
-                note.len() + entries.iter().map(Vec::len).sum::<usize>()
-            }
+            Self::Append(entries, _) => size(entries),
+            Self::AppendOnce { note, entries, .. } => note.len() + size(entries),
             Self::Settle { ids, .. } => ids.len() * size_of::<MessageId>(),
             Self::Tries(_) | Self::Replay { .. } | Self::Purge(_) => 0,
         }
@@ -434,6 +437,36 @@ fn following(last: MessageId, now_ms: u64) -> MessageId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn job(ids: usize) -> Job {
+        let work = Work::Settle { ids: vec![MessageId::default(); ids], letters: Vec::new() };
+        Job { work, reply: oneshot::channel().0 }
+    }
+
+    /// How many jobs each group has, when so many wait, each of so many ids.
+    fn groups(jobs: usize, ids: usize, group_bytes: usize) -> Vec<usize> {
+        let (sender, waiting) = mpsc::channel();
+        for _ in 0..jobs {
+            sender.send(job(ids)).unwrap();
+        }
+        std::iter::from_fn(|| Some(group(waiting.try_recv().ok()?, &waiting, group_bytes).len())).collect()
+    }
+
+    #[test]
+    fn what_waits_goes_into_one_transaction_until_its_bytes_are_full() {
+        let four = 4 * size_of::<MessageId>();
+        assert_eq!(groups(6, 4, usize::MAX), [6]);
+        assert_eq!(groups(6, 4, 6 * four), [6], "full with the last");
+        assert_eq!(groups(6, 4, 6 * four - 1), [6], "a piece that begins below the limit is in");
+        assert_eq!(groups(6, 4, 5 * four), [5, 1]);
+        assert_eq!(groups(3, 4, 1), [1, 1, 1], "one always fits");
+    }
+
+    #[test]
+    fn what_waits_goes_into_one_transaction_until_its_pieces_are_as_many_as_may_be() {
+        assert_eq!(groups(GROUP_JOBS, 0, usize::MAX), [GROUP_JOBS]);
+        assert_eq!(groups(GROUP_JOBS + 1, 0, usize::MAX), [GROUP_JOBS, 1]);
+    }
 
     #[test]
     fn ids_grow_also_when_the_clock_steps_back() {

@@ -46,8 +46,8 @@ pub(crate) use node::{Call, Manner, Node};
 pub(crate) use part::{MOST, Part};
 use script::Scripts;
 use servers::Next;
-pub use servers::is_cluster;
-pub(crate) use servers::{Servers, is_redis};
+pub(crate) use servers::Servers;
+pub use servers::{is_cluster, is_redis};
 pub(crate) use takeover::Silent;
 
 use crate::{OpenError, QueueError, QueueSettings};

@@ -31,7 +31,8 @@ pub fn is_cluster(url: &str) -> bool {
 }
 
 /// Whether the URL is that of a Redis or of a Redis Cluster.
-pub(crate) fn is_redis(url: &str) -> bool {
+#[must_use]
+pub fn is_redis(url: &str) -> bool {
     is_cluster(url) || ONE.iter().any(|scheme| url.starts_with(scheme))
 }
 

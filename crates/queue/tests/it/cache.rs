@@ -63,3 +63,42 @@ async fn redis_away_is_a_miss_and_comes_back() {
     assert!(started.elapsed() < Duration::from_secs(2));
     server.resume();
 }
+
+/// How many of the keys are there, once the cache has put itself in order, which it does in between.
+async fn there(cache: &Cache, keys: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut found = 0;
+        for number in 0..keys {
+            found += usize::from(cache.get(&format!("key-{number}")).await.is_some());
+        }
+        if fits(found) || Instant::now() > until {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_filled_up_to_its_capacity_and_no_further() {
+    let settings = CacheSettings { capacity_bytes: 100_000, ..CacheSettings::default() };
+    let cache = Cache::open("memory:", settings).await.unwrap();
+    // Ninety fit, with their keys and what each costs beside its value.
+    let value = Bytes::from(vec![b'x'; 1_000]);
+    for number in 0..90 {
+        cache.set(&format!("key-{number}"), value.clone(), TTL).await;
+    }
+    assert_eq!(there(&cache, 90, |found| found == 90).await, 90);
+    for number in 90..1_000 {
+        cache.set(&format!("key-{number}"), value.clone(), TTL).await;
+    }
+    let found = there(&cache, 1_000, |found| found <= 100).await;
+    assert!((1..=100).contains(&found), "{found} values of 1,000 bytes in 100,000");
+    cache.set("key-0", Bytes::from(vec![b'x'; 100_001]), TTL).await;
+    let until = Instant::now() + Duration::from_secs(10);
+    while cache.get("key-0").await.is_some_and(|value| value.len() > 100_000) {
+        assert!(Instant::now() < until, "a value larger than the capacity is kept");
+        cache.set("other", Bytes::new(), TTL).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

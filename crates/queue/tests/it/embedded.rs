@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use sawpit_model::Timestamp;
+use sawpit_model::{Entry, Timestamp};
 use sawpit_queue::{AppendError, OpenError, Queue};
 
 use crate::world::{World, clock, entries, entry, ids, read_all};
@@ -143,11 +143,9 @@ async fn cancelled_appends_do_not_open_the_limit() {
     }
 }
 
-/// A disk that does not answer, as seen from outside: the writer is held up inside its transaction.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_append_waits_no_longer_than_its_time_out() {
-    let mut world = World::embedded();
-    world.settings.append_timeout = Duration::from_millis(300);
+/// A queue whose writer is held up inside its transaction while the gate is shut: a disk that does not answer, as seen
+/// from outside.
+async fn behind_a_gate(world: &World) -> (Queue, Arc<std::sync::Mutex<()>>) {
     let gate = Arc::new(std::sync::Mutex::new(()));
     let held_up = {
         let gate = Arc::clone(&gate);
@@ -156,7 +154,61 @@ async fn an_append_waits_no_longer_than_its_time_out() {
             clock()()
         })
     };
-    let queue = Queue::open(world.settings.clone(), held_up).await.unwrap();
+    (Queue::open(world.settings.clone(), held_up).await.unwrap(), gate)
+}
+
+/// An entry of a little over 10,000 bytes.
+fn large(number: usize) -> Entry {
+    let mut entry = entry(number);
+    entry.log.message = "x".repeat(10_000);
+    entry
+}
+
+/// A disk that stands still: what nobody waits for any more stays in memory, up to the limit and no further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_that_wait_for_the_disk_hold_so_many_bytes_and_no_more() {
+    let mut world = World::embedded();
+    world.settings.append_timeout = Duration::from_millis(30);
+    world.settings.waiting_bytes = 100_000;
+    let (queue, gate) = behind_a_gate(&world).await;
+    let producer = queue.producer();
+    let shut = gate.lock().unwrap();
+    let mut appended = Vec::new();
+    for number in 0..20 {
+        appended.push(tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(producer.append(large(number)))
+        }));
+    }
+    let (held, refused) = appended.split_at(9);
+    assert!(held.iter().all(|one| matches!(one, Err(AppendError::Unknown { .. }))), "{held:?}");
+    let names_it = |one: &Result<_, AppendError>| matches!(one, Err(AppendError::Refused { cause }) if cause.contains("--queue-waiting-bytes"));
+    assert!(refused.iter().all(names_it), "{refused:?}");
+    assert_eq!(queue.backlog().await.unwrap(), 9, "what was refused takes no room in the backlog either");
+    drop(shut);
+    let mut consumer = queue.consumer("a").await.unwrap();
+    assert_eq!(read_all(&mut consumer, 9).await.len(), 9);
+    // The bytes are given back, also those of appends whose callers had gone.
+    for number in 0..20 {
+        producer.append(large(number)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_larger_than_may_wait_is_taken_when_no_other_waits() {
+    let mut world = World::embedded();
+    world.settings.waiting_bytes = 1;
+    let queue = world.open().await;
+    for number in 0..3 {
+        queue.producer().append_batch(vec![large(number), large(number)]).await.unwrap();
+    }
+    assert_eq!(queue.backlog().await.unwrap(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_waits_no_longer_than_its_time_out() {
+    let mut world = World::embedded();
+    world.settings.append_timeout = Duration::from_millis(300);
+    let (queue, gate) = behind_a_gate(&world).await;
     let started = Instant::now();
     let unanswered = {
         let shut = gate.lock().unwrap();

@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 
 use super::file::{self, FileValues};
 use super::mistake::{Mistake, SettingsErrors, Source, masked};
+use super::values::written;
 use super::{CONFIG, DEFAULT_FILE, FromSetting, SettingSpec, Shape};
 
 /// A setting's value as text, and where it came from.
@@ -70,6 +72,12 @@ impl Resolver {
     {
         let rule = format!("must be {} to {}", range.start(), range.end());
         self.get_if(name, |value| range.contains(value), &rule)
+    }
+
+    /// Like [`Resolver::get_in`], of times, which the rule shows as they are written.
+    pub fn get_time(&mut self, name: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let rule = format!("must be {} to {}", written(*range.start()), written(*range.end()));
+        self.get_if(name, |time| range.contains(time), &rule)
     }
 
     /// Like [`Resolver::get`], and the value must pass `check`; `rule` says what it must be.

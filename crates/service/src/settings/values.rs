@@ -69,6 +69,17 @@ const SIZE_UNITS: &[(&str, u64)] = &[
     ("GB", 1_000_000_000),
 ];
 
+/// A time in the largest unit that divides it, as in `90s`.
+pub(super) fn written(time: Duration) -> String {
+    let micros = time.as_micros();
+    let divides =
+        |(_, size): &&(&str, u64)| micros >= u128::from(*size) && micros.is_multiple_of((*size).into());
+    match DURATION_UNITS.iter().rev().find(divides) {
+        Some((unit, size)) => format!("{}{unit}", micros / u128::from(*size)),
+        None => format!("{micros}us"),
+    }
+}
+
 /// A whole number followed by one of the units, in the smallest unit.
 fn with_unit(text: &str, units: &[(&str, u64)], kind: &str, example: &str) -> Result<u64, String> {
     let names = || units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
@@ -169,6 +180,14 @@ mod tests {
             assert!(Duration::from_setting(text).unwrap_err().starts_with("must be a duration"), "{text}");
         }
         assert_eq!(Duration::from_setting("99999999999999d").unwrap_err(), "is too large for a duration");
+    }
+
+    #[test]
+    fn times_are_shown_as_they_are_written() {
+        for text in ["0us", "1us", "1500us", "1ms", "90s", "2m", "1h", "36h", "30d"] {
+            assert_eq!(written(Duration::from_setting(text).unwrap()), text);
+        }
+        assert_eq!(written(Duration::from_secs(7_200)), "2h");
     }
 
     #[test]
