@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use sawpit_queue::{Consumer, Delivery, ReadError, Reclaimed, Settler};
 use sawpit_service::{Backoff, Door, Random, Shutdown};
+use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::lease::{Generation, Leases};
+use crate::retention::Believed;
 use crate::waiting::Waiting;
 use crate::{WorkerParts, batch, report, upkeep};
 
@@ -18,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) lease: Leases,
     pub(crate) door: Door,
     pub(crate) waiting: Arc<Waiting>,
+    /// The time to forget old logs by; nothing before the first turn.
+    pub(crate) believed: Mutex<Option<Believed>>,
 }
 
 /// Deliveries taken together.
