@@ -262,3 +262,34 @@ async fn of_a_long_answer_the_reasons_are_not_kept() {
         assert_eq!(again.json["rejected"][1]["index"], 2);
     }
 }
+
+/// Of what is at the master alone nobody knows whether it lasts: neither the first nor a repeat is told `queued`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_waits_for_replicas_as_the_first_does() {
+    let master = Redis::with(&[("repl-diskless-sync-delay", "0")]);
+    let replica = Redis::with(&[("replicaof", &format!("127.0.0.1 {}", master.port()))]);
+    let settings = QueueSettings { min_replicas: 1, ..on_redis(&master) };
+    let one = host_on_queue(settings.clone(), HostSettings::default()).await;
+    let other = host_on_queue(settings, HostSettings::default()).await;
+    while master.command(&["WAIT", "1", "1000"]) != ":1" {}
+    post(&one, "/api/log", "\"before\"", LOG).await.ok(202);
+    replica.pause();
+    post(&one, "/api/log", "\"k\"", LOG).await.problem(503, "maybe-queued");
+    for host in [&one, &other] {
+        post(host, "/api/log", "\"k\"", LOG).await.problem(503, "maybe-queued");
+    }
+    replica.resume();
+    let mut tries = 0;
+    let answer = loop {
+        let answer = post(&other, "/api/log", "\"k\"", LOG).await;
+        if answer.status == 202 {
+            break answer;
+        }
+        answer.problem(503, "maybe-queued");
+        tries += 1;
+        assert!(tries < 200, "the replica follows again, and it is not noticed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(is_replay(&answer), "{answer:?}");
+    assert_eq!(waiting(&one).await, 2);
+}

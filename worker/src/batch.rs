@@ -64,6 +64,9 @@ async fn settle_group(
     let group = leave(group, &untried);
     let stored = Stored::of(&rows);
     let batch = Batch { ids: settled, rows, verdicts, committed_at: shared.parts.clock.now() };
+    // Never but in a test that wants to see the loss.
+    #[cfg(debug_assertions)]
+    let group = broken_on_purpose(shared, group, trace).await;
     let started = Instant::now();
     let decision = tries.commit(&batch, group.len()).await;
     trace.commit(&batch.ids, batch.rows.len(), started, &decision);
@@ -79,6 +82,16 @@ async fn settle_group(
         Decision::Recheck => return recheck(shared, group, tries, trace).await,
         Decision::Abandon | Decision::Retry { .. } => abandon(shared, group),
     }
+    Vec::new()
+}
+
+/// Acknowledges before the commit, where a test asks for it: what it then has left to settle is nothing.
+#[cfg(debug_assertions)]
+async fn broken_on_purpose(shared: &Shared, group: Vec<Delivery>, trace: &mut BatchTrace) -> Vec<Delivery> {
+    if !shared.parts.settings.acknowledge_first {
+        return group;
+    }
+    acknowledge(shared, group, "broken", trace).await;
     Vec::new()
 }
 

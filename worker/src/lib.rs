@@ -13,13 +13,15 @@
 //! - `traced` tells of each batch in the traces that its messages come from;
 //! - `lease` holds the worker's standing in the database, by which a stalled worker is fenced off;
 //! - `waiting` tells the worker's health when no batch can be stored;
-//! - `upkeep` makes partitions ahead and measures the backlog.
+//! - `upkeep` makes partitions ahead and measures the backlog; `retention` forgets what is too old, and does not trust
+//!   a clock that went forward.
 
 mod batch;
 mod commit;
 mod intake;
 mod lease;
 mod report;
+mod retention;
 mod settings;
 mod settle;
 mod stale;
@@ -37,6 +39,7 @@ use sawpit_plugins::Registry;
 use sawpit_queue::{Cache, Queue, QueueError};
 use sawpit_service::{Backoff, Clock, Door, Health, Random, Shutdown, Tracer};
 use sawpit_store::{Store, StoreError};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 pub use settings::WorkerSettings;
@@ -106,6 +109,7 @@ async fn work(parts: WorkerParts, shutdown: Shutdown, started: Arc<AtomicBool>) 
         waiting: Arc::default(),
         marks: stale::Marks::default(),
         look_again: AtomicBool::new(false),
+        believed: Mutex::default(),
         parts,
     });
     watch_commits(&shared);

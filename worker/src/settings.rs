@@ -42,6 +42,10 @@ pub struct WorkerSettings {
     pub backlog_every: Duration,
     /// How long a mark that a device's cached answers are stale lives: at least as long as those answers.
     pub cache_ttl: Duration,
+    /// Breaks invariant 2 on purpose: acknowledges before the commit, so that a test can show that the loss is noticed.
+    /// Release builds cannot.
+    #[cfg(debug_assertions)]
+    pub acknowledge_first: bool,
 }
 
 impl WorkerSettings {
@@ -64,6 +68,8 @@ impl WorkerSettings {
             retention: None,
             backlog_every: Duration::from_secs(5),
             cache_ttl: Duration::from_secs(300),
+            #[cfg(debug_assertions)]
+            acknowledge_first: false,
         }
     }
 }

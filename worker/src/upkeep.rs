@@ -1,13 +1,12 @@
 //! What a worker does beside its batches: the store's maintenance, and how much waits and how much is dead.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sawpit_model::Timestamp;
 use sawpit_queue::QueueError;
-use sawpit_store::Forgotten;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::retention;
 use crate::stale::Newest;
 use crate::work::Shared;
 
@@ -65,7 +64,7 @@ pub(crate) async fn maintain(shared: Arc<Shared>) {
         Err(error) => tracing::debug!(%error, "workers that are gone stay in the group"),
     }
     if let Some(retention) = shared.parts.settings.retention {
-        forget(&shared, before(now, retention)).await;
+        retention::forget(&shared, retention).await;
     }
 }
 
@@ -84,23 +83,4 @@ async fn trim_ledger(shared: &Shared, now: Timestamp) {
         metrics::counter!("sawpit_worker_maintain_errors_total").increment(1);
         tracing::warn!(%error, "the ledger could not be trimmed; it is tried again at the next turn");
     }
-}
-
-async fn forget(shared: &Shared, before: Timestamp) {
-    match shared.parts.store.forget(before).await {
-        Ok(Forgotten { rows: 0, days: 0 }) => {}
-        Ok(Forgotten { rows, days }) => {
-            metrics::counter!("sawpit_worker_forgotten_logs_total").increment(rows);
-            tracing::info!(rows, days, %before, "logs beyond the retention were deleted");
-        }
-        Err(error) => {
-            metrics::counter!("sawpit_worker_maintain_errors_total").increment(1);
-            tracing::warn!(%error, "logs beyond the retention could not be deleted; it is tried again at the next turn");
-        }
-    }
-}
-
-fn before(now: Timestamp, span: Duration) -> Timestamp {
-    let span = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_micros(now.as_micros().saturating_sub(span))
 }

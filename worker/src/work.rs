@@ -7,9 +7,11 @@ use std::time::Instant;
 use sawpit_queue::{Consumer, Delivery, Keeper, ReadError, Reclaimed, Settler, Stranger};
 use sawpit_service::{Backoff, Door, Random, Shutdown};
 use sawpit_store::{QueueServer, StoreError};
+use tokio::sync::Mutex;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::lease::{Generation, Leases};
+use crate::retention::Believed;
 use crate::stale::Marks;
 use crate::waiting::Waiting;
 use crate::{WorkerParts, batch, report, upkeep};
@@ -25,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) marks: Marks,
     /// Set when messages were put back: they need not wait for the next look at what others left.
     pub(crate) look_again: AtomicBool,
+    /// The time to forget old logs by; nothing before the first turn.
+    pub(crate) believed: Mutex<Option<Believed>>,
 }
 
 /// Deliveries taken together.

@@ -6,22 +6,29 @@ use crate::cmd::{self, Outcome};
 use crate::{guests, paths, test};
 
 pub const HELP: &str = "\
-chaos [--minutes N] [--seed S]  break the running system at random; account for every answered log
+chaos [--minutes N] [--seed S] [--break ack-first]  break the running system at random; account for every answered log
 
 Starts nginx, two hosts, Redis, two workers and PostgreSQL on free ports, posts logs, and meanwhile kills, stops
 and freezes processes, cuts and delays connections, swaps plugins. Then every log that was answered `queued` must
 be stored once, dropped by a plugin, or a dead letter; else the exit code is 1. The seed (made up unless given, and
-printed) repeats the faults. N is 2 unless given. What hosts and workers said is in target/chaos/.";
+printed) repeats the faults. N is 2 unless given. What hosts and workers said is in target/chaos/.
+
+--break ack-first lets workers acknowledge before they commit, against invariant 2, which only debug builds can be told
+to. It shows that the account would notice: the run must fail.";
+
+/// What can be broken on purpose.
+const BREAKS: [&str; 1] = ["ack-first"];
 
 /// What a person asked for.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     minutes: u64,
     seed: Option<u64>,
+    broken: Option<String>,
 }
 
 pub fn run(args: &[String]) -> Outcome<()> {
-    let Wanted { minutes, seed } = parse(args)?;
+    let Wanted { minutes, seed, broken } = parse(args)?;
     test::install_servers()?;
     guests::build_any()?;
     build()?;
@@ -29,16 +36,19 @@ pub fn run(args: &[String]) -> Outcome<()> {
     let seed = seed.unwrap_or_else(made_up);
     let mut chaos = Command::new(built.join("sawpit-chaos"));
     chaos.arg(built.join("sawpit")).arg(paths::built_plugins()).arg(paths::root().join("target/chaos"));
-    cmd::run(chaos.arg((minutes * 60).to_string()).arg(seed.to_string()))
+    cmd::run(chaos.arg((minutes * 60).to_string()).arg(seed.to_string()).args(broken))
 }
 
 fn parse(args: &[String]) -> Outcome<Wanted> {
-    let mut wanted = Wanted { minutes: 2, seed: None };
+    let mut wanted = Wanted { minutes: 2, seed: None, broken: None };
     for pair in args.chunks(2) {
         let number = |text: &String| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"));
         match pair {
             [flag, value] if flag == "--minutes" => wanted.minutes = number(value)?.clamp(1, 24 * 60),
             [flag, value] if flag == "--seed" => wanted.seed = Some(number(value)?),
+            [flag, value] if flag == "--break" && BREAKS.contains(&value.as_str()) => {
+                wanted.broken = Some(value.clone());
+            }
             other => return Err(format!("unknown arguments {other:?}; see --help")),
         }
     }
@@ -67,14 +77,18 @@ mod tests {
 
     #[test]
     fn takes_minutes_and_seed_in_any_order() {
-        assert_eq!(parse(&[]), Ok(Wanted { minutes: 2, seed: None }));
-        assert_eq!(parse(&words("--seed 7 --minutes 10")), Ok(Wanted { minutes: 10, seed: Some(7) }));
-        assert_eq!(parse(&words("--minutes 0")), Ok(Wanted { minutes: 1, seed: None }));
+        let wanted = |minutes, seed, broken: Option<&str>| {
+            Ok(Wanted { minutes, seed, broken: broken.map(str::to_owned) })
+        };
+        assert_eq!(parse(&[]), wanted(2, None, None));
+        assert_eq!(parse(&words("--seed 7 --minutes 10")), wanted(10, Some(7), None));
+        assert_eq!(parse(&words("--minutes 0")), wanted(1, None, None));
+        assert_eq!(parse(&words("--break ack-first")), wanted(2, None, Some("ack-first")));
     }
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for wrong in ["--minutes", "--minutes x", "--faults 3", "7"] {
+        for wrong in ["--minutes", "--minutes x", "--faults 3", "7", "--break x", "--break"] {
             assert!(parse(&words(wrong)).is_err(), "{wrong}");
         }
     }

@@ -98,6 +98,8 @@ pub fn resolve(resolver: &mut Resolver, shared: &Shared<'_>) -> Option<WorkerSet
         retention: retention?,
         reclaim_every: shared.queue?.reclaim_idle / 2,
         cache_ttl: shared.cache_ttl?,
+        #[cfg(debug_assertions)]
+        acknowledge_first: acknowledges_first(),
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))
     })
 }
@@ -116,6 +118,13 @@ fn ledger_keep(resolver: &mut Resolver, reclaim_idle: Option<Duration>) -> Optio
 /// How many threads run transforms.
 pub fn threads(settings: &WorkerSettings) -> usize {
     if settings.threads == 0 { super::plugins::cores() } else { settings.threads }
+}
+
+/// What `cargo xtask chaos --break ack-first` asks for. Not a setting: nobody is to find it in `--help`, and release
+/// builds do not have it.
+#[cfg(debug_assertions)]
+fn acknowledges_first() -> bool {
+    std::env::var_os("SAWPIT_BREAK").is_some_and(|what| what == "ack-first")
 }
 
 /// Host, process and a random number: what restarts under the same pid in a new container must differ, too.

@@ -46,6 +46,35 @@ pub struct Settings {
     pub seed: u64,
     /// How long faults happen.
     pub lasting: Duration,
+    /// What is broken on purpose: then the account must not be clean.
+    pub broken: Option<Broken>,
+}
+
+/// A mistake that debug builds of `sawpit` make when they are told to, so that a run can show that it would be noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// Workers acknowledge before they commit, against invariant 2.
+    AckFirst,
+}
+
+impl Broken {
+    /// The name and value of the variable that makes a process do so.
+    pub(crate) const fn variable(self) -> (&'static str, &'static str) {
+        match self {
+            Self::AckFirst => ("SAWPIT_BREAK", "ack-first"),
+        }
+    }
+}
+
+impl std::str::FromStr for Broken {
+    type Err = anyhow::Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        match word {
+            "ack-first" => Ok(Self::AckFirst),
+            other => anyhow::bail!("{other:?} cannot be broken; ack-first can"),
+        }
+    }
 }
 
 /// Runs it; everything that was started has ended when this returns, and when the caller's process dies.

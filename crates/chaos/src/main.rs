@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: one run, its table, and an exit code that says whether every log is where it belongs.
 //!
 //! Arguments: the `sawpit` program, the folder with the compiled example plugins, the folder for the output of hosts
-//! and workers, the seconds that faults happen, and the seed.
+//! and workers, the seconds that faults happen, the seed, and, if something is to be broken on purpose, what.
 #![allow(clippy::print_stdout, reason = "the table is the product of this program")]
 
 use std::process::ExitCode;
@@ -29,11 +29,13 @@ fn parse_args() -> Result<Settings> {
     let (sawpit, plugins, logs) = (word("program")?, word("plugin folder")?, word("log folder")?);
     let seconds = word("seconds")?.parse().context("the seconds are not a number")?;
     let seed = word("seed")?.parse().context("the seed is not a number")?;
+    let broken = words.next().map(|word| word.parse()).transpose()?;
     Ok(Settings {
         sawpit: sawpit.into(),
         plugins: plugins.into(),
         logs: logs.into(),
         seed,
         lasting: Duration::from_secs(seconds),
+        broken,
     })
 }

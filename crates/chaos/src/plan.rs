@@ -87,7 +87,7 @@ pub enum Fault {
         /// For how long.
         lasting: Duration,
     },
-    /// A plugin's file is replaced by another build of it, by rename.
+    /// A plugin's files are replaced by those of a version that does other things with logs, by rename.
     Swap {
         /// Place among [`sawpit_testkit::GUESTS`].
         plugin: usize,

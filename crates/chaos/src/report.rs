@@ -50,20 +50,23 @@ impl fmt::Display for Report {
         writeln!(f, "of the queued")?;
         line(f, "  stored", account.stored)?;
         line(f, "  dropped by a plugin", account.dropped)?;
-        line(f, "  dead letters", account.dead)?;
+        line(f, "  dead letters, a plugin fails on them", account.dead)?;
         line(f, "  lost", account.lost.len() as u64)?;
         line(f, "  doubled", account.doubled.len() as u64)?;
+        line(f, "  misplaced", account.misplaced.len() as u64)?;
         line(f, "rows of several logs", account.merged)?;
+        line(f, "plugin versions seen in rows", account.versions)?;
         line(f, "refused, yet stored", account.denied.len() as u64)?;
         line(f, "never settled", account.stuck)?;
         examples(f, "lost", &account.lost)?;
         examples(f, "doubled", &account.doubled)?;
+        examples(f, "misplaced", &account.misplaced)?;
         examples(f, "refused, yet stored", &account.denied)
     }
 }
 
 fn line(f: &mut fmt::Formatter<'_>, what: &str, count: u64) -> fmt::Result {
-    writeln!(f, "{what:<34}{count:>9}")
+    writeln!(f, "{what:<38}{count:>9}")
 }
 
 fn lines(f: &mut fmt::Formatter<'_>, what: &str, counts: &BTreeMap<String, u64>) -> fmt::Result {

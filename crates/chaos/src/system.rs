@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sawpit_testkit::{
-    ANSWER, GUESTS, Guest, Launch, Nginx, Postgres, Process, Redis, Signal, TempFolder, answer, free_port,
-    put, workspace_root,
+    ANSWER, GUESTS, Guest, Launch, Nginx, Postgres, Process, Redis, Signal, TRAP, TempFolder, answer,
+    free_port, on_letter, put, workspace_root,
 };
 
 use crate::Settings;
@@ -166,19 +166,18 @@ impl System {
         }
     }
 
-    /// Puts another build of a plugin in place of it, by rename.
+    /// Puts another version of a plugin in place of it, which does other things with logs: the enricher sets another
+    /// value, the transformer folds or does not, the filter keeps more or fewer. All of them keep the numbers of logs.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// A file cannot be written.
     pub fn swap(&self, plugin: usize) -> Result<()> {
         let name = GUESTS.get(plugin).context("no such plugin")?;
-        let file = self.plugins.join(&format!("{name}.wasm"));
+        let [wasm, manifest] = ["wasm", "toml"].map(|ending| self.plugins.join(&format!("{name}.{ending}")));
         let mut number = lock(&self.swaps);
         *number = number.wrapping_add(1);
-        let next = file.with_extension("next");
-        fs::write(&next, another_build(fs::read(&file)?, *number))?;
-        fs::rename(next, file)?;
-        Ok(())
+        replace(&wasm, &another_build(fs::read(&wasm)?, *number))?;
+        replace(&manifest, another_manifest(&fs::read_to_string(&manifest)?, *number)?.as_bytes())
     }
 
     /// Starts again the hosts and workers that ended by themselves, and names them.
@@ -220,7 +219,7 @@ impl Client {
         let log = settings.logs.join(format!("{name}.log"));
         // Another run's would be read as this one's.
         let _ = fs::remove_file(&log);
-        let launch = Launch::new(&settings.sawpit)
+        let mut launch = Launch::new(&settings.sawpit)
             .args([command, "--listen", &address.to_string(), "--queue", &queue, "--store", &store])
             .arg("--plugins")
             .arg(plugins)
@@ -228,6 +227,10 @@ impl Client {
             .arg(compiled)
             .args(flags(command, &name))
             .log(log);
+        if let Some(broken) = settings.broken {
+            let (variable, value) = broken.variable();
+            launch = launch.env(variable, value);
+        }
         Ok(Self { name, launch, address, process: Mutex::new(None) })
     }
 
@@ -303,8 +306,11 @@ fn free_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
-/// The examples with their manifests, the filter told to drop half of what is DEBUG, and a transformer that drops
-/// all logs of devices called `unwanted-…`.
+/// The name of the transformer that fails.
+pub const POISON: &str = "poison";
+
+/// The examples with their manifests, the filter told to drop half of what is DEBUG, a transformer that drops all logs of
+/// devices called `unwanted-…`, and one that fails on those called `poison-…`, and is called nevertheless.
 fn plugin_folder(examples: &Path) -> Result<TempFolder> {
     let folder = TempFolder::new("plugins");
     for name in GUESTS {
@@ -323,6 +329,12 @@ fn plugin_folder(examples: &Path) -> Result<TempFolder> {
     edit("filter.toml", "debug_keep = 1.0", "debug_keep = 0.5")?;
     fs::write(folder.join("unwanted.wasm"), dropper().wasm())?;
     fs::write(folder.join("unwanted.toml"), "match = { device_id = \"unwanted-*\" }\n")?;
+    // Not on the sample logs of the trial: else it would not serve.
+    let poison = Guest::new("transform", on_letter('X', TRAP)).named(POISON, "1.0.0");
+    fs::write(folder.join("poison.wasm"), poison.wasm())?;
+    let manifest =
+        "on_error = \"reject\"\nmatch = { device_id = \"poison-*\" }\nbreaker = { failures = 0 }\n";
+    fs::write(folder.join("poison.toml"), manifest)?;
     Ok(folder)
 }
 
@@ -343,10 +355,54 @@ fn dropper() -> Guest {
     Guest::new("transform", body).named("unwanted", "1.0.0")
 }
 
+/// By rename, so that nobody reads half of it.
+fn replace(file: &Path, bytes: &[u8]) -> Result<()> {
+    let next = file.with_extension("next");
+    fs::write(&next, bytes)?;
+    Ok(fs::rename(next, file)?)
+}
+
+/// The manifest of another version: one setting of each plugin is changed.
+fn another_manifest(text: &str, number: u8) -> Result<String> {
+    let another = |line: &str| {
+        let (key, value) = line.split_once(" = ")?;
+        let value = match (key, value) {
+            ("site", _) => &format!("\"version-{number}\""),
+            ("debug_keep", "0.5") => "0.75",
+            ("debug_keep", _) => "0.5",
+            ("fold_seconds", "0") => "60",
+            ("fold_seconds", _) => "0",
+            _ => return None,
+        };
+        Some(format!("{key} = {value}"))
+    };
+    let lines: Vec<_> = text.lines().map(|line| another(line).unwrap_or_else(|| line.to_owned())).collect();
+    let changed = lines.join("\n") + "\n";
+    anyhow::ensure!(changed != text, "a manifest has no setting that a swap changes: change chaos with it");
+    Ok(changed)
+}
+
 /// Appends a custom section: another file, the same plugin.
 fn another_build(mut wasm: Vec<u8>, number: u8) -> Vec<u8> {
     // Section 0 of 7 bytes: a name of 5, and one byte. (WebAssembly core specification, 5.5.3)
     wasm.extend(*b"\0\x07\x05build");
     wasm.push(number);
     wasm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_of_each_plugin_is_set_otherwise() {
+        for name in GUESTS {
+            let file = workspace_root().join("plugins").join(name).join(format!("{name}.toml"));
+            let first = fs::read_to_string(file).unwrap();
+            let second = another_manifest(&first, 1).unwrap();
+            let third = another_manifest(&second, 2).unwrap();
+            assert!(first != second && second != third, "{name}");
+        }
+        assert!(another_manifest("on_error = \"pass\"\n", 1).is_err());
+    }
 }

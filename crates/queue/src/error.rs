@@ -81,6 +81,12 @@ pub enum QueueError {
         /// What the driver or the server says.
         cause: String,
     },
+    /// It was appended before, and too few replicas have it: a failure may still take it away. Ask again later.
+    #[error("too few replicas have what was appended: {cause}; ask again later")]
+    Unconfirmed {
+        /// What the driver or the server says.
+        cause: String,
+    },
     /// There are as many dead letters as there may be.
     #[error(
         "the dead letters are at their limit of {limit}: nothing was buried and nothing is lost; replay or purge some \
@@ -109,6 +115,10 @@ pub enum QueueError {
 impl QueueError {
     pub(crate) fn unavailable(cause: impl std::fmt::Display) -> Self {
         Self::Unavailable { cause: cause.to_string() }
+    }
+
+    pub(crate) fn unconfirmed(cause: impl std::fmt::Display) -> Self {
+        Self::Unconfirmed { cause: cause.to_string() }
     }
 }
 

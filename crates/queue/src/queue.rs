@@ -290,7 +290,7 @@ impl Producer {
     /// [`Producer::append_once`] decides.
     ///
     /// # Errors
-    /// The queue is away.
+    /// The queue is away, or too few replicas have what the key stands for.
     pub async fn recall(&self, once: &OnceKey) -> Result<Option<Known>, QueueError> {
         match &self.0 {
             Backend::Redis(redis) => redis.recall(once).await,

@@ -164,7 +164,11 @@ pub const METRICS: &[Metric] = &[
     counter("sawpit_worker_read_errors_total", "", "Times that the queue could not be read"),
     counter("sawpit_worker_reclaimed_total", "", "Messages taken over from workers that died or stalled"),
     counter("sawpit_worker_dead_letters_total", "plugin", "Messages buried, by the plugin at fault, or none"),
-    counter("sawpit_worker_maintain_errors_total", "", "Times that the upkeep of the database failed"),
+    counter(
+        "sawpit_worker_maintain_errors_total",
+        "",
+        "Times that the upkeep of the database failed, or that the clock could not be believed",
+    ),
     counter("sawpit_worker_forgotten_logs_total", "", "Logs deleted because they were beyond the retention"),
     counter("sawpit_dropped_total", "plugin", "Logs that transform plugins dropped by their own verdict"),
     // Traces, in either process.

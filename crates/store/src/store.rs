@@ -327,6 +327,18 @@ impl Store {
         on!(self, backend => backend.forget(before).await)
     }
 
+    /// This time, or the database's where that is earlier: what is deleted because it is old must be so by both. SQLite has
+    /// no clock of its own.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn not_ahead(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        match &self.0 {
+            Backend::Postgres(pg) => pg.not_ahead(now).await,
+            Backend::Sqlite(_) => Ok(now),
+        }
+    }
+
     /// Adds to what the statistics say of plugins. A batch brings its own.
     ///
     /// # Errors

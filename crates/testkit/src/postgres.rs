@@ -122,6 +122,8 @@ impl Postgres {
 
     /// Fast shutdown: transactions are rolled back, connections closed.
     pub fn stop(&self) {
+        // Children that are paused would not hear of it.
+        self.resume();
         self.process().stop(Signal::INT, STOP_LIMIT);
     }
 
@@ -132,14 +134,15 @@ impl Postgres {
         *self.process() = start(&self.launch, &self.bin, self.port);
     }
 
-    /// SIGSTOP to the postmaster: no new connection is taken, those that are open go on.
+    /// SIGSTOP to the server and all its children: connections stay open and get no answer, and transactions stay
+    /// where they are.
     pub fn pause(&self) {
-        self.process().pause();
+        self.process().signal_all(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// SIGCONT to the server and all its children.
     pub fn resume(&self) {
-        self.process().resume();
+        self.process().signal_all(Signal::CONT);
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
@@ -215,6 +218,7 @@ fn ids_of(user: &str, passwd: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
     use std::net::TcpStream;
+    use std::thread;
 
     #[test]
     fn starts_survives_a_kill_restarts_and_stops() {
@@ -232,6 +236,28 @@ mod tests {
         let port = postgres.port();
         drop(postgres);
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
+
+    /// A session that is open already is the one that would go on.
+    #[test]
+    fn a_paused_server_holds_open_sessions_still_and_answers_once_resumed() {
+        let postgres = Postgres::start();
+        postgres.query("postgres", "CREATE TABLE t(n int)");
+        thread::scope(|scope| {
+            let slow = || postgres.query("postgres", "SELECT pg_sleep(0.5); INSERT INTO t VALUES (1)");
+            let session = scope.spawn(slow);
+            let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+            while postgres.query("postgres", sleeps) != "1" {}
+            postgres.pause();
+            thread::sleep(Duration::from_secs(2));
+            assert!(!session.is_finished(), "a session went on");
+            postgres.resume();
+            session.join().unwrap();
+        });
+        assert_eq!(postgres.query("postgres", "SELECT count(*) FROM t"), "1");
+        postgres.pause();
+        postgres.restart();
+        assert_eq!(postgres.query("postgres", "SELECT count(*) FROM t"), "1");
     }
 
     #[test]

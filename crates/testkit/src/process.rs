@@ -185,7 +185,9 @@ impl Process {
     /// Sends a signal to it and to everything it started; nothing happens when it has ended.
     pub fn signal_all(&self, signal: Signal) {
         if self.is_running() {
-            tree::descendants(self.id).into_iter().chain([self.id]).for_each(|id| tree::signal(id, signal));
+            // Itself first: once stopped, it starts no child that the list below lacks.
+            tree::signal(self.id, signal);
+            tree::descendants(self.id).into_iter().for_each(|id| tree::signal(id, signal));
         }
     }
 

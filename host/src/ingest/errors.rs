@@ -47,8 +47,14 @@ pub(crate) fn of_append(app: &Shared, error: &AppendError) -> Problem {
 /// Whether it was stored before is not known, so it is not stored now.
 pub(crate) fn of_recall(app: &Shared, error: &QueueError) -> Problem {
     tracing::warn!(%error, "idempotency key not looked up");
-    app.come_back(
-        Kind::NotQueued,
-        "The queue did not answer, so nothing was stored this time; send it again with the same Idempotency-Key.",
-    )
+    match error {
+        QueueError::Unconfirmed { .. } => app.come_back(
+            Kind::MaybeQueued,
+            "It was queued before, and too few replicas have it yet. Send it again with the same Idempotency-Key.",
+        ),
+        _ => app.come_back(
+            Kind::NotQueued,
+            "The queue did not answer, so nothing was stored this time; send it again with the same Idempotency-Key.",
+        ),
+    }
 }

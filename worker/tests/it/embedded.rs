@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sawpit_model::{Level, Log, MessageId, RawObject, Tally, Timestamp};
+use sawpit_model::Tally;
 use sawpit_service::Clock;
 use sawpit_store::{Batch, LogQuery, Row};
 use sawpit_worker::WorkerSettings;
@@ -129,44 +129,46 @@ async fn a_drain_settles_what_is_in_hand_and_leaves_the_rest_in_the_queue() {
     assert_eq!(stored + left, 2_000, "what is stored is acknowledged, and nothing else is");
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_older_than_the_retention_is_deleted() {
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let folder = TempDir::new().unwrap();
     let world = open(folder.path()).await;
-    let now = Clock::system().now();
-    let received = |hours: i64| Timestamp::from_micros(now.as_micros() - hours * 3_600_000_000);
-    let log = |hours: i64| Log {
-        device_id: "d".to_owned(),
-        log_level: Level::Info,
-        message: format!("{hours} hours old"),
-        log_data: RawObject::default(),
-        received_at: received(hours),
-    };
-    let rows: Vec<Row> = [0_i64, 47, 49, 1_000]
-        .iter()
-        .map(|hours| {
-            let sources = vec![MessageId { ms: 1, seq: hours.unsigned_abs() }];
-            Row { sources, part: 0, log: log(*hours), chain: String::new() }
-        })
-        .collect();
-    let ids = rows.iter().flat_map(|row| row.sources.clone()).collect();
-    let lease = world.store.lease("earlier").await.unwrap();
-    world
-        .store
-        .commit(&lease, &Batch { ids, rows, verdicts: Tally::default(), committed_at: now })
-        .await
-        .unwrap();
-
-    let left = async || {
-        let rows = world.store.rows(&LogQuery::default()).await.unwrap().rows;
-        rows.into_iter().map(|row| row.message).collect::<Vec<_>>()
-    };
+    world.store_received(&[0, 47, 49, 1_000], Clock::system().now()).await;
     let keeps_all = world.worker("w1");
     tokio::time::sleep(Duration::from_millis(300)).await;
     keeps_all.drain().await;
-    assert_eq!(left().await.len(), 4);
+    assert_eq!(world.messages().await.len(), 4);
     let forgets = world.worker_with(WorkerSettings { retention: Some(2 * DAY), ..WorkerSettings::new("w2") });
-    patient(async || (left().await == ["0 hours old", "47 hours old"]).then_some(())).await;
+    patient(async || (world.messages().await == ["0 hours old", "47 hours old"]).then_some(())).await;
     forgets.drain().await;
+}
+
+/// A clock that steps while the worker runs, and one that is ahead when it starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_goes_forward_deletes_nothing_that_is_not_old() {
+    let folder = TempDir::new().unwrap();
+    let world = open(folder.path()).await;
+    let now = Clock::system().now();
+    let kept = ["1 hours old", "47 hours old"];
+    world.store_received(&[1, 47, 49], now).await;
+    let settings = |name: &str| {
+        let maintain_every = Duration::from_millis(50);
+        WorkerSettings { retention: Some(2 * DAY), maintain_every, ..WorkerSettings::new(name) }
+    };
+    let clock = Clock::manual(now);
+    let stepped = world.worker_at(settings("stepped"), clock.clone());
+    patient(async || (world.messages().await == kept).then_some(())).await;
+    clock.advance(400 * DAY);
+    // What is too old by the time that has passed goes on going: the guard does not stop the upkeep.
+    world.store_received(&[50], now).await;
+    patient(async || (world.messages().await == kept).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stepped.drain().await;
+    assert_eq!(world.messages().await, kept);
+    let wrong = world.worker_at(settings("wrong"), clock);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    wrong.drain().await;
+    assert_eq!(world.messages().await, kept);
 }

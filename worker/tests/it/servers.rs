@@ -343,3 +343,46 @@ async fn a_refusal_that_a_person_must_mend_is_told_and_waited_for() {
     assert_eq!(world.queue.dead_count().await.unwrap(), 0);
     World::assert_once(&world.rows_of(&ids).await);
 }
+
+/// The clock of the database is another machine's: days are dropped only when they are over by both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_day_is_dropped_by_a_clock_that_is_ahead_of_the_database() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let servers = Servers::start();
+    let world = servers.world().await;
+    let now = sawpit_service::Clock::system().now();
+    world.store_received(&[0, 30, 24 * 10], now).await;
+    let clock = sawpit_service::Clock::manual(now);
+    clock.advance(400 * DAY);
+    // By a clock that is ahead from the start, and with rows as new as it is: only the database knows better.
+    world.store_received(&[-24 * 400], now).await;
+    let settings = WorkerSettings { retention: Some(5 * DAY), ..WorkerSettings::new("ahead") };
+    let worker = world.worker_at(settings, clock);
+    let left = ["-9600 hours old", "0 hours old", "30 hours old"];
+    patient(async || (world.messages().await == left).then_some(())).await;
+    worker.drain().await;
+    assert_eq!(world.messages().await, left);
+}
+
+/// While the store refuses, batches wait in hand up to their limit, and no more is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_stops_at_the_limit_of_batches_in_hand() {
+    let servers = Servers::start();
+    let world = servers.world().await;
+    servers.postgres.query("postgres", "ALTER TABLE ledger RENAME TO hidden");
+    let ids = world.append(1_000, &["{}"]).await;
+    let worker = world.worker_with(WorkerSettings { in_flight: 2, ..WorkerSettings::new("w") });
+    let in_hand = || {
+        let pending = servers.redis.command(&["XPENDING", "logs:stream", "log_workers"]);
+        // Nothing before the worker has made its group.
+        pending.lines().next()?.trim_start_matches(':').parse::<u64>().ok()
+    };
+    patient(async || (in_hand() == Some(200)).then_some(())).await;
+    // Longer than several reads would take.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(in_hand(), Some(200), "two batches of 100");
+    servers.postgres.query("postgres", "ALTER TABLE hidden RENAME TO ledger");
+    world.emptied().await;
+    worker.drain().await;
+    World::assert_once(&world.rows_of(&ids).await);
+}

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
+use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Tally, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{Cache, CacheSettings, Queue, QueueSettings};
 use sawpit_service::{Clock, Health, Shutdown, Tracer};
-use sawpit_store::{Store, StoreSettings};
+use sawpit_store::{Batch, LogQuery, Row, Store, StoreSettings};
 use sawpit_worker::{WorkerError, WorkerParts, WorkerSettings, run};
 use tokio::task::JoinHandle;
 
@@ -87,7 +87,7 @@ impl World {
         self.start(settings, tracer, Clock::system())
     }
 
-    /// The same, on another clock.
+    /// The same, with a clock that is set by the test.
     pub fn worker_at(&self, settings: WorkerSettings, clock: Clock) -> Worker {
         self.start(settings, Tracer::off(), clock)
     }
@@ -111,6 +111,27 @@ impl World {
         };
         let shutdown = Shutdown::new();
         Worker { task: tokio::spawn(run(parts, shutdown.clone())), shutdown }
+    }
+
+    /// Stores logs that were received so many hours before `now`.
+    pub async fn store_received(&self, hours: &[i64], now: Timestamp) {
+        let row = |hours: &i64| {
+            let received_at = Timestamp::from_micros(now.as_micros() - hours * 3_600_000_000);
+            let log = Log { message: format!("{hours} hours old"), received_at, ..entry(0, "{}").log };
+            let sources = vec![MessageId { ms: 1, seq: hours.unsigned_abs() }];
+            Row { sources, part: 0, log, chain: String::new() }
+        };
+        let rows: Vec<Row> = hours.iter().map(row).collect();
+        let ids = rows.iter().flat_map(|row| row.sources.clone()).collect();
+        let lease = self.store.lease("earlier").await.unwrap();
+        let batch = Batch { ids, rows, verdicts: Tally::default(), committed_at: now };
+        self.store.commit(&lease, &batch).await.unwrap();
+    }
+
+    /// The messages that are stored, newest first.
+    pub async fn messages(&self) -> Vec<String> {
+        let rows = self.store.rows(&LogQuery::default()).await.unwrap().rows;
+        rows.into_iter().map(|row| row.message).collect()
     }
 
     /// Waits until nothing is left in the queue.

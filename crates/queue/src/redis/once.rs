@@ -43,13 +43,42 @@ impl Redis {
 
     pub(crate) async fn recall(&self, once: &OnceKey) -> Result<Option<Known>, QueueError> {
         let Ok(part) = self.part_of(&once.key) else { return Ok(None) };
-        let key = record_key(&self.stream(part), once);
+        let stream = self.stream(part);
+        let key = record_key(&stream, once);
         let asked = self.at_master(&key, Call::Command(redis::cmd("GET").arg(&key))).await;
-        let record: Option<Vec<u8>> = asked.map_err(QueueError::unavailable)?;
-        match record.filter(|record| !record.is_empty()) {
-            None => Ok(None),
-            Some(record) => read(&record, once).map(Some).ok_or_else(|| QueueError::unavailable(foreign())),
+        let known = known(asked.map_err(QueueError::unavailable)?, once)?;
+        match known {
+            Some(Known::Same(_)) if self.settings.min_replicas > 0 => {
+                self.confirmed(stream, &key, once).await
+            }
+            known => Ok(known),
         }
+    }
+
+    /// The record once more, with a wait for replicas behind it. Whoever was first may have been told that nobody knows,
+    /// and that a master which may be about to die has the record does not make it known.
+    async fn confirmed(
+        &self,
+        stream: String,
+        key: &str,
+        once: &OnceKey,
+    ) -> Result<Option<Known>, QueueError> {
+        let mut call = self.scripts.recall.call(1);
+        call.arg(key);
+        let asked = self.one_call(stream, call, self.scripts.recall.load());
+        let limit = self.settings.append_timeout;
+        let answer = match tokio::time::timeout(limit, self.carry_out(&asked)).await {
+            Ok(answer) => answer.map_err(QueueError::unconfirmed)?,
+            Err(_) => return Err(QueueError::unconfirmed("no answer in time")),
+        };
+        known(redis::from_redis_value(answer).map_err(QueueError::unavailable)?, once)
+    }
+}
+
+fn known(record: Option<Vec<u8>>, once: &OnceKey) -> Result<Option<Known>, QueueError> {
+    match record.filter(|record| !record.is_empty()) {
+        None => Ok(None),
+        Some(record) => read(&record, once).map(Some).ok_or_else(|| QueueError::unavailable(foreign())),
     }
 }
 

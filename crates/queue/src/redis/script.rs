@@ -124,7 +124,10 @@ return tonumber(ARGV[1])
 /// was there.
 const APPEND_ONCE: &str = r"
 local known = redis.call('GET', KEYS[2])
-if known and known ~= '' then return {0, known} end
+if known and known ~= '' then
+    touch(KEYS[2])
+    return {0, known}
+end
 redis.call('SET', KEYS[2], '', 'PX', ARGV[1])
 local runs, first, ms, seq, count = {}, nil, nil, nil, 0
 local at = 5
@@ -148,10 +151,27 @@ redis.call('SET', KEYS[2], record, 'PX', ARGV[1])
 return {1, record}
 ";
 
+/// Reads the record, and writes: WAIT, sent behind it, is about what its own connection wrote.
+const RECALL: &str = r"
+local known = redis.call('GET', KEYS[1])
+if known then touch(KEYS[1]) end
+return known
+";
+
+/// A write that changes nothing: a record's end is set to what it is. Replicas that have it have all that was written
+/// before. Redis without memory takes it, too.
+const TOUCH: &str = r"
+local function touch(key)
+    local left = redis.call('PTTL', key)
+    if left > 0 then redis.call('PEXPIRE', key, left) end
+end
+";
+
 /// The scripts, hashed once.
 pub(super) struct Scripts {
     pub(super) append: Called,
     pub(super) once: Called,
+    pub(super) recall: Called,
     pub(super) replay: Script,
     pub(super) bury: Script,
     pub(super) raise: Script,
@@ -171,7 +191,8 @@ impl Scripts {
         let with_add = |body: &str| format!("{add}{body}");
         Self {
             append: Called::new(with_add(APPEND)),
-            once: Called::new(with_add(APPEND_ONCE)),
+            once: Called::new(format!("{TOUCH}{}", with_add(APPEND_ONCE))),
+            recall: Called::new(format!("{TOUCH}{RECALL}")),
             replay: Script::new(&with_add(REPLAY)),
             bury: Script::new(&with_add(BURY)),
             raise: Script::new(RAISE),

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sawpit_model::MessageId;
-use sawpit_queue::{AppendError, Cache, CacheSettings, Consumer, Queue};
+use sawpit_queue::{AppendError, Cache, CacheSettings, Consumer, Kept, Known, Once, Queue, QueueError};
 use sawpit_testkit::{Redis, RedisCluster};
 
+use crate::once::key as once_key;
 use crate::world::{World, entries, entry, ids, read_all};
 
 /// Longest wait for a cluster to serve again: its members give up on one after two seconds, then they vote.
@@ -271,4 +272,53 @@ async fn too_few_replicas_are_told_and_then_nothing_is_appended_until_there_are_
     }
     let mut consumer = queue.consumer("a").await.unwrap();
     assert!(read_all(&mut consumer, 3).await.len() == 3);
+}
+
+/// What the first was not answered, a repeat is not answered either, however it finds the record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_is_known_only_when_enough_replicas_have_it() {
+    let (master, replica) = pair();
+    for count in [1, 3] {
+        let mut world = World::redis();
+        world.settings.url = master.url();
+        world.settings.partitions = Some(count);
+        world.settings.min_replicas = 1;
+        let key = once_key(&format!("of {count}"));
+        // One that has not seen too few replicas yet, so that it looks for itself.
+        let (queue, other, third) = (world.open().await, world.open().await, world.open().await);
+        // The script is known from here on: a wait for replicas stands behind every try.
+        queue
+            .producer()
+            .append_once(&once_key(&format!("before {count}")), Vec::new(), entries(1))
+            .await
+            .unwrap();
+        let before = queue.backlog().await.unwrap();
+        replica.pause();
+        let error = queue.producer().append_once(&key, b"n".to_vec(), entries(2)).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unknown { .. }), "it is at the master: {error}");
+        let error = queue.producer().recall(&key).await.unwrap_err();
+        assert!(matches!(error, QueueError::Unconfirmed { .. }), "{error}");
+        let error = other.producer().recall(&key).await.unwrap_err();
+        assert!(matches!(error, QueueError::Unconfirmed { .. }), "{error}");
+        let error = third.producer().append_once(&key, b"n".to_vec(), entries(2)).await.unwrap_err();
+        assert!(matches!(error, AppendError::Unknown { .. }), "{error}");
+        replica.resume();
+        let until = Instant::now() + Duration::from_secs(20);
+        let kept = loop {
+            match queue.producer().recall(&key).await {
+                Ok(Some(Known::Same(Kept { note, ids }))) => break (note, ids),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+        };
+        assert_eq!((kept.0.as_slice(), kept.1.len()), (&b"n"[..], 2));
+        let again = loop {
+            match other.producer().append_once(&key, Vec::new(), entries(2)).await {
+                Ok(again) => break again,
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+        };
+        assert_eq!(again, Once::Known(Known::Same(Kept { note: kept.0, ids: kept.1 })));
+        assert_eq!(queue.backlog().await.unwrap(), before + 2, "appended once");
+    }
 }

@@ -585,3 +585,34 @@ async fn a_consumer_that_is_forgotten_while_it_waits_goes_on() {
     waits.settler().ack(read).await.unwrap();
     assert_eq!(queue.backlog().await.unwrap(), 0);
 }
+
+/// Of what is appended while the server is silent a connection keeps only a few in memory: the rest is not sent, also not
+/// later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_server_makes_no_more_than_a_few_appends_wait_in_memory() {
+    // WAITING_COMMANDS, and what the sockets of both ends hold.
+    const WAITING: u64 = 16 + 12;
+    let mut world = World::redis();
+    world.settings.append_timeout = Duration::from_millis(500);
+    world.settings.connections = 1;
+    let queue = world.open().await;
+    queue.producer().append(entry(0)).await.unwrap();
+    let server = world.server.as_ref().unwrap();
+    server.pause();
+    let mut large = entry(1);
+    large.log.message = "x".repeat(1 << 20);
+    let appends: Vec<_> = (0..80)
+        .map(|_| {
+            let (producer, large) = (queue.producer(), large.clone());
+            tokio::spawn(async move { producer.append(large).await })
+        })
+        .collect();
+    for append in appends {
+        assert!(append.await.unwrap().is_err());
+    }
+    server.resume();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let came: u64 = server.command(&["XLEN", "logs:stream"]).trim_start_matches(':').parse().unwrap();
+    assert!(came > 1, "nothing was sent");
+    assert!(came <= 1 + WAITING, "{came} were kept");
+}

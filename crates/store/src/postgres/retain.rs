@@ -105,6 +105,14 @@ enum Counted {
 }
 
 impl Pg {
+    pub(crate) async fn not_ahead(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let ask = "SELECT least($1, now())";
+        let now = OffsetDateTime::from(now);
+        let earlier: OffsetDateTime =
+            read!(self, conn => sqlx::query_scalar(ask).bind(now).fetch_one(&mut **conn).await)?;
+        Ok(earlier.into())
+    }
+
     pub(crate) async fn forget(&self, before: Timestamp) -> Result<Forgotten, StoreError> {
         let mut forgotten = Forgotten::default();
         let uncounted = self.uncounted_days().await?;

@@ -44,7 +44,7 @@ impl Lite {
         }
         count_up(&mut tx, &Counts::of(&batch.rows)).await.map_err(before_commit)?;
         count_verdicts(&mut tx, &batch.verdicts).await.map_err(before_commit)?;
-        tx.commit().await.map_err(|e| CommitError::new(fault::of(&e), e))
+        tx.commit().await.map_err(|e| CommitError::new(fault::of(&e), fault::told(&e)))
     }
 
     /// Stores rows under the keys from `first_id` on; the key after theirs.
@@ -120,7 +120,7 @@ fn before_commit(error: sqlx::Error) -> CommitError {
         Fault::Unknown => Fault::Away,
         fault => fault,
     };
-    CommitError::new(fault, error)
+    CommitError::new(fault, fault::told(&error))
 }
 
 fn array_text(key: &RowKey) -> Option<String> {

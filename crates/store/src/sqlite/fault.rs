@@ -6,10 +6,12 @@ const SQLITE_BUSY: u32 = 5;
 const SQLITE_LOCKED: u32 = 6;
 const SQLITE_INTERRUPT: u32 = 9;
 const SQLITE_IOERR: u32 = 10;
+const SQLITE_CORRUPT: u32 = 11;
 const SQLITE_TOOBIG: u32 = 18;
 const SQLITE_CONSTRAINT: u32 = 19;
 const SQLITE_MISMATCH: u32 = 20;
 const SQLITE_RANGE: u32 = 25;
+const SQLITE_NOTADB: u32 = 26;
 
 pub(super) fn of(error: &sqlx::Error) -> Fault {
     use sqlx::Error;
@@ -43,6 +45,17 @@ fn of_code(code: Option<u32>) -> Fault {
     }
 }
 
+/// What the driver says; of a damaged file also what to do, because waiting does not mend it.
+pub(super) fn told(error: &sqlx::Error) -> String {
+    match primary(error) {
+        Some(SQLITE_CORRUPT | SQLITE_NOTADB) => format!(
+            "{error}: the database's file is damaged; stop sawpit, keep a copy of the file, and restore it from a backup, or \
+             what can be read of it by `.recover` of the sqlite3 shell"
+        ),
+        _ => error.to_string(),
+    }
+}
+
 /// The low byte of the extended result code.
 fn primary(error: &sqlx::Error) -> Option<u32> {
     let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
@@ -59,6 +72,7 @@ mod tests {
             (SQLITE_BUSY, Fault::Away),
             (13, Fault::Away), // disk full
             (8, Fault::Away),  // read-only
+            (SQLITE_CORRUPT, Fault::Away),
             (SQLITE_IOERR, Fault::Unknown),
             (SQLITE_TOOBIG, Fault::Data),
             (SQLITE_CONSTRAINT, Fault::Data),

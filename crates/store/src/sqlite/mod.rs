@@ -73,13 +73,22 @@ impl Lite {
         self.readers.acquire().await.map_err(|e| StoreError::Unavailable { cause: e.to_string() })
     }
 
+    /// On a full disk SQLite ends a transaction by itself. The driver does not notice, and would refuse every later one on
+    /// that connection for ever: it is given up for a new one.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with(BEGIN).await.map_err(|e| StoreError::Unavailable { cause: e.to_string() })
+        let away = |e: sqlx::Error| StoreError::Unavailable { cause: fault::told(&e) };
+        match self.writer.begin_with(BEGIN).await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.writer.acquire().await.map_err(away)?.close().await.map_err(away)?;
+                self.writer.begin_with(BEGIN).await.map_err(away)
+            }
+            begun => begun.map_err(away),
+        }
     }
 }
 
 fn checked<T>(answer: sqlx::Result<T>) -> Result<T, StoreError> {
-    answer.map_err(|e| StoreError::new(fault::of(&e), e))
+    answer.map_err(|e| StoreError::new(fault::of(&e), fault::told(&e)))
 }
 
 fn options(settings: &StoreSettings) -> Result<SqliteConnectOptions, OpenError> {
