@@ -1,7 +1,5 @@
 //! The database.
 
-use std::time::Duration;
-
 use sawpit_service::SettingSpec;
 use sawpit_service::settings::Resolver;
 use sawpit_store::StoreSettings;
