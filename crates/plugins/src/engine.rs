@@ -7,6 +7,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     compiling: Arc<Permits>,
     /// Whether the engine counts fuel.
     pub metered: bool,
+    beat: Arc<Beat>,
     plain: Linker<GuestState>,
     wasi: Linker<GuestState>,
 }
@@ -88,7 +90,8 @@ impl Runtime {
         let open = |folder| Cache::open(folder, &engine, settings.cache_bytes);
         let cache = settings.cache_dir.as_deref().map(open).transpose()?;
         let compiling = Arc::new(Permits::new(available_parallelism().map_or(1, usize::from), 0));
-        tick(engine.weak(), settings.tick).map_err(EngineError::Thread)?;
+        let beat = Arc::new(Beat::new());
+        tick(engine.weak(), settings.tick, Arc::clone(&beat)).map_err(EngineError::Thread)?;
         let permits = Arc::new(Permits::new(settings.instances as usize, settings.threads));
         Ok(Self(Arc::new(Inner {
             engine,
@@ -97,6 +100,7 @@ impl Runtime {
             cache,
             compiling,
             metered,
+            beat,
             plain,
             wasi: with_wasi,
         })))
@@ -146,9 +150,12 @@ impl Inner {
         Ok(component)
     }
 
-    /// How many ticks a budget is: rounded up, and one more for the tick that has begun.
+    /// How many ticks a budget is: rounded up, with those that are overdue, and one more for the tick that has begun.
     pub fn ticks(&self, budget: Duration) -> u64 {
-        let ticks = budget.as_nanos().div_ceil(self.settings.tick.as_nanos().max(1));
+        let ticks = budget
+            .saturating_add(self.beat.behind())
+            .as_nanos()
+            .div_ceil(self.settings.tick.as_nanos().max(1));
         u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1)
     }
 }
@@ -205,17 +212,43 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     Ok(linker)
 }
 
-/// Counts by the clock: on a busy machine a sleep of 2 ms takes several times as long, and a deadline of as many sleeps
+/// Up to when the deadlines' clock has ticked.
+struct Beat {
+    began: Instant,
+    /// Since then, in nanoseconds.
+    ticked: AtomicU64,
+}
+
+impl Beat {
+    fn new() -> Self {
+        Self { began: Instant::now(), ticked: AtomicU64::new(0) }
+    }
+
+    /// The time that it is behind, as far as it makes up for that.
+    fn behind(&self) -> Duration {
+        self.missing().min(MOST_BEHIND)
+    }
+
+    fn missing(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_nanos(self.ticked.load(Ordering::Acquire)))
+    }
+
+    fn ticked(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.ticked.fetch_add(nanos, Ordering::Release);
+    }
+}
+
+/// Ticks by the clock: on a busy machine a sleep of 2 ms takes several times as long, and a deadline of as many sleeps
 /// with it.
-fn tick(engine: EngineWeak, every: Duration) -> std::io::Result<()> {
+fn tick(engine: EngineWeak, every: Duration, beat: Arc<Beat>) -> std::io::Result<()> {
     let run = move || {
-        let (mut last, mut owed) = (Instant::now(), Duration::ZERO);
         while let Some(engine) = engine.upgrade() {
             // Who was stopped for longer does not let the calls pay for it.
-            owed += std::mem::replace(&mut last, Instant::now()).elapsed().min(MOST_BEHIND);
-            while owed >= every {
+            beat.ticked(beat.missing().saturating_sub(MOST_BEHIND));
+            while beat.missing() >= every {
                 engine.increment_epoch();
-                owed -= every;
+                beat.ticked(every);
             }
             drop(engine);
             std::thread::sleep(every);

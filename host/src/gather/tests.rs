@@ -78,7 +78,7 @@ where
     F: Fn(Vec<Log>) -> Done + Send + Sync + 'static,
 {
     let (door, apart) = doors();
-    Gather::new(limits, door, apart, Simple(move |logs, _| call(logs)))
+    Gather::new(limits, door, apart, Simple(move |logs, _: Vec<Range<usize>>| call(logs)))
 }
 
 const ONE_RUNNER: GatherLimits = GatherLimits { runners: 1, call_logs: 4, waiting_logs: 8 };
