@@ -113,7 +113,8 @@ async fn what_plugins_do_is_counted_by_plugin_and_version() {
     assert_eq!(page.of("calm", "loads_total", ""), Some(1.0));
     assert!(page.of("calm", "copied_bytes_total", "direction=\"in\"").unwrap() > 0.0);
     assert!(page.of("calm", "instances", "").unwrap() >= 1.0);
-    assert_eq!(page.of("calm", "errors_total", ""), None);
+    assert_eq!(page.of("calm", "errors_total", "kind=\"log\""), Some(0.0));
+    assert_eq!(page.of("calm", "errors_total", "kind=\"trap\""), None);
     assert_eq!(page.of("endless", "errors_total", "kind=\"deadline\""), Some(1.0));
     assert_eq!(page.of("grows", "errors_total", "kind=\"memory\""), Some(1.0));
     let held = page.of("grows", "memory_high_water_bytes", "").unwrap();
@@ -145,7 +146,7 @@ fn busybody(name: &'static str) -> Guest {
     let body = format!(
         "(call $add (i32.const 3000) (i32.const 5) (i64.const 1))
          (call $add (i32.const 3005) (i32.const 5) (call $now))
-         (call $write (i32.const 1) (i32.const 3010) (i32.const 17)) {}",
+         (call $write (i32.const 1) (i32.const 3010) (i32.const 18)) {}",
         answer()
     );
     let mut guest = Guest::new("filter", body).named(name, "1.0.0");
