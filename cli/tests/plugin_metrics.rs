@@ -9,7 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use sawpit_testkit::{ENDLESS, Guest, Process, TRAP, TempFolder, answer, on_letter};
+use sawpit_testkit::{ENDLESS, Guest, Process, TRAP, TempFolder, answer, on_letter, put};
 use support::{Api, SOON, deploy, free_address, sawpit, text};
 
 struct System {
@@ -93,11 +93,13 @@ fn fails(message: &str) -> String {
 async fn what_plugins_do_is_counted_by_plugin_and_version() {
     let grows = "(drop (memory.grow (i32.const 10)))
         (if (i32.eq (memory.grow (i32.const 100)) (i32.const -1)) (then unreachable))";
+    // Verdict 1: drop.
+    let drops = "(i32.store8 (i32.const 2048) (i32.const 1))".to_owned() + &put(0, 2048) + &put(4, 1);
     let system = System::start(&[
         ("calm", &filter("calm", 'Z', TRAP), "", ""),
         ("endless", &filter("endless", 'E', ENDLESS), "on_error = \"pass\"", ""),
         ("grows", &filter("grows", 'M', grows), "on_error = \"pass\"\nmemory_mib = 2", ""),
-        ("shadow", &filter("shadow", 'S', TRAP), "mode = \"shadow\"", ""),
+        ("shadow", &filter("shadow", 'S', &drops), "mode = \"shadow\"", ""),
         ("traps", &filter("traps", 'T', TRAP), "on_error = \"pass\"\nbreaker.failures = 2", &fails("T")),
     ]);
     for message in ["fine", "E", "M", "S", "T", "T", "T"] {
