@@ -301,13 +301,34 @@ fn bench_fails_over_its_budget() {
     let wasm = plugins_dir().join("enrich.wasm");
     let needs =
         json(&plugin(&["bench", text(&wasm), "--json"]))["stages"][0]["fuel_per_log"].as_u64().unwrap();
-    let output = plugin(&["bench", text(&wasm), "--budget-fuel", &needs.to_string()]);
-    assert_eq!(output.status.code(), DONE, "{}", out(&output));
-    assert!(out(&output).contains(&format!("enrich: {needs} fuel per log, ")), "{}", out(&output));
-    let output = plugin(&["bench", text(&wasm), "--budget-fuel", &(needs - 1).to_string()]);
-    assert_eq!(output.status.code(), FAILED);
-    assert!(out(&output).contains("is over the budget of"), "{}", out(&output));
-    assert_eq!(plugin(&["bench", text(&wasm), "--budget-fuel", "little"]).status.code(), USAGE);
+    let folder = TempFolder::new("budget");
+    let manifest = |fuel: u64| {
+        let file = folder.join(&format!("{fuel}.toml"));
+        fs::write(&file, format!("[budget]\nfuel_per_log = {fuel}\n")).unwrap();
+        text(&file).to_owned()
+    };
+    for (flag, within, over) in [
+        ("--budget", needs.to_string(), (needs - 1).to_string()),
+        ("--budget", manifest(needs), manifest(needs - 1)),
+        ("--budget-fuel", needs.to_string(), (needs - 1).to_string()),
+    ] {
+        let output = plugin(&["bench", text(&wasm), flag, &within]);
+        assert_eq!(output.status.code(), DONE, "{}{}", out(&output), err(&output));
+        assert!(out(&output).contains(&format!("enrich: {needs} fuel per log, ")), "{}", out(&output));
+        let output = plugin(&["bench", text(&wasm), flag, &over]);
+        assert_eq!(output.status.code(), FAILED);
+        assert!(out(&output).contains("is over the budget of"), "{}", out(&output));
+    }
+    let empty = folder.join("empty.toml");
+    fs::write(&empty, "").unwrap();
+    for (budget, why) in [
+        ("little", "--budget must be a number or a manifest, and little cannot be read"),
+        (text(&empty), "has no budget.fuel_per_log"),
+    ] {
+        let output = plugin(&["bench", text(&wasm), "--budget", budget]);
+        assert_eq!(output.status.code(), FAILED);
+        assert!(err(&output).contains(why), "{}", err(&output));
+    }
     assert_eq!(plugin(&["bench", "none.wasm"]).status.code(), FAILED);
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use sawpit_testkit::{ENDLESS, Guest, Process, TRAP, TempFolder, answer, on_letter};
+use sawpit_testkit::{ENDLESS, Guest, Process, TRAP, TempFolder, answer, on_letter, put};
 use support::{Api, SOON, deploy, free_address, sawpit, text};
 
 struct System {
@@ -93,11 +93,13 @@ fn fails(message: &str) -> String {
 async fn what_plugins_do_is_counted_by_plugin_and_version() {
     let grows = "(drop (memory.grow (i32.const 10)))
         (if (i32.eq (memory.grow (i32.const 100)) (i32.const -1)) (then unreachable))";
+    // Verdict 1: drop.
+    let drops = "(i32.store8 (i32.const 2048) (i32.const 1))".to_owned() + &put(0, 2048) + &put(4, 1);
     let system = System::start(&[
         ("calm", &filter("calm", 'Z', TRAP), "", ""),
         ("endless", &filter("endless", 'E', ENDLESS), "on_error = \"pass\"", ""),
         ("grows", &filter("grows", 'M', grows), "on_error = \"pass\"\nmemory_mib = 2", ""),
-        ("shadow", &filter("shadow", 'S', TRAP), "mode = \"shadow\"", ""),
+        ("shadow", &filter("shadow", 'S', &drops), "mode = \"shadow\"", ""),
         ("traps", &filter("traps", 'T', TRAP), "on_error = \"pass\"\nbreaker.failures = 2", &fails("T")),
     ]);
     for message in ["fine", "E", "M", "S", "T", "T", "T"] {
@@ -113,7 +115,8 @@ async fn what_plugins_do_is_counted_by_plugin_and_version() {
     assert_eq!(page.of("calm", "loads_total", ""), Some(1.0));
     assert!(page.of("calm", "copied_bytes_total", "direction=\"in\"").unwrap() > 0.0);
     assert!(page.of("calm", "instances", "").unwrap() >= 1.0);
-    assert_eq!(page.of("calm", "errors_total", ""), None);
+    assert_eq!(page.of("calm", "errors_total", "kind=\"log\""), Some(0.0));
+    assert_eq!(page.of("calm", "errors_total", "kind=\"trap\""), None);
     assert_eq!(page.of("endless", "errors_total", "kind=\"deadline\""), Some(1.0));
     assert_eq!(page.of("grows", "errors_total", "kind=\"memory\""), Some(1.0));
     let held = page.of("grows", "memory_high_water_bytes", "").unwrap();
@@ -145,7 +148,7 @@ fn busybody(name: &'static str) -> Guest {
     let body = format!(
         "(call $add (i32.const 3000) (i32.const 5) (i64.const 1))
          (call $add (i32.const 3005) (i32.const 5) (call $now))
-         (call $write (i32.const 1) (i32.const 3010) (i32.const 17)) {}",
+         (call $write (i32.const 1) (i32.const 3010) (i32.const 18)) {}",
         answer()
     );
     let mut guest = Guest::new("filter", body).named(name, "1.0.0");

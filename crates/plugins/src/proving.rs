@@ -72,8 +72,7 @@ impl Proving {
 
     /// The next proof to begin, in the order of file names; none: the thread that asks for it ends.
     fn next(&mut self) -> Option<Proof> {
-        let may_begin = |file: &&String| self.files.get(*file).is_none_or(|it| it.proofs.len() < OF_ONE_FILE);
-        let Some(file) = self.waiting.keys().find(may_begin).cloned() else {
+        let Some(file) = self.waiting.keys().find(|file| self.may_begin(file)).cloned() else {
             self.threads -= 1;
             return None;
         };
@@ -81,6 +80,10 @@ impl Proving {
         self.begun += 1;
         self.files.entry(file.clone()).or_default().proofs.push((self.begun, stamp));
         Some(Proof { file, stamp, number: self.begun })
+    }
+
+    fn may_begin(&self, file: &str) -> bool {
+        self.files.get(file).is_none_or(|underway| underway.proofs.len() < OF_ONE_FILE)
     }
 
     /// Takes a proof that ended off the list.
@@ -95,9 +98,11 @@ impl Proving {
         standing
     }
 
-    /// How many threads to add for what waits, at most `most` in all; they count from now on.
+    /// How many threads to add for what waits and may begin, at most `most` in all; they count from now on. What may
+    /// not is taken up by the thread whose proof of the same file ends.
     fn hire(&mut self, most: usize) -> usize {
-        let more = self.waiting.len().min(most.saturating_sub(self.threads));
+        let ready = self.waiting.keys().filter(|file| self.may_begin(file)).count();
+        let more = ready.min(most.saturating_sub(self.threads));
         self.threads += more;
         more
     }
@@ -209,6 +214,7 @@ mod tests {
         let (mut proving, numbers) = begun(&["a", "a"]);
         ["a", "b"].iter().for_each(|file| proving.ask(file, stamp()));
         assert_eq!(proving.next().unwrap().file, "b");
+        assert_eq!(proving.hire(99), 0, "nobody could do anything");
         assert!(proving.next().is_none(), "a third of a");
         assert_eq!(proving.end("a", numbers[0]), Standing::Counts);
         assert_eq!(proving.next().unwrap().file, "a");
