@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use common::{host, host_with, host_with_plugins, json_post};
 use sawpit_host::HostSettings;
@@ -205,4 +206,23 @@ async fn health_is_answered() {
     let host = host().await;
     host.get("/health/live").await.ok(200);
     host.get("/health/ready").await.ok(200);
+}
+
+/// An alert waits for the gauge, so it must be there while the file is, and no longer.
+#[tokio::test]
+async fn a_refused_file_is_shown_until_it_is_gone() {
+    let host = host().await;
+    let file = host.folder.join("plugins").join("broken.wasm");
+    let shown = async |value: &str| {
+        let line = format!("sawpit_plugin_refused{{file=\"broken.wasm\"}} {value}");
+        let until = Instant::now() + Duration::from_secs(20);
+        while !host.get("/metrics").await.ok(200).text.lines().any(|shown| shown == line) {
+            assert!(Instant::now() < until, "no {line}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    std::fs::write(&file, "no wasm").unwrap();
+    shown("1").await;
+    std::fs::remove_file(&file).unwrap();
+    shown("0").await;
 }
