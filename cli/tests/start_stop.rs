@@ -6,7 +6,8 @@ mod support;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
@@ -14,6 +15,14 @@ use sawpit_testkit::{Postgres, Process, Redis, Signal, TempFolder};
 use support::{Api, SOON, free_address, run, sawpit};
 
 const LOGS: usize = 4_000;
+
+/// Bytes of a page of SQLite's file.
+const PAGE: usize = 4_096;
+
+/// What SQLite may leave beside its file, and would mend a broken one with.
+fn beside(store: &Path) -> Vec<PathBuf> {
+    ["sawpit.db-wal", "sawpit.db-shm"].map(|name| store.with_file_name(name)).into()
+}
 
 fn up(address: SocketAddr, data: &Path) -> Process {
     // No plugins: an empty folder of its own.
@@ -34,15 +43,9 @@ async fn a_broken_file_is_told_and_left_as_it_is() {
         (free_address(), data.path().join("queue/queue.redb"), data.path().join("sawpit.db"));
     let process = up(address, data.path());
     let api = Api::new(format!("http://{address}"));
-    for number in 0..20 {
-        let log =
-            format!(r#"{{"device_id":"d","log_level":"info","message":"{number} {}"}}"#, "x".repeat(4_000));
-        let (status, answer) = api.post("/api/log", log).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-    }
+    post_long(&api, 0..20).await;
     assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
-    // What SQLite may leave beside its file, and would mend a broken one with.
-    let beside: Vec<_> = ["sawpit.db-wal", "sawpit.db-shm"].map(|name| store.with_file_name(name)).into();
+    let beside = beside(&store);
     let kept: Vec<_> = beside.iter().map(std::fs::read).collect();
     beside.iter().for_each(|path| drop(std::fs::remove_file(path)));
     let (whole_queue, whole_store) = (std::fs::read(&queue).unwrap(), std::fs::read(&store).unwrap());
@@ -51,8 +54,8 @@ async fn a_broken_file_is_told_and_left_as_it_is() {
         damaged[..4_096.min(whole.len())].fill(0xa5);
         [b"not ours at all".to_vec(), whole[..whole.len() / 3].to_vec(), damaged]
     };
-    // A third of SQLite's file may hold all that it needs to open; so it is cut within its first page.
-    let stores = [b"not ours at all".to_vec(), vec![0xa5; 100_000]];
+    let stores =
+        [b"not ours at all".to_vec(), whole_store[..whole_store.len() / 3].to_vec(), vec![0xa5; 100_000]];
     for (path, whole, broken) in
         [(&queue, &whole_queue, damaged(&whole_queue).to_vec()), (&store, &whole_store, stores.to_vec())]
     {
@@ -78,6 +81,40 @@ async fn a_broken_file_is_told_and_left_as_it_is() {
     Api::new(format!("http://{address}"))
         .wait_row("d", |row| row["message"].as_str().unwrap().starts_with("19 "))
         .await;
+}
+
+/// What a process that was killed left of SQLite's write-ahead log is cut: it starts, and serves what is whole.
+#[tokio::test]
+async fn of_a_write_ahead_log_that_was_cut_the_whole_part_is_served() {
+    let data = TempFolder::new("data");
+    let (address, store) = (free_address(), data.path().join("sawpit.db"));
+    let process = up(address, data.path());
+    let api = Api::new(format!("http://{address}"));
+    for number in 0..20 {
+        post_long(&api, number..number + 1).await;
+        api.wait_row("d", |row| row["message"].as_str().unwrap().starts_with(&format!("{number} "))).await;
+    }
+    process.kill();
+    let log = store.with_file_name("sawpit.db-wal");
+    let whole = std::fs::read(&log).unwrap();
+    assert!(whole.len() > 40 * PAGE, "{} bytes", whole.len());
+    std::fs::write(&log, &whole[..whole.len() - 10 * PAGE]).unwrap();
+    let address = free_address();
+    let _process = up(address, data.path());
+    let (status, page) = Api::new(format!("http://{address}")).get("/api/logs/d?limit=1000").await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let rows = page["data"].as_array().unwrap();
+    assert!((1..20).contains(&rows.len()), "{} rows", rows.len());
+    assert!(rows.last().unwrap()["message"].as_str().unwrap().starts_with("0 "), "the oldest are whole");
+}
+
+async fn post_long(api: &Api, numbers: Range<usize>) {
+    for number in numbers {
+        let log =
+            format!(r#"{{"device_id":"d","log_level":"info","message":"{number} {}"}}"#, "x".repeat(4_000));
+        let (status, answer) = api.post("/api/log", log).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    }
 }
 
 /// Five workers start at the same moment on an empty database; some are killed, and start again under the same name.
