@@ -35,6 +35,8 @@ pub fn resolve(resolver: &mut Resolver, url: Option<String>) -> Option<StoreSett
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Command;
     use sawpit_service::settings::{SettingsErrors, args};
 

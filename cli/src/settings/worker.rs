@@ -140,12 +140,32 @@ mod tests {
 
     use super::*;
 
-    fn resolved(idle: Duration, keep: Option<&str>) -> Result<WorkerSettings, SettingsErrors> {
+    fn resolved_with(
+        queue: &QueueSettings,
+        given: &[(&str, &str)],
+    ) -> Result<WorkerSettings, SettingsErrors> {
         let flags = Command::new("test").args(args(SPECS)).get_matches_from(["test"]);
-        let env = |name: &str| keep.filter(|_| name == "SAWPIT_LEDGER_KEEP").map(str::to_owned);
+        let env =
+            |name: &str| given.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let mut resolver = Resolver::new(SPECS, &[], &flags, env);
-        let settings = resolve(&mut resolver, Some(Duration::from_secs(1)), Some(idle));
+        let second = Some(Duration::from_secs(1));
+        let shared = Shared { drain_timeout: second, queue: Some(queue), cache_ttl: second };
+        let settings = resolve(&mut resolver, &shared);
         resolver.finish(settings)
+    }
+
+    fn resolved(reclaim_idle: Duration, keep: Option<&str>) -> Result<WorkerSettings, SettingsErrors> {
+        let queue = QueueSettings { reclaim_idle, ..QueueSettings::default() };
+        let given: Vec<_> = keep.into_iter().map(|keep| ("SAWPIT_LEDGER_KEEP", keep)).collect();
+        resolved_with(&queue, &given)
+    }
+
+    #[test]
+    fn a_message_comes_alone_before_it_is_buried() {
+        let queue = QueueSettings { isolate_tries: 3, ..QueueSettings::default() };
+        assert!(resolved_with(&queue, &[("SAWPIT_MAX_TRIES", "3")]).is_ok());
+        let text = resolved_with(&queue, &[("SAWPIT_MAX_TRIES", "2")]).unwrap_err().to_string();
+        assert!(text.contains("isolate-tries must not exceed max-tries"), "{text}");
     }
 
     #[test]
