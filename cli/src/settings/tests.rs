@@ -29,12 +29,18 @@ fn refused<T>(resolved: Result<T, SettingsErrors>, setting: &str) -> String {
 fn a_request_outlasts_its_body_and_its_append() {
     let with = |request| {
         let times = ["--body-timeout", "10s", "--append-timeout", "2s", "--request-timeout", request];
-        host(&times)
+        host(&[&times[..], &["--query-timeout", "1s"]].concat())
     };
     assert!(with("12001ms").is_ok());
     for request in ["12s", "5s"] {
         refused(with(request), "request-timeout, body-timeout, append-timeout");
     }
+}
+
+#[test]
+fn a_query_ends_before_its_request() {
+    assert!(host(&["--query-timeout", "24s", "--request-timeout", "25s"]).is_ok());
+    refused(host(&["--query-timeout", "25s", "--request-timeout", "25s"]), "query-timeout, request-timeout");
 }
 
 #[test]

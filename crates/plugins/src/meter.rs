@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, counter, gauge};
@@ -270,34 +270,57 @@ const OTHER_FILES: &str = "other";
 
 /// Counts files that were refused.
 #[derive(Default)]
-pub struct Refusals(Mutex<BTreeSet<String>>);
+pub struct Refusals(Mutex<Files>);
+
+#[derive(Default)]
+struct Files {
+    /// Those that are counted by name.
+    named: BTreeSet<String>,
+    /// Others that are refused now.
+    others: BTreeSet<String>,
+}
 
 impl Refusals {
+    /// Counts a file that was refused, and says that it is.
     pub fn count(&self, file: &str) {
-        counter!("sawpit_plugin_refusals_total", "file" => self.label(file)).increment(1);
-    }
-
-    /// Says which files are refused now.
-    pub fn show(&self, refused: &BTreeSet<&str>) {
-        let files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for file in files.iter() {
-            let is_refused = refused.contains(file.as_str());
-            gauge!("sawpit_plugin_refused", "file" => file.clone()).set(f64::from(u8::from(is_refused)));
-        }
-        let others = refused.iter().filter(|file| !files.contains(**file)).count();
-        if files.len() == REFUSED_FILES {
-            gauge!("sawpit_plugin_refused", "file" => OTHER_FILES).set(others as f64);
+        let mut files = self.files();
+        let label = files.label(file);
+        counter!("sawpit_plugin_refusals_total", "file" => label).increment(1);
+        if files.named.contains(file) {
+            refused(file).set(1.0);
+        } else {
+            files.others.insert(file.to_owned());
+            refused(OTHER_FILES).set(files.others.len() as f64);
         }
     }
 
-    fn label(&self, file: &str) -> String {
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if files.len() < REFUSED_FILES {
-            files.insert(file.to_owned());
+    /// Says that a file is not refused: it serves, is off, or is gone.
+    pub fn clear(&self, file: &str) {
+        let mut files = self.files();
+        if files.named.contains(file) {
+            refused(file).set(0.0);
+        } else if files.others.remove(file) {
+            refused(OTHER_FILES).set(files.others.len() as f64);
         }
-        let label = if files.contains(file) { file } else { OTHER_FILES };
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Files {
+    fn label(&mut self, file: &str) -> String {
+        if self.named.len() < REFUSED_FILES {
+            self.named.insert(file.to_owned());
+        }
+        let label = if self.named.contains(file) { file } else { OTHER_FILES };
         label.to_owned()
     }
+}
+
+fn refused(file: &str) -> Gauge {
+    gauge!("sawpit_plugin_refused", "file" => file.to_owned())
 }
 
 /// Counts a swap of the chain to the one with this id. The id is shown as a number, its first 48 bits: as a label it
@@ -327,7 +350,7 @@ mod tests {
     #[test]
     fn refusals_are_counted_by_the_first_files_and_together_for_the_others() {
         let refusals = Refusals::default();
-        let label = |number: usize| refusals.label(&format!("{number}.wasm"));
+        let label = |number: usize| refusals.files().label(&format!("{number}.wasm"));
         assert!((0..REFUSED_FILES).all(|number| label(number) == format!("{number}.wasm")));
         assert_eq!([label(REFUSED_FILES), label(0)], ["other", "0.wasm"]);
     }

@@ -234,9 +234,10 @@ mod tests {
         proving.ask("a", stamp());
         proving.forget("a");
         assert!(proving.waiting.is_empty());
-        proving.ask("a", stamp());
+        let now = stamp();
+        proving.ask("a", now);
         let after = proving.next().unwrap().number;
-        assert_eq!(proving.newest("a"), Some(proving.files["a"].proofs[0].1));
+        assert_eq!(proving.newest("a"), Some(now));
         assert_eq!(proving.end("a", before[0]), Standing::Overtaken);
         assert_eq!(proving.end("a", after), Standing::Counts);
         assert_eq!(proving.newest("a"), None);

@@ -316,6 +316,7 @@ impl Watched {
             self.proving().forget(&file);
             if self.slots().remove(&file).is_some() {
                 tracing::info!(file, "plugin removed");
+                self.refusals.clear(&file);
             }
         }
         if let Some(kept) = &self.kept {
@@ -327,12 +328,7 @@ impl Watched {
 
     /// Makes what serves in the slots the chain, if it is not. Only for who is [`Watched::changing`].
     pub(crate) fn swap(&self) {
-        let members: Vec<_> = {
-            let slots = self.slots();
-            let refused = slots.values().filter(|slot| slot.refusal.is_some());
-            self.refusals.show(&refused.map(|slot| &*slot.file).collect());
-            slots.values().flat_map(Slot::members).collect()
-        };
+        let members: Vec<_> = self.slots().values().flat_map(Slot::members).collect();
         let now = self.chain.load();
         let same = now.members().len() == members.len()
             && now.members().iter().zip(&members).all(|(one, other)| one.is(other));

@@ -68,7 +68,7 @@ impl Watched {
         let now = (self.runtime.settings().clock)();
         let mut slot = before.unwrap_or_else(|| Slot::new(&attempt.file, now));
         slot.stamp = Some(attempt.stamp);
-        match attempt.outcome {
+        let slot = match attempt.outcome {
             Outcome::Same => slot,
             Outcome::Unread(error) => slot.refuse(&error, &self.refusals, now),
             Outcome::Tried { source, hash, proved, restored } => {
@@ -76,7 +76,11 @@ impl Watched {
                 slot.serving = slot.serving.or(restored);
                 self.placed(slot, &source, proved)
             }
+        };
+        if slot.refusal.is_none() {
+            self.refusals.clear(&slot.file);
         }
+        slot
     }
 
     fn placed(&self, mut slot: Slot, source: &Source, proved: Result<Proved, LoadError>) -> Slot {

@@ -1,9 +1,10 @@
 //! Messages that break whoever takes them: the worker's own code, or its whole process.
 //!
-//! The plugin of these tests asks for the time when a log holds a tilde, and the clock is the test's: it panics, or stands
-//! still until the worker is killed.
+//! The plugin of these tests asks for the time again and again when a log holds a tilde, and the clock is the test's: then
+//! it panics, or stands still until the worker is killed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -17,17 +18,26 @@ use crate::world::{World, entry};
 
 const TILDE: char = '~';
 
+/// So often the plugin asks for the time, and others do not.
+const ASKS: usize = 100_000;
+
 /// A registry whose plugin runs `on_tilde`, on the thread that the plugin is called on, when a log holds a tilde.
 fn registry(folder: &TempFolder, on_tilde: impl Fn() + Send + Sync + 'static) -> Registry {
     let plugins = folder.join("poisoned");
     std::fs::create_dir_all(&plugins).unwrap();
-    let mut guest = Guest::new("transform", on_letter(TILDE, "(drop (call $now))"));
+    let mut guest = Guest::new("transform", on_letter(TILDE, "(call $ask)"));
     guest.imports = r#"(import "sawpit:plugin/clock@0.1.0" "now" (func $now (result i64)))"#.to_owned();
+    guest.items = format!(
+        "(func $ask (local $n i32) (loop $again (drop (call $now))
+           (local.set $n (i32.add (local.get $n) (i32.const 1)))
+           (br_if $again (i32.lt_u (local.get $n) (i32.const {ASKS})))))"
+    );
     std::fs::write(plugins.join("guest.wasm"), guest.wasm()).unwrap();
     std::fs::write(plugins.join("guest.toml"), "grants = [\"clock\"]\ntimeout_ms = 60000\n").unwrap();
+    let asked = AtomicUsize::new(0);
     let clock = move || {
-        let thread = std::thread::current();
-        if thread.name().is_some_and(|name| name.starts_with("cpu-")) {
+        if asked.fetch_add(1, Ordering::Relaxed) + 1 == ASKS {
+            asked.store(0, Ordering::Relaxed);
             on_tilde();
         }
         Clock::system().now()

@@ -455,7 +455,6 @@ async fn wrong_urls_are_told() {
         "redis+cluster://h:x",
         "redis+cluster://h/3",
         "redis+other://h",
-        "rediss://h:1",
         "http://h",
         "redis://me:secret@h:port",
         "redis:me:secret@h",
