@@ -25,7 +25,14 @@ enum Outcome {
     /// It could not be read.
     Unread(LoadError),
     /// It was proved, or may not serve.
-    Tried { source: Source, hash: String, proved: Result<Proved, LoadError>, restored: Option<Arc<Plugin>> },
+    Tried(Box<Tried>),
+}
+
+struct Tried {
+    source: Source,
+    hash: String,
+    proved: Result<Proved, LoadError>,
+    restored: Option<Arc<Plugin>>,
 }
 
 impl Watched {
@@ -60,7 +67,7 @@ impl Watched {
             Err(_) => true,
         };
         let restored = if needs_former && before.is_none() { self.restore(&source) } else { None };
-        Outcome::Tried { source, hash, proved, restored }
+        Outcome::Tried(Box::new(Tried { source, hash, proved, restored }))
     }
 
     /// What becomes of the slot of a file that was looked at; `before` is the slot as it is now.
@@ -71,7 +78,8 @@ impl Watched {
         let slot = match attempt.outcome {
             Outcome::Same => slot,
             Outcome::Unread(error) => slot.refuse(&error, &self.refusals, now),
-            Outcome::Tried { source, hash, proved, restored } => {
+            Outcome::Tried(tried) => {
+                let Tried { source, hash, proved, restored } = *tried;
                 slot.hash = Some(hash);
                 slot.serving = slot.serving.or(restored);
                 self.placed(slot, &source, proved)

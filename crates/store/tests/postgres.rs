@@ -547,11 +547,12 @@ async fn pool_limit(server: &Postgres) {
             })
         })
         .collect();
-    let connections =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = 'pool' AND application_name = 'sawpit'";
+    // Those at work: one that was closed may take a moment to be gone.
+    let connections = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE datname = 'pool' AND application_name = 'sawpit' AND state <> 'idle'";
     for _ in 0..5 {
         let open: u32 = server.query("postgres", connections).parse().unwrap();
-        assert!((1..=3).contains(&open), "{open} connections");
+        assert!(open <= 3, "{open} connections");
     }
     for task in tasks {
         task.await.unwrap();

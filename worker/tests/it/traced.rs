@@ -28,7 +28,9 @@ async fn each_request_of_a_batch_has_a_span_of_its_own_and_what_is_buried_has_fa
     entries[2].failure = Some(Failure { plugin: "geo@1.0.0#ab".to_owned(), error: "trap".to_owned() });
     world.queue.producer().append_batch(entries).await.unwrap();
     let endpoint = Some(OtlpEndpoint::from_setting(&collector.url()).unwrap());
-    let tracer = Tracer::start(&TraceSettings { endpoint, ..TraceSettings::default() }).unwrap();
+    let settings = TraceSettings { endpoint, ..TraceSettings::default() };
+    // A process starts it before it has a runtime.
+    let tracer = tokio::task::block_in_place(|| Tracer::start(&settings)).unwrap();
     let worker = world.worker_traced(WorkerSettings::new("w1"), tracer);
     world.emptied().await;
     let spans = collector.wait(SOON, |spans| spans.iter().any(|span| span.name.starts_with("process_batch")));
