@@ -134,7 +134,7 @@ async fn what_plugins_do_is_counted_by_plugin_and_version() {
     assert!(
         types
             .iter()
-            .all(|line| page.0.contains(&line.replace("# TYPE", "# HELP").rsplit_once(' ').unwrap().0))
+            .all(|line| page.0.contains(line.replace("# TYPE", "# HELP").rsplit_once(' ').unwrap().0))
     );
     let all = types.len();
     types.sort_unstable();

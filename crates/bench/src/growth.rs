@@ -270,7 +270,7 @@ fn row(n: u64) -> Result<Row> {
             "temperature of unit{} at site{} read, serial{n}, {} turn, next reading in 60 seconds",
             odd % 10_000,
             odd % 100,
-            if n % 2 == 0 { "even" } else { "odd" }
+            if n.is_multiple_of(2) { "even" } else { "odd" }
         ),
         log_data: RawObject::from_trusted(format!(
             r#"{{"temperature":{}.5,"unit":"C","seq":{n},"site":"s{}"}}"#,

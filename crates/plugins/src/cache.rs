@@ -197,7 +197,8 @@ fn check_private(path: &Path) -> io::Result<()> {
     fs::metadata(path).map(drop)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::time::Duration;
 

@@ -232,7 +232,7 @@ impl Consumer {
         let cluster = self.redis.servers.is_cluster();
         let guard = self.guard;
         let reading = Reading { redis: &self.redis, name: &self.name };
-        let may = |reader: &&mut Reader| !(cluster && reader.is_away()) && !reader.is_strange(guard);
+        let may = |reader: &&mut Reader| !(reader.is_strange(guard) || cluster && reader.is_away());
         let able = self.readers.iter_mut().filter(may);
         let asked = able.map(|reader| read_from(reader, reading, round));
         let (mut deliveries, mut parts, mut answers, mut cause) = (Vec::new(), Vec::new(), 0, None);
@@ -277,7 +277,7 @@ impl Consumer {
         let cluster = self.redis.servers.is_cluster();
         let its = self.readers.iter_mut().find(|reader| reader.parts.contains(&part));
         // Not asked is not a failure: else who is asked often would stay away for ever.
-        let may = |reader: &&mut Reader| !(cluster && reader.is_away()) && !reader.is_strange(self.guard);
+        let may = |reader: &&mut Reader| !(reader.is_strange(self.guard) || cluster && reader.is_away());
         let Some(reader) = its.filter(may) else {
             return Err((ErrorKind::ClusterConnectionNotFound, "its server is away").into());
         };

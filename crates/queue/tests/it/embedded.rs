@@ -173,17 +173,18 @@ async fn appends_that_wait_for_the_disk_hold_so_many_bytes_and_no_more() {
     let (queue, gate) = behind_a_gate(&world).await;
     let producer = queue.producer();
     let shut = gate.lock().unwrap();
-    let mut appended = Vec::new();
-    for number in 0..20 {
-        appended.push(tokio::task::block_in_place(|| {
+    let wait = |number| {
+        tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(producer.append(large(number)))
-        }));
-    }
+        })
+    };
+    let appended: Vec<_> = (0..20).map(wait).collect();
+    let backlog = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(queue.backlog()));
+    assert_eq!(backlog.unwrap(), 9, "what was refused takes no room in the backlog either");
     let (held, refused) = appended.split_at(9);
     assert!(held.iter().all(|one| matches!(one, Err(AppendError::Unknown { .. }))), "{held:?}");
     let names_it = |one: &Result<_, AppendError>| matches!(one, Err(AppendError::Refused { cause }) if cause.contains("--queue-waiting-bytes"));
     assert!(refused.iter().all(names_it), "{refused:?}");
-    assert_eq!(queue.backlog().await.unwrap(), 9, "what was refused takes no room in the backlog either");
     drop(shut);
     let mut consumer = queue.consumer("a").await.unwrap();
     assert_eq!(read_all(&mut consumer, 9).await.len(), 9);

@@ -226,8 +226,8 @@ pub async fn older_rows_are_found_once_they_are_indexed(url: String) {
     let lease = store.lease("w").await.unwrap();
     let mut rows: Vec<Row> = (0..500).map(|n| Row { part: 3, ..odd_row(n) }).collect();
     // Many of one instant, so that a step ends among them.
-    for n in 100..200 {
-        rows[n].log.received_at = at(-HOUR);
+    for row in &mut rows[100..200] {
+        row.log.received_at = at(-HOUR);
     }
     store.commit(&lease, &batch(rows.clone())).await.unwrap();
     assert!(store.older_rows(1_000).await.unwrap().is_none(), "no worker keeps an index");
