@@ -79,7 +79,8 @@ async fn settle_group(
         Decision::Bury { reason } => bury_all(shared, group, &reason, trace).await,
         Decision::Bisect => return halves(group),
         Decision::Compare => return compare(shared, group, tries, trace).await,
-        Decision::Recheck => return recheck(shared, group, tries, trace).await,
+        // What a try of unknown outcome has not stored after all is judged anew.
+        Decision::Recheck => return vec![without_known(shared, group, tries, trace).await],
         Decision::Abandon | Decision::Retry { .. } => abandon(shared, group),
     }
     Vec::new()
@@ -183,33 +184,28 @@ async fn compare(
     tries: &mut Tries<'_>,
     trace: &mut BatchTrace,
 ) -> Vec<Vec<Delivery>> {
-    let (stored, rest) = part(group, tries).await;
-    if stored.is_empty() {
+    let before = group.len();
+    let rest = without_known(shared, group, tries, trace).await;
+    if rest.len() == before {
         // The ledger contradicts itself; trying again at once would go round in circles.
         report::batch("abandoned");
         return Vec::new();
     }
-    acknowledge(shared, stored, "known", trace).await;
     vec![rest]
 }
 
-/// Acknowledges what a try of unknown outcome has stored after all, and gives back the others, to be judged anew.
-async fn recheck(
+/// Acknowledges what the ledger knows, and gives back the others.
+async fn without_known(
     shared: &Shared,
     group: Vec<Delivery>,
     tries: &mut Tries<'_>,
     trace: &mut BatchTrace,
-) -> Vec<Vec<Delivery>> {
-    let (stored, rest) = part(group, tries).await;
-    acknowledge(shared, stored, "known", trace).await;
-    vec![rest]
-}
-
-/// What the ledger knows, and the others.
-async fn part(group: Vec<Delivery>, tries: &mut Tries<'_>) -> (Vec<Delivery>, Vec<Delivery>) {
+) -> Vec<Delivery> {
     let ids: Vec<_> = group.iter().map(|delivery| delivery.id).collect();
     let known = tries.ledger(&[], &ids).await;
-    group.into_iter().partition(|delivery| known.contains(&delivery.id))
+    let (stored, rest) = group.into_iter().partition(|delivery| known.contains(&delivery.id));
+    acknowledge(shared, stored, "known", trace).await;
+    rest
 }
 
 /// Acknowledges messages that are committed. When the queue is away they come again and the ledger knows
