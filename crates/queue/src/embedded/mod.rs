@@ -14,6 +14,7 @@ mod careful;
 mod consumer;
 mod file;
 mod once;
+mod work;
 mod writer;
 
 use std::path::Path;
@@ -26,7 +27,8 @@ use tokio::sync::{Notify, oneshot};
 
 pub(crate) use consumer::Consumer;
 use file::{DEAD, MESSAGES};
-use writer::{Answer, Found, Job, Last, Work};
+use work::{Answer, Job, Work};
+use writer::{Found, Last};
 
 use crate::delivery::InHand;
 use crate::{
@@ -145,7 +147,7 @@ impl Embedded {
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits)
             .map_err(|_| AppendError::Full { limit })?;
         let reserved = Reserved { shared: Arc::clone(&self.shared), messages, bytes: 0 };
-        self.hold_bytes(reserved, writer::size(entries) + note)
+        self.hold_bytes(reserved, work::size(entries) + note)
     }
 
     /// One append fits however large it is, if no other waits: else it never would.
