@@ -12,8 +12,10 @@ use serde::Serialize;
 
 use crate::budget::{self, MeasuredLogs};
 use crate::call::Terms;
-use crate::load::{self, Source};
-use crate::{CallError, EngineError, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, call};
+use crate::source::Source;
+use crate::{
+    CallError, EngineError, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, call, load,
+};
 
 /// The sizes of call that are timed, in logs: a single post and a worker's batch.
 const CALL_LOGS: [usize; 2] = [1, 100];

@@ -10,8 +10,8 @@ use sawpit_model::{Log, Timestamp};
 
 use crate::bench::{fuel_per_log, patient};
 use crate::golden::{self, Case, Verdict};
-use crate::load::{self, Source};
-use crate::{LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, trial};
+use crate::source::Source;
+use crate::{LoadError, Manifest, Plugin, Runtime, RuntimeSettings, Stage, load, trial};
 
 /// Refuses a plugin that needs more fuel than its manifest allows. Compiles it again, for an engine that meters.
 pub(crate) fn check(runtime: &Runtime, source: &Source, plugin: &Plugin) -> Result<(), LoadError> {

@@ -11,9 +11,10 @@ use wasmtime::component::Component;
 use crate::engine::{self, Inner};
 use crate::host::Shared;
 use crate::instance::Recipe;
-use crate::load::{self, Source};
+use crate::source::Source;
 use crate::{
     Description, Grant, LoadError, Manifest, Mode, OnError, Plugin, Runtime, RuntimeSettings, Stage,
+    component, description, load,
 };
 
 /// What is known of one `.wasm` file. What could not be found out is empty.
@@ -94,7 +95,7 @@ fn look(runtime: &Runtime, wasm: &Path, seen: &mut Inspection) -> Result<(), Loa
         Err(error) => (None, Some(error.to_string())),
     };
     seen.hash = Some(source.hash());
-    seen.kind = load::kind_name(&source.wasm);
+    seen.kind = component::kind_name(&source.wasm);
     let manifest = source.manifest(runtime.settings());
     if let Ok(manifest) = &manifest {
         seen.manifest = Some(summary(manifest, wasm.with_extension("toml").is_file()));
@@ -122,7 +123,7 @@ fn see_plugin(seen: &mut Inspection, plugin: &Plugin) {
 
 /// What a file says of itself though it may not serve.
 fn see_refused(runtime: &Runtime, source: &Source, seen: &mut Inspection) {
-    let Ok(component) = load::compile(&runtime.0, source) else { return };
+    let Ok(component) = component::compile(&runtime.0, source) else { return };
     see_interface(seen, Interface::of(&runtime.0, &component));
     seen.description = describe_only(&runtime.0, source, &component).ok();
 }
@@ -160,7 +161,7 @@ impl Interface {
 
     fn stages(&self) -> Vec<Stage> {
         let has = |wanted: &str| self.exports.iter().any(|name| name == wanted);
-        load::STAGES.iter().filter(|(_, name)| has(name)).map(|(stage, _)| *stage).collect()
+        component::STAGES.iter().filter(|(_, name)| has(name)).map(|(stage, _)| *stage).collect()
     }
 }
 
@@ -173,10 +174,10 @@ fn describe_only(
     let manifest = Manifest::parse(&source.file, "", &inner.settings)?;
     let link = |error: wasmtime::Error| LoadError::Link { cause: format!("{error:#}") };
     let pre = inner.linker(true).instantiate_pre(component).map_err(link)?;
-    let exports = load::exports(&pre, &[]).map_err(link)?;
+    let exports = component::exports(&pre, &[]).map_err(link)?;
     let shared = Arc::new(Shared::new(source.stem(), false, &inner.settings));
     let weight = engine::weight(component);
     let recipe = Recipe { runtime: Arc::clone(inner), pre, exports, weight, shared, manifest, until: None };
     let mut instance = recipe.start().map_err(LoadError::Start)?;
-    load::check_description(recipe.describe(&mut instance)?).map(|(description, _)| description)
+    description::check(recipe.describe(&mut instance)?).map(|(description, _)| description)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::load::Source;
+use crate::source::Source;
 use crate::{LoadError, RuntimeSettings};
 
 /// The kept versions of one plugin folder.

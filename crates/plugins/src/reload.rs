@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::canary::Canary;
-use crate::load::{self, Source};
 use crate::registry::Watched;
 use crate::scan::Stamp;
 use crate::slot::Slot;
-use crate::{LoadError, Manifest, Mode, Plugin, rollback};
+use crate::source::Source;
+use crate::{LoadError, Manifest, Mode, Plugin, load, rollback};
 
 /// A file that was looked at, and what came of it.
 pub(crate) struct Attempt {

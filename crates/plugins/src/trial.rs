@@ -7,7 +7,7 @@ use sawpit_model::{Level, Log, RawObject, Timestamp};
 
 use crate::call::Terms;
 use crate::golden::{self, CaseResult, GoldenError};
-use crate::load::Source;
+use crate::source::Source;
 use crate::{LoadError, Plugin, Stage, call};
 
 /// Runs every stage of the plugin over the sample logs.
