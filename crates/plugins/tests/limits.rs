@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
 use sawpit_plugins::{Chain, Ingested, Runtime, RuntimeSettings};
 use support::*;
 
@@ -94,4 +97,47 @@ fn what_takes_longer_than_its_proving_may_is_refused() {
         refused.starts_with("it was not proved within 300 ms (plugin-proving-timeout): 1 of 1 cases"),
         "{refused}"
     );
+}
+
+/// What is written to the log, as bytes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How many lines two calls leave in the log, each of so many lines, when a call may write so many.
+fn lines_of_two_calls(each: u32, limit: u32) -> usize {
+    let write = "(call $write (i32.const 1) (i32.const 3000) (i32.const 5))".repeat(each as usize);
+    let mut guest = Guest::new("filter", on_letter('X', &write));
+    guest.imports =
+        r#"(import "sawpit:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))"#.to_owned();
+    guest.items = r#"(data (i32.const 3000) "hello")"#.to_owned();
+    let runtime = with(|settings| settings.log_lines = limit);
+    let plugin = load_with(&runtime, &guest.wasm(), r#"grants = ["log"]"#).unwrap();
+    let (lines, chain) = (Lines::default(), Chain::new(vec![plugin]));
+    let to = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for _ in 0..2 {
+            let out = chain.ingest(logs(&["X"]));
+            assert!(matches!(out[0], Ingested::Accepted(_)), "{out:?}");
+        }
+    });
+    let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    written.lines().filter(|line| line.contains("hello")).count()
+}
+
+#[test]
+fn a_call_writes_so_many_lines_to_the_log_and_more_are_left_out() {
+    assert_eq!(lines_of_two_calls(3, 3), 6);
+    assert_eq!(lines_of_two_calls(4, 3), 6, "the fourth of each call is left out");
+    assert_eq!(lines_of_two_calls(1, 0), 0);
 }
