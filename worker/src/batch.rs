@@ -61,7 +61,7 @@ async fn settle_group(
         Err(error) => return broken(shared, group, &error, trace).await,
     };
     let Stepped { rows, settled, dropped, verdicts, failed, untried, .. } = stepped;
-    let group = leave(group, &untried);
+    let group = leave(shared, group, &untried);
     let stored = Stored::of(&rows);
     let batch = Batch { ids: settled, rows, verdicts, committed_at: shared.parts.clock.now() };
     // Never but in a test that wants to see the loss.
@@ -139,10 +139,11 @@ fn abandon(shared: &Shared, group: Vec<Delivery>) {
 }
 
 /// Lets go of messages that plugins were not called with: they come again, in another batch.
-fn leave(group: Vec<Delivery>, untried: &[MessageId]) -> Vec<Delivery> {
+fn leave(shared: &Shared, group: Vec<Delivery>, untried: &[MessageId]) -> Vec<Delivery> {
     if !untried.is_empty() {
         report::logs("untried", untried.len());
         tracing::warn!(count = untried.len(), "plugins had no time for some logs: they will come again");
+        shared.put_off.store(true, Ordering::Relaxed);
     }
     let (left, group) = group.into_iter().partition(|delivery| untried.contains(&delivery.id));
     Vec::into_iter(left).for_each(Delivery::put_back);
@@ -238,6 +239,9 @@ async fn inter(shared: &Shared, dead: Vec<(Delivery, DeadReason)>, trace: &mut B
             report::buried(plugins);
             trace.settled(ids.into_iter(), "buried");
         }
-        Err(error) => tracing::warn!(%error, count, "not buried: they will come again"),
+        Err(error) => {
+            tracing::warn!(%error, count, "not buried: they will come again");
+            shared.put_off.store(true, Ordering::Relaxed);
+        }
     }
 }

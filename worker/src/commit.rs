@@ -54,9 +54,13 @@ impl<'a> Tries<'a> {
                     report::committed_in(started.elapsed());
                     return Decision::Ack;
                 }
-                decision @ (Decision::Abandon | Decision::Compare) => {
+                Decision::Abandon => {
                     self.renew(&held).await;
-                    return decision;
+                    // A fence of our own, for other messages, leaves this batch its own; the next turn tells.
+                }
+                Decision::Compare => {
+                    self.renew(&held).await;
+                    return Decision::Compare;
                 }
                 Decision::Bisect | Decision::Bury { .. } if unsure => {
                     self.renew(&held).await;

@@ -1,6 +1,7 @@
 //! What a worker does beside its batches: the store's maintenance, and how much waits and how much is dead.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sawpit_model::Timestamp;
 use sawpit_queue::QueueError;
@@ -26,6 +27,10 @@ pub(crate) async fn measure(shared: Arc<Shared>) {
     }
 }
 
+/// For how many times `reclaim_every` a worker that waits for the store keeps what it has in hand. Then it may be the only
+/// one that does not reach the store, and another shall have it; that costs the messages one try.
+const KEEP_TURNS: u32 = 20;
+
 /// While batches wait for the store, keeps what is in hand from being taken for silent: others would take it over, and over
 /// again, until it counts as tried too often, though nothing refused it. Runs until it is dropped.
 pub(crate) async fn keep(shared: Arc<Shared>) {
@@ -33,7 +38,8 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if shared.waiting.is_on()
+        let longest = shared.parts.settings.reclaim_every.saturating_mul(KEEP_TURNS);
+        if shared.waiting.lasts(Instant::now()).is_some_and(|lasts| lasts < longest)
             && let Err(error) = shared.keeper.keep().await
         {
             tracing::debug!(%error, "what waits for the store may be taken over by others");

@@ -31,6 +31,11 @@ impl Waiting {
         self.wait().is_some()
     }
 
+    /// How long a batch waits, if one does.
+    pub(crate) fn lasts(&self, now: Instant) -> Option<Duration> {
+        self.wait().as_ref().map(|wait| now.duration_since(wait.since))
+    }
+
     /// An error once this lasts longer than `patience`.
     pub(crate) fn check(&self, patience: Duration, now: Instant) -> Result<(), String> {
         let wait = self.wait();
@@ -63,6 +68,7 @@ mod tests {
         assert!(!waiting.is_on());
         waiting.goes_on("first", after(0));
         assert!(waiting.is_on());
+        assert_eq!(waiting.lasts(after(3)), Some(Duration::from_secs(3)));
         waiting.goes_on("permission denied", after(8));
         assert_eq!(check(9), Ok(()));
         let told = check(11).unwrap_err();

@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) marks: Marks,
     /// Set when messages were put back: they need not wait for the next look at what others left.
     pub(crate) look_again: AtomicBool,
+    /// Set when messages could not be settled now: they must not keep the worker from all others.
+    pub(crate) put_off: AtomicBool,
     /// The time to forget old logs by; nothing before the first turn.
     pub(crate) believed: Mutex<Option<Believed>>,
 }
@@ -44,10 +46,8 @@ pub(crate) struct Arrival {
 enum Sweep {
     /// These: process them.
     Found(Arrival),
-    /// None: nothing of a dead worker is left.
-    Clean,
-    /// It was not done; look again later.
-    PutOff,
+    /// None, or it could not be done now; look again later.
+    NothingFound,
 }
 
 /// Why nothing was taken. Wait, and try again.
@@ -69,6 +69,7 @@ pub(crate) struct Loop {
     batches: JoinSet<()>,
     maintenance: JoinSet<()>,
     reclaim_at: Instant,
+    looked_at: Instant,
     maintain_at: Instant,
     backoff: Backoff,
     random: Random,
@@ -79,7 +80,7 @@ impl Loop {
         let settings = &shared.parts.settings;
         let backoff = Backoff::new(settings.retry_base, settings.retry_max);
         // The first look is at once: what workers left when the system stopped is waiting.
-        let (reclaim_at, maintain_at) = (Instant::now(), Instant::now());
+        let now = Instant::now();
         let (batches, maintenance, random) = (JoinSet::new(), JoinSet::new(), Random::from_entropy());
         let met_in = shared.lease.current().await.generation();
         Self {
@@ -89,8 +90,9 @@ impl Loop {
             shutdown,
             batches,
             maintenance,
-            reclaim_at,
-            maintain_at,
+            reclaim_at: now,
+            looked_at: now,
+            maintain_at: now,
             backoff,
             random,
         }
@@ -162,12 +164,17 @@ impl Loop {
     async fn take(&mut self) -> Result<Arrival, TakeError> {
         // Noted before asking: a fence that comes in between must count against what is delivered.
         let generation = self.meet().await?;
+        self.maintain();
+        if self.shared.put_off.swap(false, Ordering::Relaxed) {
+            // They are found again by the next look; until then others have their turn.
+            self.reclaim_at = self.looked_at + self.shared.parts.settings.reclaim_every;
+        }
         if self.shared.look_again.swap(false, Ordering::Relaxed) || Instant::now() >= self.reclaim_at {
+            self.looked_at = Instant::now();
             match self.reclaim(generation).await? {
                 // There may be more: the next turn looks again.
                 Sweep::Found(arrival) => return Ok(arrival),
-                Sweep::Clean => self.maintain(),
-                Sweep::PutOff => {}
+                Sweep::NothingFound => {}
             }
             self.reclaim_at = Instant::now() + self.shared.parts.settings.reclaim_every;
         }
@@ -199,7 +206,7 @@ impl Loop {
         Ok(self.met_in)
     }
 
-    /// Starts the store's maintenance when it is due. Called when no message waits to be taken over: those come first.
+    /// Starts the store's maintenance when it is due.
     fn maintain(&mut self) {
         while self.maintenance.try_join_next().is_some() {}
         if Instant::now() >= self.maintain_at && self.maintenance.is_empty() {
@@ -212,20 +219,18 @@ impl Loop {
     /// worker can settle them, and each taking over counts as a try of a message that is not at fault.
     async fn reclaim(&mut self, generation: Generation) -> Result<Sweep, ReadError> {
         if self.shared.waiting.is_on() {
-            return Ok(Sweep::PutOff);
+            return Ok(Sweep::NothingFound);
         }
         if let Err(error) = self.shared.parts.store.ping().await {
             tracing::warn!(%error, "the store is away, not looking for messages of other workers");
-            return Ok(Sweep::PutOff);
+            return Ok(Sweep::NothingFound);
         }
         let silent = self.consumer.silent().await?;
-        let found = !silent.owners().is_empty();
-        let complete = silent.is_complete();
-        if found {
+        if !silent.owners().is_empty() {
             // Before they are taken: were we to die in between, nobody would know whom we took them from.
             if let Err(error) = self.shared.lease.fence(silent.owners()).await {
                 tracing::warn!(%error, "could not fence silent workers, looking for their messages later");
-                return Ok(Sweep::PutOff);
+                return Ok(Sweep::NothingFound);
             }
         }
         let reclaimed = self.consumer.take_over(silent).await?;
@@ -238,8 +243,7 @@ impl Loop {
         if !deliveries.is_empty() {
             return Ok(Sweep::Found(Arrival { deliveries, former_owners, generation }));
         }
-        // Else another worker was faster, and there may be more behind; or a server is away, and nobody knows.
-        Ok(if complete && !found { Sweep::Clean } else { Sweep::PutOff })
+        Ok(Sweep::NothingFound)
     }
 
     async fn drain(mut self) {

@@ -68,8 +68,11 @@ pub(crate) struct InHand(Arc<Mutex<Hand>>);
 
 #[derive(Default)]
 struct Hand {
-    /// With the streams that they lie in.
-    held: HashMap<MessageId, Part>,
+    /// With the streams that they lie in, and which [`Hold`] it is: after a server lost what it was told, the same message
+    /// may be delivered again while the first delivery is still in hand.
+    held: HashMap<MessageId, (Part, u64)>,
+    /// How many holds there were.
+    holds: u64,
     /// Dropped unsettled.
     returned: BTreeMap<MessageId, Returned>,
 }
@@ -100,6 +103,7 @@ pub(crate) struct Hold {
     part: Part,
     /// The consumer that it was delivered to.
     owner: Arc<str>,
+    number: u64,
     from: InHand,
     end: End,
 }
@@ -145,9 +149,12 @@ impl InHand {
     /// Takes an id in hand. What was noted of an earlier drop of it no longer holds.
     pub(crate) fn hold(&self, id: MessageId, part: Part, owner: &Arc<str>) -> Hold {
         let mut hand = lock(&self.0);
-        hand.held.insert(id, part);
+        hand.holds += 1;
+        let number = hand.holds;
+        hand.held.insert(id, (part, number));
         hand.returned.remove(&id);
-        Hold { id, part, owner: Arc::clone(owner), from: self.clone(), end: End::Returned(Fault::Possible) }
+        let end = End::Returned(Fault::Possible);
+        Hold { id, part, owner: Arc::clone(owner), number, from: self.clone(), end }
     }
 
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
@@ -163,7 +170,7 @@ impl InHand {
     /// What is in hand, by stream.
     pub(crate) fn held(&self) -> BTreeMap<Part, Vec<MessageId>> {
         let mut of_part: BTreeMap<Part, Vec<MessageId>> = BTreeMap::new();
-        lock(&self.0).held.iter().for_each(|(id, part)| of_part.entry(*part).or_default().push(*id));
+        lock(&self.0).held.iter().for_each(|(id, (part, _))| of_part.entry(*part).or_default().push(*id));
         of_part
     }
 
@@ -203,6 +210,10 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut hand = lock(&self.from.0);
+        if hand.held.get(&self.id).is_some_and(|(_, number)| *number != self.number) {
+            // A later delivery is in hand, and what becomes of the message is for that one to say.
+            return;
+        }
         hand.held.remove(&self.id);
         if let End::Returned(fault) = self.end {
             let returned = Returned { id: self.id, part: self.part, owner: Arc::clone(&self.owner), fault };
@@ -240,6 +251,18 @@ mod tests {
         hand.hold(ID, Part::PLAIN, &me).settle();
         assert!(!hand.contains(&ID));
         assert!(hand.take_returned(10).is_empty());
+    }
+
+    #[test]
+    fn what_is_delivered_again_while_it_is_in_hand_is_held_until_the_later_delivery_ends() {
+        let (hand, me) = (InHand::default(), Arc::from("me"));
+        let (first, second) = (hand.hold(ID, Part::PLAIN, &me), hand.hold(ID, Part::PLAIN, &me));
+        drop(first);
+        assert!(hand.contains(&ID));
+        assert!(hand.take_returned(10).is_empty(), "it would be in two batches");
+        drop(second);
+        assert!(!hand.contains(&ID));
+        assert_eq!(hand.take_returned(10).len(), 1);
     }
 
     #[test]

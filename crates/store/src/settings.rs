@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::search::IndexSettings;
+use crate::search::{Index, IndexSettings};
 
 /// Where the database is and how many connections it may cost. Each field is a setting of the program: `--store`, and
 /// `--store-` with the field's name; those of `index` have names of their own.
@@ -23,6 +23,8 @@ pub struct StoreSettings {
     pub statement_timeout: Duration,
     /// What a commit indexes for searching.
     pub index: IndexSettings,
+    /// Indexes that nobody decided about: they are kept, whatever `index` says of them, if workers kept them before.
+    pub undecided: Vec<Index>,
 }
 
 impl Default for StoreSettings {
@@ -35,6 +37,7 @@ impl Default for StoreSettings {
             idle_timeout: Duration::from_secs(60),
             statement_timeout: Duration::from_secs(30),
             index: IndexSettings::default(),
+            undecided: Vec::new(),
         }
     }
 }
@@ -49,6 +52,7 @@ impl fmt::Debug for StoreSettings {
             .field("idle_timeout", &self.idle_timeout)
             .field("statement_timeout", &self.statement_timeout)
             .field("index", &self.index)
+            .field("undecided", &self.undecided)
             .finish()
     }
 }

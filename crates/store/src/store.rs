@@ -56,11 +56,29 @@ impl Store {
                 return Err(OpenError::Url { url: shown(&settings.url), why });
             }
         };
-        let store = Self(backend);
+        let mut store = Self(backend);
         let partitions = store.make_partitions(now).await;
         partitions.map_err(|e| OpenError::Migration { cause: e.to_string() })?;
+        store.adopt(&settings.undecided).await.map_err(|e| OpenError::Migration { cause: e.to_string() })?;
         tracing::info!(store = %shown(&settings.url), "store is open");
         Ok(store)
+    }
+
+    /// Keeps those of the indexes that workers keep: were one to store rows without them, searches would miss those rows.
+    async fn adopt(&mut self, undecided: &[Index]) -> Result<(), StoreError> {
+        if undecided.is_empty() {
+            return Ok(());
+        }
+        let kept = on!(self, backend => backend.kept_indexes().await)?;
+        let settings = match &mut self.0 {
+            Backend::Postgres(pg) => &mut pg.index,
+            Backend::Sqlite(lite) => &mut lite.index,
+        };
+        for index in undecided.iter().filter(|index| kept.iter().any(|(name, _)| name == index.name())) {
+            index.keep(settings);
+            tracing::info!(setting = index.setting(), "keeps an index, as the workers before it do");
+        }
+        Ok(())
     }
 
     /// `"postgres"` or `"sqlite"`.

@@ -1,5 +1,7 @@
 //! What an error of PostgreSQL means, by its SQLSTATE (appendix A of PostgreSQL's manual).
 
+use sqlx::postgres::PgDatabaseError;
+
 use crate::error::Fault;
 
 /// The ledger's unique constraint, from the migration.
@@ -20,7 +22,8 @@ pub(super) fn of(error: &sqlx::Error) -> Fault {
     match error {
         Error::Database(error) => {
             let code = error.code().unwrap_or_default();
-            if error.constraint() == Some(LEDGER) { Fault::InLedger } else { of_state(&code) }
+            let routine = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::routine);
+            if error.constraint() == Some(LEDGER) { Fault::InLedger } else { of_state(&code, routine) }
         }
         Error::Encode(_) | Error::InvalidArgument(_) | Error::Decode(_) | Error::ColumnDecode { .. } => {
             Fault::Data
@@ -31,8 +34,15 @@ pub(super) fn of(error: &sqlx::Error) -> Fault {
     }
 }
 
-fn of_state(code: &str) -> Fault {
+/// Functions of the server that answer 54000 when it has no transaction ids left (`varsup.c`, `multixact.c`), until
+/// somebody runs VACUUM.
+const OUT_OF_IDS: [&str; 2] = ["GetNewTransactionId", "GetNewMultiXactId"];
+
+fn of_state(code: &str, routine: Option<&str>) -> Fault {
     match code {
+        "54000" if routine.is_some_and(|routine| OUT_OF_IDS.contains(&routine)) => Fault::Away,
+        // No unique constraint but the ledger's hangs on a log; a sequence that stands too low does, in a restored copy.
+        "23505" => Fault::Away,
         // The day's partition was attached while the row was on its way to the default partition. There is no
         // other check constraint. A second try is routed anew.
         "23514" => Fault::Away,
@@ -59,6 +69,7 @@ mod tests {
             ("22P02", Fault::Data),    // not JSON
             ("23502", Fault::Data),    // null
             ("54000", Fault::Data),    // key too long for the index
+            ("23505", Fault::Away),    // a sequence that stands too low
             ("23514", Fault::Away),    // routed while a partition was attached
             ("40001", Fault::Away),    // serialization
             ("40P01", Fault::Away),    // deadlock
@@ -71,8 +82,9 @@ mod tests {
             ("08006", Fault::Unknown), // connection failure
             ("", Fault::Away),
         ] {
-            assert_eq!(of_state(code), fault, "{code}");
+            assert_eq!(of_state(code, Some("ExecInsert")), fault, "{code}");
         }
+        assert_eq!(of_state("54000", Some("GetNewTransactionId")), Fault::Away);
         assert_eq!(of(&sqlx::Error::PoolTimedOut), Fault::Away);
         assert_eq!(of(&sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())), Fault::Unknown);
     }

@@ -12,6 +12,9 @@ use crate::lookup::Forgettable;
 /// Advisory lock of partition making: of several workers one makes them. An arbitrary constant.
 pub(super) const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
 
+/// Queries queue behind the lock on the default partition, so it is not waited for long; the next turn tries again.
+const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
+
 impl Pg {
     /// Makes the missing partitions. Routine calls find them all there and lock nothing.
     pub(crate) async fn make_partitions(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -39,6 +42,7 @@ async fn make_missing(conn: &mut PgConnection, days: &[Day]) -> sqlx::Result<()>
         return Ok(());
     }
     let mut tx = conn.begin().await?;
+    tx.execute(LOCK_WAIT).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(PARTITIONS_LOCK).execute(&mut *tx).await?;
     // Again, under the lock: another worker may just have made them.
     for day in missing(&mut tx, days).await? {

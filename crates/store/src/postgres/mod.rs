@@ -66,7 +66,7 @@ pub(crate) struct Pg {
     chains: std::sync::Arc<Chains>,
     folding: std::sync::Arc<rollup::Folding>,
     answer_limit: Duration,
-    index: IndexSettings,
+    pub(crate) index: IndexSettings,
 }
 
 impl Pg {

@@ -1,8 +1,13 @@
 //! Which servers the queue was met at.
 
+use sqlx::{Connection, PgConnection};
+
 use super::{Pg, checked};
 use crate::error::StoreError;
 use crate::server::{Met, QueueServer};
+
+/// In a statement of its own, so that the next one sees the leases of all who met the former server meanwhile.
+const LOCK: &str = "SELECT stream FROM queue_servers WHERE stream = ANY($1) ORDER BY stream FOR UPDATE";
 
 /// In one transaction, so that nobody sees a server as known before all are fenced. A second one who meets the same
 /// server waits for the first. Leases are locked in one order, as in a fence.
@@ -25,8 +30,20 @@ impl Pg {
         let (streams, incarnations): (Vec<_>, Vec<_>) =
             servers.iter().map(|server| (&*server.stream, &*server.incarnation)).unzip();
         let mut conn = self.acquire().await?;
-        let ask = sqlx::query_scalar::<_, i64>(MEET).bind(streams).bind(incarnations).fetch_one(&mut *conn);
-        let answer = self.answer(ask).await;
+        let answer = self.answer(fence_for_new(&mut conn, &streams, &incarnations)).await;
         Ok(Met::of(checked(&mut conn, answer)?))
     }
+}
+
+/// How many of the servers are new; if any is, all leases are fenced.
+async fn fence_for_new(
+    conn: &mut PgConnection,
+    streams: &[&str],
+    incarnations: &[&str],
+) -> sqlx::Result<i64> {
+    let mut tx = conn.begin().await?;
+    sqlx::query(LOCK).bind(streams).execute(&mut *tx).await?;
+    let new = sqlx::query_scalar(MEET).bind(streams).bind(incarnations).fetch_one(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(new)
 }

@@ -72,6 +72,14 @@ impl Index {
         }
     }
 
+    /// Has it kept from now on.
+    pub(crate) const fn keep(self, settings: &mut IndexSettings) {
+        match self {
+            Self::Text => settings.text = true,
+            Self::Data => settings.data = true,
+        }
+    }
+
     pub(crate) fn is_kept(self, settings: &IndexSettings) -> bool {
         match self {
             Self::Text => settings.text,

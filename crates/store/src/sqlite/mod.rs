@@ -44,7 +44,7 @@ pub(crate) struct Lite {
     writer: SqlitePool,
     readers: SqlitePool,
     chains: Arc<Chains>,
-    index: IndexSettings,
+    pub(crate) index: IndexSettings,
 }
 
 impl Lite {
