@@ -23,6 +23,8 @@ enum Manner {
     Answer,
     Hangup,
     Overloaded,
+    /// Reads, and says nothing.
+    Freeze,
 }
 
 struct Host {
@@ -60,6 +62,7 @@ fn serve(mut stream: &TcpStream, manner: Manner, count: &AtomicUsize) {
             Manner::Answer => "200 OK",
             Manner::Overloaded => "503 Service Unavailable",
             Manner::Hangup => return,
+            Manner::Freeze => continue,
         };
         let id = header(&head, "x-request-id").unwrap_or_default();
         let connection = header(&head, "connection").unwrap_or_default();
@@ -102,7 +105,19 @@ fn ask_declaring(nginx: &Nginx, line: &str, extra: &str, length: usize, body: &s
     let mut stream = TcpStream::connect(("127.0.0.1", nginx.port())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(stream, "{line} HTTP/1.1\r\nHost: t\r\n{extra}Content-Length: {length}\r\n\r\n{body}").unwrap();
-    let mut reader = BufReader::new(&stream);
+    answer_of(&stream)
+}
+
+/// Sends these bytes, whatever they are.
+fn ask_raw(nginx: &Nginx, bytes: &str) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", nginx.port())).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(bytes.as_bytes()).unwrap();
+    answer_of(&stream)
+}
+
+fn answer_of(stream: &TcpStream) -> Answer {
+    let mut reader = BufReader::new(stream);
     let head = read_head(&mut reader).unwrap();
     let mut body = vec![0; header(&head, "content-length").unwrap().parse().unwrap()];
     reader.read_exact(&mut body).unwrap();
@@ -156,8 +171,42 @@ fn a_post_that_a_host_may_have_taken_is_never_repeated() {
 fn a_get_is_repeated_on_the_other_host() {
     let hosts = [Host::start(Manner::Hangup), Host::start(Manner::Hangup)];
     let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
-    assert_eq!(ask(&nginx, "GET", "", "").status, 502);
+    check_problem(&ask(&nginx, "GET", "", ""), 502, "no-answer");
     assert_eq!([hosts[0].requests(), hosts[1].requests()], [1, 1]);
+}
+
+/// The project's file, with a second's wait for a host's answer in place of 30, and others asked for ten.
+fn hasty() -> String {
+    let full = template();
+    let times = [
+        ("proxy_read_timeout 30s", "proxy_read_timeout 1s"),
+        ("next_upstream_timeout 40s", "next_upstream_timeout 10s"),
+    ];
+    times.iter().fold(full, |text, (slow, fast)| {
+        assert!(text.contains(slow), "nginx.conf has no {slow:?}");
+        text.replace(slow, fast)
+    })
+}
+
+#[test]
+fn a_get_goes_on_from_a_frozen_host_to_the_other() {
+    let (frozen, host) = (Host::start(Manner::Freeze), Host::start(Manner::Answer));
+    let nginx = Nginx::start(&hasty(), &[frozen.address, host.address]);
+    for _ in 0..4 {
+        assert_eq!(ask(&nginx, "GET", "", "").status, 200);
+    }
+    assert!(frozen.requests() > 0);
+    assert_eq!(host.requests(), 4);
+}
+
+#[test]
+fn a_post_that_no_host_answers_in_time_is_not_repeated() {
+    let hosts = [Host::start(Manner::Freeze), Host::start(Manner::Freeze)];
+    let nginx = Nginx::start(&hasty(), &[hosts[0].address, hosts[1].address]);
+    check_problem(&ask(&nginx, "POST", "", "{}"), 504, "maybe-queued");
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 1);
+    check_problem(&ask(&nginx, "GET", "", ""), 504, "no-answer");
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 3);
 }
 
 #[test]
@@ -220,6 +269,24 @@ fn broken_requests_are_answered_in_the_hosts_shape() {
     let nginx = Nginx::start(&template(), &[hosts[0].address, hosts[1].address]);
     let long = format!("X-Long: {}\r\n", "a".repeat(9000));
     check_problem(&ask(&nginx, "GET", &long, ""), 400, "bad-request");
+    // Some before there is a path, so that none can be looked up for the answer.
+    let host = "Host: t\r\n\r\n";
+    let asked = [
+        ("GARBAGE\r\n\r\n".to_owned(), 400, "bad-request"),
+        (format!("GET /%ff%zz HTTP/1.1\r\n{host}"), 400, "bad-request"),
+        (format!("GET /../../etc/passwd HTTP/1.1\r\n{host}"), 400, "bad-request"),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400, "bad-request"),
+        (format!("GET /api/logs?q={} HTTP/1.1\r\n{host}", "x".repeat(9000)), 414, "bad-path"),
+        (format!("TRACE /api/log HTTP/1.1\r\n{host}"), 405, "wrong-method"),
+        (format!("POST /api/log HTTP/1.1\r\nTransfer-Encoding: gzip\r\n{host}"), 501, "bad-request"),
+        (format!("GET / HTTP/3.0\r\n{host}"), 505, "bad-request"),
+        (format!("GET /nginx/bad-request HTTP/1.1\r\n{host}"), 404, "unknown-route"),
+    ];
+    for (bytes, status, kind) in &asked {
+        check_problem(&ask_raw(&nginx, bytes), *status, kind);
+    }
+    assert_eq!(hosts[0].requests() + hosts[1].requests(), 0);
+    assert!(!nginx.output().contains("empty URI"), "{}", nginx.output());
 }
 
 #[test]
