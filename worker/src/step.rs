@@ -181,7 +181,7 @@ fn rows(chain: &str, inputs: &[Input], outputs: Vec<sawpit_plugins::Output>, end
             chain: joined(&origin.entry.chain, chain),
         });
         *part += 1;
-        // A row wins over a failure: a log that was split is stored as far as it came, not also buried.
+        // The plugins make no row of a log that one of them failed on. Were they to, it must not be buried as well.
         output.sources.iter().for_each(|place| set(ends, *place, End::Settled));
     }
     rows

@@ -2,29 +2,42 @@
 
 use sawpit_service::SettingSpec;
 use sawpit_service::settings::Resolver;
-use sawpit_store::IndexSettings;
+use sawpit_store::{Index, IndexSettings};
 
 pub const SPECS: &[SettingSpec] = &[
-    SettingSpec::new("text-index", "BOOL", "Index the words of messages, for q=; the same for all workers")
-        .switch(),
+    SettingSpec::new(
+        "text-index",
+        "BOOL",
+        "Index the words of messages, for q=; where it is not said, as workers did before",
+    )
+    .switch(),
     SettingSpec::new(
         "data-index",
         "BOOL",
-        "Index the members of log_data, for data.KEY=; the same for all workers",
+        "Index the members of log_data, for data.KEY=; where it is not said, as workers did before",
     )
     .switch(),
     TERMS,
 ];
+
+/// What to index, and what nobody decided about.
+pub struct Indexes {
+    pub index: IndexSettings,
+    pub undecided: Vec<Index>,
+}
 
 /// How much of a log is indexed.
 pub const TERMS: SettingSpec =
     SettingSpec::new("index-terms", "N", "Most words and members that are indexed of one log")
         .default("1000");
 
-pub fn resolve(resolver: &mut Resolver) -> Option<IndexSettings> {
+pub fn resolve(resolver: &mut Resolver) -> Option<Indexes> {
     let (text, data) = (resolver.get("text-index"), resolver.get("data-index"));
     let terms = terms(resolver);
-    Some(IndexSettings { text: text?, data: data?, terms: terms? })
+    let said = [(Index::Text, "text-index"), (Index::Data, "data-index")];
+    let undecided = said.into_iter().filter(|(_, name)| !resolver.is_given(name)).map(|(index, _)| index);
+    let undecided = undecided.collect();
+    Some(Indexes { index: IndexSettings { text: text?, data: data?, terms: terms? }, undecided })
 }
 
 pub fn terms(resolver: &mut Resolver) -> Option<usize> {

@@ -7,10 +7,10 @@ use clap::ArgMatches;
 use sawpit_host::ServeSettings;
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{ProcessSettings, SettingSpec};
-use sawpit_store::IndexSettings;
 use sawpit_worker::WorkerSettings;
 
 use super::access::{self, Door};
+use super::index::Indexes;
 use super::{host, host_command, index, plugins, queue, store, tls, worker};
 use crate::parts::PartSettings;
 
@@ -76,7 +76,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
 }
 
 /// Only who commits indexes.
-fn with_index(mut parts: PartSettings, index: IndexSettings) -> PartSettings {
-    parts.store.index = index;
+fn with_index(mut parts: PartSettings, indexes: Indexes) -> PartSettings {
+    parts.store.index = indexes.index;
+    parts.store.undecided = indexes.undecided;
     parts
 }
