@@ -4,6 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -36,7 +37,9 @@ pub(crate) async fn get_page() -> Result<Response, Problem> {
     file("index.html")
 }
 
-pub(crate) async fn get_file(Path(name): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn get_file(path: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let Path(name) =
+        path.map_err(|_| Problem::new(Kind::BadPath, "the name must be UTF-8, percent-encoded."))?;
     file(&name)
 }
 

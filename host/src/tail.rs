@@ -13,7 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use sawpit_model::{Level, RawObject};
+use sawpit_model::{Level, MessageId, RawObject};
 use sawpit_queue::{Heard, Listener};
 use sawpit_service::Shutdown;
 use sawpit_store::Search;
@@ -159,7 +159,8 @@ impl Wanted {
         let lines = rows.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
         lines.filter_map(|line| {
             let seen: Seen<'_> = serde_json::from_str(line).ok()?;
-            self.wants(&seen).then(|| Event::default().event("log").id(&*seen.message_id).data(line))
+            let id: MessageId = seen.message_id.parse().ok()?;
+            self.wants(&seen).then(|| Event::default().event("log").id(id.to_string()).data(line))
         })
     }
 

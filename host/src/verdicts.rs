@@ -61,18 +61,22 @@ impl Inner {
     /// First what was not answered, then what was counted since.
     async fn write(&self) -> Result<(), StoreError> {
         let mut write = self.write.lock().await;
-        loop {
-            if write.tally.is_empty() {
-                write.tally = std::mem::take(&mut *self.counted());
-                write.number += 1;
-            }
-            if write.tally.is_empty() {
-                return Ok(());
-            }
-            write.written_at = self.clock.now();
-            self.store.add_verdicts(&write).await?;
-            write.tally = Tally::default();
+        if !write.tally.is_empty() {
+            self.send(&mut write).await?;
         }
+        write.tally = std::mem::take(&mut *self.counted());
+        if write.tally.is_empty() {
+            return Ok(());
+        }
+        write.number += 1;
+        self.send(&mut write).await
+    }
+
+    async fn send(&self, write: &mut VerdictWrite) -> Result<(), StoreError> {
+        write.written_at = self.clock.now();
+        self.store.add_verdicts(write).await?;
+        write.tally = Tally::default();
+        Ok(())
     }
 }
 

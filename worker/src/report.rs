@@ -47,9 +47,7 @@ fn lines(rows: &[Row]) -> Bytes {
     let mut text = Vec::new();
     for row in rows {
         // Writing into memory fails for no row that was stored.
-        if serde_json::to_writer(&mut text, &StoredRow::from(row)).is_ok() {
-            text.push(b'\n');
-        }
+        let _ = StoredRow::from(row).write_line(&mut text);
     }
     text.into()
 }

@@ -114,6 +114,8 @@ fn call<R: Copied, A>(
         Admission::Probe => true,
         Admission::Bypass(last) => return bypass(last),
     };
+    // A probe that is given up early would say nothing, and the breaker would stay open.
+    let terms = if probe && terms == Terms::Short { Terms::Whole } else { terms };
     let answer = called(plugin, logs, terms, run, check);
     if let Err(error) = &answer
         && !terms.cut_short(plugin, error)
@@ -153,13 +155,14 @@ fn learn<A>(
 ) {
     let probe = *standing == Standing::Suspect { probe: true };
     match answer {
-        Err(error) if terms.cut_short(plugin, error) => plugin.suspects.slow(logs, plugin.now()),
+        Err(error) if terms.cut_short(plugin, error) => plugin.suspects.cut_short(logs, plugin.now()),
         // Of a list of one device, its logs one by one will tell.
         Err(error) if error.is_deadline() && (logs.len() == 1 || probe) => {
             plugin.suspects.struck(logs, probe, error, plugin.now());
         }
         Err(error) if error.is_deadline() => plugin.suspects.slow(logs, plugin.now()),
         _ if *standing == Standing::Ordinary => {}
+        Err(CallError::Busy { .. }) => plugin.suspects.unsaid(logs, probe, plugin.now()),
         // Failures of other kinds cost nobody time.
         _ => plugin.suspects.well(logs, probe, plugin.now()),
     }

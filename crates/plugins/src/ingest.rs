@@ -209,8 +209,8 @@ fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &Call
     rows.len()
 }
 
-/// What the plugin's policy makes of a log that it failed on. One that it was not even called with is never
-/// quarantined: the device sends it again.
+/// What the plugin's policy makes of a log that it failed on. One that it had no time for is never
+/// quarantined: the device sends it again. One that passed an open breaker is.
 fn fail(plugin: &Plugin, list: &mut [Ingested], row: usize, error: &str, cause: Cause) {
     let (policy, error) = (plugin.manifest().on_error, error.to_owned());
     let Some(slot) = list.get_mut(row).filter(|_| policy != OnError::Pass) else {

@@ -21,7 +21,7 @@ pub(crate) struct Attempt {
 
 enum Outcome {
     /// It is what is in the slot already.
-    Same,
+    Same(String),
     /// It could not be read.
     Unread(LoadError),
     /// It was proved, or may not serve.
@@ -57,7 +57,7 @@ impl Watched {
         // A refusal may have had a cause that passed, so the same file gets another trial when it is touched.
         let is_same = |slot: &Slot| slot.hash.as_ref() == Some(&hash) && slot.refusal.is_none();
         if before.is_some_and(is_same) {
-            return Outcome::Same;
+            return Outcome::Same(hash);
         }
         let proved = catch_unwind(AssertUnwindSafe(|| self.prove(&source, &note, before)));
         let proved = proved.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
@@ -74,9 +74,13 @@ impl Watched {
     pub(crate) fn settled(&self, before: Option<Slot>, attempt: Attempt) -> Slot {
         let now = (self.runtime.settings().clock)();
         let mut slot = before.unwrap_or_else(|| Slot::new(&attempt.file, now));
-        slot.stamp = Some(attempt.stamp);
+        // Of two proofs at a time the other may have put something else there since: then the file is looked at again.
+        let is_other = matches!(&attempt.outcome, Outcome::Same(hash) if slot.hash.as_ref() != Some(hash));
+        if !is_other {
+            slot.stamp = Some(attempt.stamp);
+        }
         let slot = match attempt.outcome {
-            Outcome::Same => slot,
+            Outcome::Same(_) => slot,
             Outcome::Unread(error) => slot.refuse(&error, &self.refusals, now),
             Outcome::Tried(tried) => {
                 let Tried { source, hash, proved, restored } = *tried;

@@ -3,8 +3,8 @@
 //! It is written by the process that found the version wanting, and obeyed by all that share the folder, also
 //! after a restart. Another version of the file makes it void; the operator removes it to try the same again.
 
-use std::fs;
-use std::io::{self, Read};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::LoadError;
@@ -30,7 +30,10 @@ pub(crate) fn note(folder: &Path, file: &str, hash: &str, reason: &str) -> io::R
     let next = folder.join(format!(".{file}.{EXTENSION}"));
     let line: String =
         reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_CHARS).collect();
-    fs::write(&next, format!("{hash}\n{line}\n"))?;
+    // What lies there may be a link or a pipe of somebody else's.
+    let _ = fs::remove_file(&next);
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&next)?;
+    file.write_all(format!("{hash}\n{line}\n").as_bytes())?;
     fs::rename(&next, &path)
 }
 

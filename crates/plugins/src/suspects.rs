@@ -91,7 +91,15 @@ impl Suspects {
         }
     }
 
-    /// A call with logs of one device took longer than it was given for a first try.
+    /// A call took longer than it was given for a first try, which a healthy plugin may with a long list: only a device
+    /// that is seen to do so for the first time makes others suspicious.
+    pub fn cut_short(&self, logs: &[&Log], now: Timestamp) {
+        if let Some(device) = one_device(logs) {
+            self.strike(device, false, now);
+        }
+    }
+
+    /// A call with a list of logs used up the plugin's deadline.
     pub fn slow(&self, logs: &[&Log], now: Timestamp) {
         self.last.store(now.as_micros(), Relaxed);
         if let Some(device) = one_device(logs) {
@@ -101,7 +109,6 @@ impl Suspects {
 
     /// A call with logs of one device used up the plugin's deadline.
     pub fn struck(&self, logs: &[&Log], probe: bool, error: &CallError, now: Timestamp) {
-        self.last.store(now.as_micros(), Relaxed);
         let Some(device) = one_device(logs) else { return };
         self.strike(device, true, now);
         if let Some(suspect) = self.lock().get(device) {
@@ -121,6 +128,22 @@ impl Suspects {
         }
     }
 
+    /// A call with a suspect's logs was not made after all, which says nothing.
+    pub fn unsaid(&self, logs: &[&Log], probe: bool, now: Timestamp) {
+        let Some(device) = one_device(logs) else { return };
+        if let Some(suspect) = self.lock().get(device) {
+            suspect.breaker.settle(probe, Ended::Unsaid, now);
+        }
+    }
+
+    /// Forgets them all.
+    pub fn forget(&self) {
+        let mut devices = self.lock();
+        devices.clear();
+        self.count.store(0, Relaxed);
+        self.last.store(i64::MIN, Relaxed);
+    }
+
     fn strike(&self, device: &str, is_proven: bool, now: Timestamp) {
         let mut devices = self.lock();
         match devices.get_mut(device) {
@@ -133,6 +156,7 @@ impl Suspects {
                 let breaker = Breaker::unseen(self.limits);
                 devices.insert(device.to_owned(), Suspect { breaker, struck: now, is_proven });
                 self.count.store(devices.len(), Relaxed);
+                self.last.store(now.as_micros(), Relaxed);
             }
         }
     }
@@ -237,5 +261,28 @@ mod tests {
         let suspects = Suspects::new(LIMITS, 2);
         suspects.slow(&[&log("a"), &log("b")], at(0));
         assert!(suspects.is_empty() && suspects.is_wary(at(1)));
+    }
+
+    #[test]
+    fn calls_that_are_cut_short_keep_nobody_wary_but_for_a_device_that_is_new_among_the_suspects() {
+        let suspects = Suspects::new(LIMITS, 2);
+        suspects.cut_short(&[&log("a"), &log("b")], at(0));
+        assert!(!suspects.is_wary(at(1)), "a long list may take that long");
+        suspects.cut_short(&[&log("a")], at(0));
+        assert!(suspects.has("a") && suspects.is_wary(at(1)));
+        suspects.cut_short(&[&log("a")], at(90));
+        assert!(!suspects.is_wary(at(150)), "it is known since the first time");
+    }
+
+    #[test]
+    fn a_probe_that_was_not_made_leaves_a_suspects_breaker_open() {
+        let suspects = Suspects::new(LIMITS, 2);
+        let late = CallError::Deadline { limit: Duration::from_millis(1), said: String::new() };
+        suspects.struck(&[&log("a")], false, &late, at(0));
+        suspects.struck(&[&log("a")], false, &late, at(1));
+        assert!(matches!(suspects.admit(&[&log("a")], at(2)), Standing::Bypass(_)));
+        assert_eq!(suspects.admit(&[&log("a")], at(60)), Standing::Suspect { probe: true });
+        suspects.unsaid(&[&log("a")], true, at(60));
+        assert!(matches!(suspects.admit(&[&log("a")], at(61)), Standing::Bypass(_)));
     }
 }

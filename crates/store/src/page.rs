@@ -243,6 +243,22 @@ pub struct StoredRow {
     pub chain: String,
 }
 
+impl StoredRow {
+    /// Appends its JSON as one line. `log_data` is as its sender wrote it, so it may have line breaks, between its tokens
+    /// and nowhere else; were they left, a part of it could pass for a row of its own.
+    ///
+    /// # Errors
+    /// Those of serde_json; writing into memory has none.
+    pub fn write_line(&self, text: &mut Vec<u8>) -> serde_json::Result<()> {
+        let start = text.len();
+        serde_json::to_writer(&mut *text, self)?;
+        let breaks = text.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\n' | b'\r'));
+        breaks.for_each(|byte| *byte = b' ');
+        text.push(b'\n');
+        Ok(())
+    }
+}
+
 /// Most messages are stored as one row, which needs no number.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_first(part: &u32) -> bool {
@@ -295,6 +311,31 @@ mod tests {
             let cursor = Cursor { received_at: Timestamp::from_micros(micros), ms, seq, part };
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
+    }
+
+    #[test]
+    fn a_row_is_one_line_however_its_sender_wrote_its_data() {
+        let row = StoredRow {
+            message_id: MessageId { ms: 1, seq: 0 },
+            sources: Vec::new(),
+            part: 0,
+            device_id: "d".to_owned(),
+            log_level: Level::Info,
+            message: "two\nlines".to_owned(),
+            log_data: RawObject::from_trusted("{\"x\":\n{\"message_id\":\"1-0\"}\r\n}"),
+            received_at: Timestamp::from_micros(0),
+            chain: String::new(),
+        };
+        let mut text = b"before\n".to_vec();
+        row.write_line(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(!text.contains('\r'), "{text}");
+        let read: StoredRow = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+        assert_eq!(
+            (read.message, read.log_data.as_str()),
+            (row.message, "{\"x\": {\"message_id\":\"1-0\"}  }")
+        );
     }
 
     #[test]

@@ -162,8 +162,7 @@ impl Rest {
 }
 
 fn object(mut text: Vec<u8>, row: &StoredRow) -> Result<Vec<u8>, ExportError> {
-    serde_json::to_writer(&mut text, row)?;
-    text.push(b'\n');
+    row.write_line(&mut text)?;
     Ok(text)
 }
 
