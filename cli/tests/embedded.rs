@@ -80,22 +80,25 @@ async fn what_was_stored_before_an_index_is_found_once_it_is_indexed() {
     let flags = ["up", "--listen", &listen, "--data", dir, "--plugins", plugins.path().to_str().unwrap()];
     let process = sawpit(&[&flags[..], &["--text-index", "--data-index"]].concat());
     process.wait_http(address, "/health/ready", SOON);
-    let found = async || api.get("/api/logs?q=door&data.n=1").await.1["count"].clone();
-    assert_eq!(found().await, 0);
+    let api = Api::new(format!("http://{address}"));
+    let found = async |api: &Api| api.get("/api/logs?q=door&data.n=1").await.1["count"].clone();
+    assert_eq!(found(&api).await, 0);
     // Beside the running system.
     let (code, said) = index();
     assert!(code == Some(0) && said.contains("3 rows; all that is stored is found"), "{code:?} {said}");
-    assert_eq!(found().await, 1);
+    assert_eq!(found(&api).await, 1);
     assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
     // Who says nothing of the indexes stores rows that are found like the others.
     let process = sawpit(&flags);
     process.wait_http(address, "/health/ready", SOON);
+    let api = Api::new(format!("http://{address}"));
     let (_, answer) = api.post("/api/log", log(1)).await;
     api.wait_rows("d", &answer["message_id"], 1).await;
-    assert_eq!(found().await, 2);
+    assert_eq!(found(&api).await, 2);
     assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
     let process = sawpit(&[&flags[..], &["--text-index=false"]].concat());
     process.wait_http(address, "/health/ready", SOON);
+    let api = Api::new(format!("http://{address}"));
     let (status, refused) = api.get("/api/logs?q=door").await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{refused}");
     assert_eq!(api.get("/api/logs?data.n=1").await.1["count"], 2, "the other is kept");
