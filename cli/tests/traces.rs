@@ -199,7 +199,9 @@ async fn a_plugin_that_fails_is_seen_in_the_trace_and_the_log_lines_carry_its_id
     assert_eq!((plugin.failed, plugin.attributes["error.type"].as_str()), (true, "trap"));
     assert_eq!(plugin.attributes["sawpit.plugin.verdict"], "failed");
     assert_eq!(spans.len(), 2, "nothing was sent: {spans:#?}");
-    let line = up.process.wait_line("answered an error of ours", SOON);
+    // Not that of a question for readiness, asked too early.
+    let told = r#""message":"answered an error of ours","method":"POST","route":"/api/log","#;
+    let line = up.process.wait_line(told, SOON);
     let line: Value = serde_json::from_str(line.trim()).unwrap_or_else(|error| panic!("{error}: {line}"));
     assert_eq!(line["trace_id"], TRACE, "{line}");
 }
