@@ -200,14 +200,18 @@ impl Process {
 
 async fn live(place: Place, name: String, queue: Option<Queue>, mut inbox: mpsc::UnboundedReceiver<Order>) {
     let shutdown = Shutdown::new();
-    let parts = tokio::select! {
-        parts = open(&place, name, queue) => parts,
-        () = obey(&mut inbox, &shutdown) => return,
-    };
-    let mut work = tokio::spawn(run(parts, shutdown.clone()));
-    tokio::select! {
-        ended = &mut work => ended.unwrap().unwrap(),
-        () = obey(&mut inbox, &shutdown) => {}
+    loop {
+        let parts = tokio::select! {
+            parts = open(&place, name.clone(), queue.clone()) => parts,
+            () = obey(&mut inbox, &shutdown) => return,
+        };
+        let mut work = tokio::spawn(run(parts, shutdown.clone()));
+        tokio::select! {
+            ended = &mut work => if ended.unwrap().is_ok() { return },
+            () = obey(&mut inbox, &shutdown) => return,
+        }
+        // As a process that finds no queue at its start: whoever runs it starts it again.
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
