@@ -46,8 +46,7 @@ struct Wanted {
 /// What the filters look at in a row's JSON.
 #[derive(Deserialize)]
 struct Seen<'a> {
-    #[serde(borrow)]
-    message_id: std::borrow::Cow<'a, str>,
+    message_id: MessageId,
     #[serde(borrow)]
     device_id: std::borrow::Cow<'a, str>,
     log_level: Level,
@@ -159,8 +158,8 @@ impl Wanted {
         let lines = rows.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
         lines.filter_map(|line| {
             let seen: Seen<'_> = serde_json::from_str(line).ok()?;
-            let id: MessageId = seen.message_id.parse().ok()?;
-            self.wants(&seen).then(|| Event::default().event("log").id(id.to_string()).data(line))
+            let event = || Event::default().event("log").id(seen.message_id.to_string()).data(line);
+            self.wants(&seen).then(event)
         })
     }
 

@@ -143,7 +143,7 @@ fn leave(shared: &Shared, group: Vec<Delivery>, untried: &[MessageId]) -> Vec<De
     if !untried.is_empty() {
         report::logs("untried", untried.len());
         tracing::warn!(count = untried.len(), "plugins had no time for some logs: they will come again");
-        shared.put_off.store(true, Ordering::Relaxed);
+        shared.look_again.store(false, Ordering::Relaxed);
     }
     let (left, group) = group.into_iter().partition(|delivery| untried.contains(&delivery.id));
     Vec::into_iter(left).for_each(Delivery::put_back);
@@ -241,7 +241,7 @@ async fn inter(shared: &Shared, dead: Vec<(Delivery, DeadReason)>, trace: &mut B
         }
         Err(error) => {
             tracing::warn!(%error, count, "not buried: they will come again");
-            shared.put_off.store(true, Ordering::Relaxed);
+            shared.look_again.store(false, Ordering::Relaxed);
         }
     }
 }

@@ -54,10 +54,8 @@ impl<'a> Tries<'a> {
                     report::committed_in(started.elapsed());
                     return Decision::Ack;
                 }
-                Decision::Abandon => {
-                    self.renew(&held).await;
-                    // A fence of our own, for other messages, leaves this batch its own; the next turn tells.
-                }
+                // A fence of our own, for other messages, leaves this batch its own; the next turn tells.
+                Decision::Abandon => self.renew(&held).await,
                 Decision::Compare => {
                     self.renew(&held).await;
                     return Decision::Compare;

@@ -109,7 +109,6 @@ async fn work(parts: WorkerParts, shutdown: Shutdown, started: Arc<AtomicBool>) 
         waiting: Arc::default(),
         marks: stale::Marks::default(),
         look_again: AtomicBool::new(false),
-        put_off: AtomicBool::new(false),
         believed: Mutex::default(),
         parts,
     });

@@ -1,7 +1,7 @@
 //! What a worker does beside its batches: the store's maintenance, and how much waits and how much is dead.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sawpit_model::Timestamp;
 use sawpit_queue::QueueError;
@@ -38,13 +38,16 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let longest = shared.parts.settings.reclaim_every.saturating_mul(KEEP_TURNS);
-        if shared.waiting.lasts(Instant::now()).is_some_and(|lasts| lasts < longest)
+        if keeps(shared.waiting.lasts(Instant::now()), shared.parts.settings.reclaim_every)
             && let Err(error) = shared.keeper.keep().await
         {
             tracing::debug!(%error, "what waits for the store may be taken over by others");
         }
     }
+}
+
+fn keeps(waited: Option<Duration>, reclaim_every: Duration) -> bool {
+    waited.is_some_and(|waited| waited < reclaim_every.saturating_mul(KEEP_TURNS))
 }
 
 fn show(gauge: &'static str, measured: Result<u64, QueueError>) {
@@ -88,5 +91,19 @@ async fn trim_ledger(shared: &Shared, now: Timestamp) {
     if let Err(error) = shared.parts.store.trim_ledger(now, keep, oldest).await {
         metrics::counter!("sawpit_worker_maintain_errors_total").increment(1);
         tracing::warn!(%error, "the ledger could not be trimmed; it is tried again at the next turn");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_hand_is_kept_for_so_many_looks_of_others_and_no_longer() {
+        let every = Duration::from_secs(2);
+        assert!(!keeps(None, every), "nothing waits");
+        assert!(keeps(Some(Duration::ZERO), every));
+        assert!(keeps(Some(every * KEEP_TURNS - Duration::from_millis(1)), every));
+        assert!(!keeps(Some(every * KEEP_TURNS), every));
     }
 }

@@ -25,10 +25,10 @@ pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) marks: Marks,
-    /// Set when messages were put back: they need not wait for the next look at what others left.
+    /// Whether to look at once for messages that nobody has in hand, and not only when it is time: set when some were put
+    /// back, and when a look found some, as there may be more. Cleared when what was found cannot be settled now, which
+    /// must not keep the worker from all others.
     pub(crate) look_again: AtomicBool,
-    /// Set when messages could not be settled now: they must not keep the worker from all others.
-    pub(crate) put_off: AtomicBool,
     /// The time to forget old logs by; nothing before the first turn.
     pub(crate) believed: Mutex<Option<Believed>>,
 }
@@ -40,14 +40,6 @@ pub(crate) struct Arrival {
     pub(crate) former_owners: Vec<String>,
     /// The generation of leases in which they were asked for.
     pub(crate) generation: Generation,
-}
-
-/// What a look for messages of dead workers found.
-enum Sweep {
-    /// These: process them.
-    Found(Arrival),
-    /// None, or it could not be done now; look again later.
-    NothingFound,
 }
 
 /// Why nothing was taken. Wait, and try again.
@@ -69,7 +61,6 @@ pub(crate) struct Loop {
     batches: JoinSet<()>,
     maintenance: JoinSet<()>,
     reclaim_at: Instant,
-    looked_at: Instant,
     maintain_at: Instant,
     backoff: Backoff,
     random: Random,
@@ -91,7 +82,6 @@ impl Loop {
             batches,
             maintenance,
             reclaim_at: now,
-            looked_at: now,
             maintain_at: now,
             backoff,
             random,
@@ -165,18 +155,16 @@ impl Loop {
         // Noted before asking: a fence that comes in between must count against what is delivered.
         let generation = self.meet().await?;
         self.maintain();
-        if self.shared.put_off.swap(false, Ordering::Relaxed) {
-            // They are found again by the next look; until then others have their turn.
-            self.reclaim_at = self.looked_at + self.shared.parts.settings.reclaim_every;
-        }
-        if self.shared.look_again.swap(false, Ordering::Relaxed) || Instant::now() >= self.reclaim_at {
-            self.looked_at = Instant::now();
-            match self.reclaim(generation).await? {
-                // There may be more: the next turn looks again.
-                Sweep::Found(arrival) => return Ok(arrival),
-                Sweep::NothingFound => {}
-            }
+        if self.shared.look_again.load(Ordering::Relaxed) || Instant::now() >= self.reclaim_at {
+            // Before the look, so that what is put back meanwhile is not forgotten.
+            self.shared.look_again.store(false, Ordering::Relaxed);
+            let found = self.reclaim(generation).await;
+            let found = found.inspect_err(|_| self.shared.look_again.store(true, Ordering::Relaxed))?;
             self.reclaim_at = Instant::now() + self.shared.parts.settings.reclaim_every;
+            if let Some(arrival) = found {
+                self.shared.look_again.store(true, Ordering::Relaxed);
+                return Ok(arrival);
+            }
         }
         Ok(Arrival { deliveries: self.consumer.read().await?, former_owners: Vec::new(), generation })
     }
@@ -217,20 +205,20 @@ impl Loop {
 
     /// Takes over what is idle too long, but not while the store is away: then messages are idle because no
     /// worker can settle them, and each taking over counts as a try of a message that is not at fault.
-    async fn reclaim(&mut self, generation: Generation) -> Result<Sweep, ReadError> {
+    async fn reclaim(&mut self, generation: Generation) -> Result<Option<Arrival>, ReadError> {
         if self.shared.waiting.is_on() {
-            return Ok(Sweep::NothingFound);
+            return Ok(None);
         }
         if let Err(error) = self.shared.parts.store.ping().await {
             tracing::warn!(%error, "the store is away, not looking for messages of other workers");
-            return Ok(Sweep::NothingFound);
+            return Ok(None);
         }
         let silent = self.consumer.silent().await?;
         if !silent.owners().is_empty() {
             // Before they are taken: were we to die in between, nobody would know whom we took them from.
             if let Err(error) = self.shared.lease.fence(silent.owners()).await {
                 tracing::warn!(%error, "could not fence silent workers, looking for their messages later");
-                return Ok(Sweep::NothingFound);
+                return Ok(None);
             }
         }
         let reclaimed = self.consumer.take_over(silent).await?;
@@ -240,10 +228,7 @@ impl Loop {
             tracing::info!(count, from = ?reclaimed.former_owners, "took over messages of other workers");
         }
         let Reclaimed { deliveries, former_owners, .. } = reclaimed;
-        if !deliveries.is_empty() {
-            return Ok(Sweep::Found(Arrival { deliveries, former_owners, generation }));
-        }
-        Ok(Sweep::NothingFound)
+        Ok((!deliveries.is_empty()).then_some(Arrival { deliveries, former_owners, generation }))
     }
 
     async fn drain(mut self) {

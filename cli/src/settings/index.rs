@@ -2,7 +2,7 @@
 
 use sawpit_service::SettingSpec;
 use sawpit_service::settings::Resolver;
-use sawpit_store::{Index, IndexSettings};
+use sawpit_store::{Index, IndexSettings, StoreSettings};
 
 pub const SPECS: &[SettingSpec] = &[
     SettingSpec::new(
@@ -22,8 +22,15 @@ pub const SPECS: &[SettingSpec] = &[
 
 /// What to index, and what nobody decided about.
 pub struct Indexes {
-    pub index: IndexSettings,
-    pub undecided: Vec<Index>,
+    index: IndexSettings,
+    undecided: Vec<Index>,
+}
+
+impl Indexes {
+    /// The settings of a store that commits index so.
+    pub fn of(self, store: StoreSettings) -> StoreSettings {
+        StoreSettings { index: self.index, undecided: self.undecided, ..store }
+    }
 }
 
 /// How much of a log is indexed.
@@ -34,9 +41,8 @@ pub const TERMS: SettingSpec =
 pub fn resolve(resolver: &mut Resolver) -> Option<Indexes> {
     let (text, data) = (resolver.get("text-index"), resolver.get("data-index"));
     let terms = terms(resolver);
-    let said = [(Index::Text, "text-index"), (Index::Data, "data-index")];
-    let undecided = said.into_iter().filter(|(_, name)| !resolver.is_given(name)).map(|(index, _)| index);
-    let undecided = undecided.collect();
+    let is_given = |index: &Index| resolver.is_given(index.setting().trim_start_matches('-'));
+    let undecided = Index::ALL.into_iter().filter(|index| !is_given(index)).collect();
     Some(Indexes { index: IndexSettings { text: text?, data: data?, terms: terms? }, undecided })
 }
 

@@ -6,11 +6,9 @@ use clap::ArgMatches;
 use sawpit_host::{HostSettings, ServeSettings};
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{ProcessSettings, SettingSpec};
-use sawpit_store::StoreSettings;
 use sawpit_worker::WorkerSettings;
 
 use super::access::{self, Doors};
-use super::index::Indexes;
 use super::{host, index, plugins, queue, serve, store, tls, worker};
 use crate::parts::PartSettings;
 
@@ -82,9 +80,8 @@ pub fn resolve(flags: &ArgMatches) -> Result<Up, SettingsErrors> {
             host_threads.zip(worker.as_ref().map(worker::threads)).map(|(host, worker)| host + worker);
         let plugins =
             plugins::with_threads(resolver, plugins, threads, &["plugin-threads", "worker-threads"]);
-        let Indexes { index, undecided } = index?;
-        let store = StoreSettings { index, undecided, ..store? };
-        let parts = PartSettings { queue: queue?, store, cache: cache?, plugins: plugins? };
+        let parts =
+            PartSettings { queue: queue?, store: index?.of(store?), cache: cache?, plugins: plugins? };
         let data = data?;
         Some(Up {
             process: process?,

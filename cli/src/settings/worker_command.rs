@@ -76,8 +76,6 @@ pub fn resolve(flags: &ArgMatches) -> Result<WorkerCommand, SettingsErrors> {
 }
 
 /// Only who commits indexes.
-fn with_index(mut parts: PartSettings, indexes: Indexes) -> PartSettings {
-    parts.store.index = indexes.index;
-    parts.store.undecided = indexes.undecided;
-    parts
+fn with_index(parts: PartSettings, indexes: Indexes) -> PartSettings {
+    PartSettings { store: indexes.of(parts.store), ..parts }
 }

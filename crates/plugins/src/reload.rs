@@ -20,7 +20,7 @@ pub(crate) struct Attempt {
 }
 
 enum Outcome {
-    /// It is what is in the slot already.
+    /// It is what was in the slot, with this hash.
     Same(String),
     /// It could not be read.
     Unread(LoadError),
@@ -74,11 +74,11 @@ impl Watched {
     pub(crate) fn settled(&self, before: Option<Slot>, attempt: Attempt) -> Slot {
         let now = (self.runtime.settings().clock)();
         let mut slot = before.unwrap_or_else(|| Slot::new(&attempt.file, now));
-        // Of two proofs at a time the other may have put something else there since: then the file is looked at again.
-        let is_other = matches!(&attempt.outcome, Outcome::Same(hash) if slot.hash.as_ref() != Some(hash));
-        if !is_other {
-            slot.stamp = Some(attempt.stamp);
+        if matches!(&attempt.outcome, Outcome::Same(hash) if slot.hash.as_ref() != Some(hash)) {
+            // Of two proofs at a time the other has put something else there since. With its stamp the slot is looked at again.
+            return slot;
         }
+        slot.stamp = Some(attempt.stamp);
         let slot = match attempt.outcome {
             Outcome::Same(_) => slot,
             Outcome::Unread(error) => slot.refuse(&error, &self.refusals, now),

@@ -184,10 +184,4 @@ impl Silent {
     pub fn owners(&self) -> &[String] {
         self.0.as_ref().map_or(&[], |silent| &silent.owners)
     }
-
-    /// Whether everything was looked at: false while a server of a cluster is away, or when there is more to look at.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.0.as_ref().is_none_or(|silent| silent.complete)
-    }
 }

@@ -102,10 +102,7 @@ fn ask(nginx: &Nginx, method: &str, extra: &str, body: &str) -> Answer {
 
 /// Declares a body of `length` bytes but sends `body`.
 fn ask_declaring(nginx: &Nginx, line: &str, extra: &str, length: usize, body: &str) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", nginx.port())).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(stream, "{line} HTTP/1.1\r\nHost: t\r\n{extra}Content-Length: {length}\r\n\r\n{body}").unwrap();
-    answer_of(&stream)
+    ask_raw(nginx, &format!("{line} HTTP/1.1\r\nHost: t\r\n{extra}Content-Length: {length}\r\n\r\n{body}"))
 }
 
 /// Sends these bytes, whatever they are.
@@ -113,11 +110,7 @@ fn ask_raw(nginx: &Nginx, bytes: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", nginx.port())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(bytes.as_bytes()).unwrap();
-    answer_of(&stream)
-}
-
-fn answer_of(stream: &TcpStream) -> Answer {
-    let mut reader = BufReader::new(stream);
+    let mut reader = BufReader::new(&stream);
     let head = read_head(&mut reader).unwrap();
     let mut body = vec![0; header(&head, "content-length").unwrap().parse().unwrap()];
     reader.read_exact(&mut body).unwrap();

@@ -16,11 +16,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
-use sawpit_queue::{AppendError, Queue, QueueSettings};
+use sawpit_queue::{AppendError, Queue, QueueError, QueueSettings};
 use sawpit_service::{Clock, Health, Shutdown, Tracer};
 use sawpit_store::{LogQuery, Store, StoreSettings};
 use sawpit_testkit::{Postgres, Redis, TempFolder, scramble};
-use sawpit_worker::{WorkerParts, WorkerSettings, run};
+use sawpit_worker::{WorkerError, WorkerParts, WorkerSettings, run};
 use tokio::sync::mpsc;
 
 use crate::world::{IDLE, patient};
@@ -207,10 +207,14 @@ async fn live(place: Place, name: String, queue: Option<Queue>, mut inbox: mpsc:
         };
         let mut work = tokio::spawn(run(parts, shutdown.clone()));
         tokio::select! {
-            ended = &mut work => if ended.unwrap().is_ok() { return },
+            ended = &mut work => match ended.unwrap() {
+                Ok(()) => return,
+                // A process that finds no queue at its start: whoever runs it starts it again.
+                Err(WorkerError::Queue(QueueError::Unavailable { .. })) => {}
+                Err(error) => panic!("{error:?}"),
+            },
             () = obey(&mut inbox, &shutdown) => return,
         }
-        // As a process that finds no queue at its start: whoever runs it starts it again.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -140,16 +140,14 @@ impl Consumer {
         Keeper::new(Arc::clone(&self.redis), Arc::clone(&self.name), self.in_hand.clone())
     }
 
-    /// One reader for each server that has partitions, with these; whether each partition has a server.
-    pub(super) fn arrange(&mut self) -> bool {
-        let (mut of_node, mut complete) = (BTreeMap::new(), true);
+    /// One reader for each server that has partitions, with these.
+    pub(super) fn arrange(&mut self) {
+        let mut of_node = BTreeMap::new();
         for part in self.redis.parts() {
-            match self.redis.servers.master(&self.redis.stream(part)) {
-                Ok(node) => {
-                    let entry = of_node.entry(node.address.clone()).or_insert_with(|| (node, Vec::new()));
-                    entry.1.push(part);
-                }
-                Err(_) => complete = false,
+            // A partition that no server is known to have now is arranged with the next call.
+            if let Ok(node) = self.redis.servers.master(&self.redis.stream(part)) {
+                let entry = of_node.entry(node.address.clone()).or_insert_with(|| (node, Vec::new()));
+                entry.1.push(part);
             }
         }
         self.readers.retain(|reader| {
@@ -164,7 +162,6 @@ impl Consumer {
             reader.assign(parts);
             self.readers.push(reader);
         }
-        complete
     }
 
     pub(crate) async fn read(&mut self) -> Result<Vec<Delivery>, ReadError> {

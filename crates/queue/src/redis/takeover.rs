@@ -27,8 +27,6 @@ pub(crate) struct Silent {
     pub(crate) owners: Vec<String>,
     /// Before they were asked for.
     found_at: Instant,
-    /// Whether every partition was looked at.
-    pub(crate) complete: bool,
 }
 
 /// A message to be taken over.
@@ -72,9 +70,8 @@ impl Consumer {
     /// process of our name left goes first.
     pub(crate) async fn silent(&mut self) -> Result<Silent, ReadError> {
         self.redis.recount_when_old().await;
-        let complete = self.arrange();
-        let mut silent =
-            Silent { messages: BTreeMap::new(), owners: Vec::new(), found_at: Instant::now(), complete };
+        self.arrange();
+        let mut silent = Silent { messages: BTreeMap::new(), owners: Vec::new(), found_at: Instant::now() };
         self.find_all_silent(&mut silent).await.map_err(ReadError::new)?;
         let owners: BTreeSet<&String> = silent.messages.values().flat_map(BTreeMap::values).collect();
         silent.owners = owners.into_iter().cloned().collect();
@@ -85,11 +82,8 @@ impl Consumer {
         for (part, first) in self.own.clone() {
             match self.pending(part, Duration::ZERO, true, first).await {
                 Ok(page) if page.is_empty() => drop(self.own.remove(&part)),
-                Ok(_) => {
-                    silent.complete = false;
-                    return Ok(());
-                }
-                Err(error) => silent.complete &= self.tolerate(part, error)?,
+                Ok(_) => return Ok(()),
+                Err(error) => self.tolerate(part, error)?,
             }
         }
         let mut room = self.redis.settings.batch.max(1);
@@ -107,24 +101,24 @@ impl Consumer {
                         silent.messages.insert(part, found);
                     }
                 }
-                Err(error) => silent.complete &= self.tolerate(part, error)?,
+                Err(error) => self.tolerate(part, error)?,
             }
         }
         Ok(())
     }
 
-    /// Of several servers one may be away, and the others are gone on with: then what was looked for is not complete.
-    fn tolerate(&mut self, part: Part, error: RedisError) -> Result<bool, RedisError> {
+    /// Of several servers one may be away, and the others are gone on with.
+    fn tolerate(&mut self, part: Part, error: RedisError) -> Result<(), RedisError> {
         // As in `read_round`; and who looks here first would never get there.
         if error.code() == Some("NOGROUP") {
-            return Ok(false);
+            return Ok(());
         }
         if !self.redis.servers.is_cluster() {
             return Err(error);
         }
         tracing::debug!(%error, %part, "a server is away");
         self.redis.servers.note(&error);
-        Ok(false)
+        Ok(())
     }
 
     pub(crate) async fn take_over(&mut self, silent: Silent) -> Result<Reclaimed, ReadError> {
@@ -211,7 +205,7 @@ impl Consumer {
             match self.take(part, wanted, idle, into).await {
                 Ok(_left) if into.has_suspect() => break,
                 Ok(_left) => {}
-                Err(error) => drop(self.tolerate(part, error)?),
+                Err(error) => self.tolerate(part, error)?,
             }
         }
         Ok(())

@@ -12,8 +12,9 @@ use crate::lookup::Forgettable;
 /// Advisory lock of partition making: of several workers one makes them. An arbitrary constant.
 pub(super) const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
 
-/// Queries queue behind the lock on the default partition, so it is not waited for long; the next turn tries again.
-const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
+/// Making and dropping a partition locks a table for a moment. While others read for long it is put off to the next turn:
+/// commits and queries queue up behind a lock that waits.
+pub(super) const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
 
 impl Pg {
     /// Makes the missing partitions. Routine calls find them all there and lock nothing.

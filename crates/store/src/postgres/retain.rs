@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use time::{Date, OffsetDateTime};
 
-use super::maintain::PARTITIONS_LOCK;
+use super::maintain::{LOCK_WAIT, PARTITIONS_LOCK};
 use super::rollup::{ROLLUP_LOCK, fold_within};
 use super::{Pg, checked};
 use crate::days::Day;
@@ -20,10 +20,6 @@ use crate::retention::{Forgotten, STEP_ROWS, STEP_ROWS_SIGNED};
 /// Longest time to count a day that was stored before its totals were kept. At 100,000 rows a second these are two
 /// billion; a connection that broke meanwhile must not be waited for without end.
 const COUNT_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
-
-/// Dropping a partition locks the table for a moment. While others read for long it is put off: commits queue up
-/// behind a lock that waits.
-const DROP_SETTINGS: &str = "SET LOCAL lock_timeout = '2s'";
 
 /// Our own limit is [`COUNT_LIMIT`].
 const COUNT_SETTINGS: &str = "SET LOCAL statement_timeout = 0";
@@ -182,7 +178,7 @@ async fn count_day(conn: &mut PgConnection, day: Day) -> sqlx::Result<Counted> {
 async fn forget_day(conn: &mut PgConnection, day: Day) -> sqlx::Result<Option<i64>> {
     let table = day.table();
     let mut tx = conn.begin().await?;
-    tx.execute(DROP_SETTINGS).await?;
+    tx.execute(LOCK_WAIT).await?;
     sqlx::query(LOCK).bind(PARTITIONS_LOCK).execute(&mut *tx).await?;
     sqlx::query(LOCK).bind(ROLLUP_LOCK).execute(&mut *tx).await?;
     let there: bool = sqlx::query_scalar(IS_DAY).bind(&table).fetch_one(&mut *tx).await?;
