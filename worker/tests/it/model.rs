@@ -18,7 +18,7 @@ use sawpit_model::{Entry, Level, Log, MessageId, RawObject, Timestamp};
 use sawpit_plugins::{Registry, RegistrySettings, Runtime, RuntimeSettings};
 use sawpit_queue::{AppendError, Queue, QueueError, QueueSettings};
 use sawpit_service::{Clock, Health, Shutdown, Tracer};
-use sawpit_store::{LogQuery, Store, StoreSettings};
+use sawpit_store::{LogQuery, Store, StoreError, StoreSettings};
 use sawpit_testkit::{Postgres, Redis, TempFolder, scramble};
 use sawpit_worker::{WorkerError, WorkerParts, WorkerSettings, run};
 use tokio::sync::mpsc;
@@ -209,8 +209,11 @@ async fn live(place: Place, name: String, queue: Option<Queue>, mut inbox: mpsc:
         tokio::select! {
             ended = &mut work => match ended.unwrap() {
                 Ok(()) => return,
-                // A process that finds no queue at its start: whoever runs it starts it again.
-                Err(WorkerError::Queue(QueueError::Unavailable { .. })) => {}
+                // A process that finds no queue or no store at its start: whoever runs it starts it again.
+                Err(
+                    WorkerError::Queue(QueueError::Unavailable { .. })
+                    | WorkerError::Store(StoreError::Unavailable { .. }),
+                ) => {}
                 Err(error) => panic!("{error:?}"),
             },
             () = obey(&mut inbox, &shutdown) => return,
