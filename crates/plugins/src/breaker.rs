@@ -29,7 +29,7 @@ pub struct BreakerLimits {
     pub failures: u32,
     /// They must fall into this much time, counted from the first of them.
     pub window: Duration,
-    /// And be at least this share of the calls in that time, 1 to 100 percent.
+    /// And be at least this share of the calls since the first of them, 1 to 100 percent.
     pub percent: u8,
     /// How long the plugin is bypassed before one call probes it.
     pub rest: Duration,
@@ -114,6 +114,9 @@ pub enum Ended<'a> {
     Failed(&'a CallError),
     /// It says nothing of the plugin: a list that is tried log by log next, or no free instance.
     Unsaid,
+    /// It used up the deadline on the logs of a suspect, whose own breaker has it: it says nothing of the plugin either,
+    /// and others need not rest because of it.
+    OneDevice,
 }
 
 /// The breaker of one version of one plugin.
@@ -179,13 +182,23 @@ impl Breaker {
 
     /// Asked before each call.
     pub fn admit(&self, now: Timestamp) -> Admission {
+        self.admit_after(self.limits.rest, now)
+    }
+
+    /// Asked before each call with the logs of a suspect alone. Such a call probes only when nobody else's did for another
+    /// rest: it is likely to fail, and for all.
+    pub fn admit_suspect(&self, now: Timestamp) -> Admission {
+        self.admit_after(self.limits.rest.saturating_mul(2), now)
+    }
+
+    fn admit_after(&self, rest: Duration, now: Timestamp) -> Admission {
         let mut inner = self.lock();
         let rested_from = match inner.phase {
             Phase::Closed { .. } => return Admission::Call,
             Phase::Open { rests_from } => rests_from,
             Phase::HalfOpen { probed_at } => probed_at,
         };
-        if within(rested_from, now, self.limits.rest) {
+        if within(rested_from, now, rest) {
             return Admission::Bypass(inner.last_error.clone());
         }
         inner.phase = Phase::HalfOpen { probed_at: now };
@@ -196,7 +209,8 @@ impl Breaker {
     pub fn settle(&self, probe: bool, ended: Ended<'_>, now: Timestamp) {
         let mut inner = self.lock();
         match (&mut inner.phase, ended) {
-            (Phase::Closed { began: None, .. }, Ended::Well) | (Phase::Closed { .. }, Ended::Unsaid) => {}
+            (Phase::Closed { began: None, .. }, Ended::Well)
+            | (Phase::Closed { .. }, Ended::Unsaid | Ended::OneDevice) => {}
             (Phase::Closed { successes, .. }, Ended::Well) => *successes += 1,
             (Phase::Closed { .. }, Ended::Failed(error)) => self.failed(&mut inner, error, now),
             // A call that began before the breaker opened says nothing new.
@@ -207,6 +221,7 @@ impl Breaker {
                 inner.phase = Phase::Open { rests_from: now };
             }
             (_, Ended::Unsaid) => inner.phase = Phase::Open { rests_from: now },
+            (_, Ended::OneDevice) => inner.phase = Phase::Open { rests_from: before(now, self.limits.rest) },
         }
     }
 
@@ -274,6 +289,11 @@ impl Drop for Breaker {
 pub fn within(since: Timestamp, now: Timestamp, span: Duration) -> bool {
     let passed = now.as_micros().saturating_sub(since.as_micros());
     u128::try_from(passed).is_ok_and(|passed| passed < span.as_micros())
+}
+
+fn before(now: Timestamp, span: Duration) -> Timestamp {
+    let span = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(span))
 }
 
 /// What failed, without where in the guest. Its beginning is left out where it is long: a traceback ends with what
@@ -383,6 +403,25 @@ mod tests {
         assert_eq!(breaker.status().state, BreakerState::Open);
         assert_eq!(breaker.admit(at(20)), Admission::Probe);
         assert_eq!(breaker.admit(at(40)), Admission::Probe);
+    }
+
+    #[test]
+    fn a_suspect_probes_only_when_nobody_else_did_and_its_deadline_keeps_nobody_waiting() {
+        let breaker = opened(0);
+        assert!(matches!(breaker.admit_suspect(at(39)), Admission::Bypass(_)));
+        assert_eq!(breaker.admit_suspect(at(40)), Admission::Probe);
+        breaker.settle(true, Ended::OneDevice, at(41));
+        assert!(matches!(breaker.admit_suspect(at(41)), Admission::Bypass(_)));
+        assert_eq!(breaker.admit(at(41)), Admission::Probe);
+        breaker.settle(true, Ended::Well, at(42));
+        assert_eq!(breaker.admit_suspect(at(42)), Admission::Call);
+    }
+
+    #[test]
+    fn what_one_device_costs_never_opens_it() {
+        let breaker = breaker();
+        (0..100).for_each(|_| breaker.settle(false, Ended::OneDevice, at(0)));
+        assert_eq!(breaker.admit(at(0)), Admission::Call);
     }
 
     #[test]

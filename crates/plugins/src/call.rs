@@ -101,19 +101,7 @@ fn call<R: Copied, A>(
     run: impl FnOnce(&mut Instance) -> wasmtime::Result<R>,
     check: impl FnOnce(R) -> Result<A, OutputError>,
 ) -> Result<A, CallError> {
-    let bypass = |last| {
-        plugin.breaker.bypassed(logs.len());
-        Err(CallError::Bypassed { last })
-    };
-    let standing = match plugin.suspects.admit(logs, plugin.now()) {
-        Standing::Bypass(last) => return bypass(last),
-        standing => standing,
-    };
-    let probe = match plugin.breaker.admit(plugin.now()) {
-        Admission::Call => false,
-        Admission::Probe => true,
-        Admission::Bypass(last) => return bypass(last),
-    };
+    let (standing, probe) = admitted(plugin, logs)?;
     // A probe that is given up early would say nothing, and the breaker would stay open.
     let terms = if probe && terms == Terms::Short { Terms::Whole } else { terms };
     let answer = called(plugin, logs, terms, run, check);
@@ -123,8 +111,36 @@ fn call<R: Copied, A>(
         plugin.meter.call_error(error, plugin.now());
     }
     learn(plugin, logs, terms, &standing, &answer);
-    plugin.breaker.settle(probe, ended(plugin, &answer, probe, logs.len(), terms), plugin.now());
+    let of_one = standing != Standing::Ordinary && answer.as_ref().is_err_and(CallError::is_deadline);
+    let ended = if of_one { Ended::OneDevice } else { ended(plugin, &answer, probe, logs.len(), terms) };
+    plugin.breaker.settle(probe, ended, plugin.now());
     answer
+}
+
+/// Asks both breakers, that of the device and that of the plugin; whether the call is the latter's probe.
+fn admitted(plugin: &Plugin, logs: &[&Log]) -> Result<(Standing, bool), CallError> {
+    let bypass = |last| {
+        plugin.breaker.bypassed(logs.len());
+        Err(CallError::Bypassed { last })
+    };
+    let standing = match plugin.suspects.admit(logs, plugin.now()) {
+        Standing::Bypass(last) => return bypass(last),
+        standing => standing,
+    };
+    let admission = match &standing {
+        Standing::Ordinary => plugin.breaker.admit(plugin.now()),
+        _ => plugin.breaker.admit_suspect(plugin.now()),
+    };
+    match admission {
+        Admission::Call => Ok((standing, false)),
+        Admission::Probe => Ok((standing, true)),
+        Admission::Bypass(last) => {
+            if let Standing::Suspect { probe } = standing {
+                plugin.suspects.unsaid(logs, probe, plugin.now());
+            }
+            bypass(last)
+        }
+    }
 }
 
 /// What a call tells the breaker. A list that failed is tried again in parts, and those count; a probe has no
