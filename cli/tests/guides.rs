@@ -83,7 +83,7 @@ fn settings_and_metrics_that_the_guides_name_exist() {
         for flag in names(&text, "`--").map(|name| name.trim_start_matches('`')) {
             let known = helps.contains(&format!("{flag} ")) || helps.contains(&format!("{flag}["));
             // Of `cargo xtask chaos`, and of a tool for components.
-            let others = ["--help", "--seed", "--sync"];
+            let others = ["--help", "--seed", "--break", "--sync"];
             assert!(known || others.contains(&flag), "{} names {flag}", path.display());
         }
         for metric in names(&text, "`sawpit_") {

@@ -46,6 +46,10 @@ pub struct WorkerSettings {
     /// Release builds cannot.
     #[cfg(debug_assertions)]
     pub acknowledge_first: bool,
+    /// Breaks invariant 1 on purpose: takes every message that is delivered again for one that was never committed, so that
+    /// a test can show that the doubling is noticed. Release builds cannot.
+    #[cfg(debug_assertions)]
+    pub forget_committed: bool,
 }
 
 impl WorkerSettings {
@@ -70,6 +74,8 @@ impl WorkerSettings {
             cache_ttl: Duration::from_secs(300),
             #[cfg(debug_assertions)]
             acknowledge_first: false,
+            #[cfg(debug_assertions)]
+            forget_committed: false,
         }
     }
 }

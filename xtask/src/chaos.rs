@@ -6,18 +6,20 @@ use crate::cmd::{self, Outcome};
 use crate::{guests, paths, test};
 
 pub const HELP: &str = "\
-chaos [--minutes N] [--seed S] [--break ack-first]  break the running system at random; account for every answered log
+chaos [--minutes N] [--seed S] [--break ack-first|no-ledger]  break the running system at random; account for every answered log
 
 Starts nginx, two hosts, Redis, two workers and PostgreSQL on free ports, posts logs, and meanwhile kills, stops
 and freezes processes, cuts and delays connections, swaps plugins. Then every log that was answered `queued` must
-be stored once, dropped by a plugin, or a dead letter; else the exit code is 1. The seed (made up unless given, and
+be stored once, dropped by a plugin, or a dead letter; else the exit code is 1. It is 1 as well when too little happened
+to prove anything, which the last line says. The seed (made up unless given, and
 printed) repeats the faults. N is 2 unless given. What hosts and workers said is in target/chaos/.
 
---break ack-first lets workers acknowledge before they commit, against invariant 2, which only debug builds can be told
-to. It shows that the account would notice: the run must fail.";
+--break ack-first lets workers acknowledge before they commit, against invariant 2, and --break no-ledger lets them take
+every message that comes again for a new one, against invariant 1. Only debug builds can be told to. It shows that the
+account would notice: the run must fail, with logs lost or doubled.";
 
 /// What can be broken on purpose.
-const BREAKS: [&str; 1] = ["ack-first"];
+const BREAKS: [&str; 2] = ["ack-first", "no-ledger"];
 
 /// What a person asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,7 +85,9 @@ mod tests {
         assert_eq!(parse(&[]), wanted(2, None, None));
         assert_eq!(parse(&words("--seed 7 --minutes 10")), wanted(10, Some(7), None));
         assert_eq!(parse(&words("--minutes 0")), wanted(1, None, None));
-        assert_eq!(parse(&words("--break ack-first")), wanted(2, None, Some("ack-first")));
+        for broken in ["ack-first", "no-ledger"] {
+            assert_eq!(parse(&words(&format!("--break {broken}"))), wanted(2, None, Some(broken)));
+        }
     }
 
     #[test]

@@ -99,7 +99,9 @@ pub fn resolve(resolver: &mut Resolver, shared: &Shared<'_>) -> Option<WorkerSet
         reclaim_every: shared.queue?.reclaim_idle / 2,
         cache_ttl: shared.cache_ttl?,
         #[cfg(debug_assertions)]
-        acknowledge_first: acknowledges_first(),
+        acknowledge_first: is_broken("ack-first"),
+        #[cfg(debug_assertions)]
+        forget_committed: is_broken("no-ledger"),
         ..WorkerSettings::new(name?.unwrap_or_else(made_up_name))
     })
 }
@@ -120,11 +122,11 @@ pub fn threads(settings: &WorkerSettings) -> usize {
     if settings.threads == 0 { super::plugins::cores() } else { settings.threads }
 }
 
-/// What `cargo xtask chaos --break ack-first` asks for. Not a setting: nobody is to find it in `--help`, and release
+/// What `cargo xtask chaos --break` asks for. Not a setting: nobody is to find it in `--help`, and release
 /// builds do not have it.
 #[cfg(debug_assertions)]
-fn acknowledges_first() -> bool {
-    std::env::var_os("SAWPIT_BREAK").is_some_and(|what| what == "ack-first")
+fn is_broken(what: &str) -> bool {
+    std::env::var_os("SAWPIT_BREAK").is_some_and(|asked| asked == what)
 }
 
 /// Host, process and a random number: what restarts under the same pid in a new container must differ, too.

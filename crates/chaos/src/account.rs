@@ -1,7 +1,8 @@
 //! What became of every answered log, read from the queue and the store themselves.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sawpit_model::{MessageId, Timestamp};
@@ -11,16 +12,18 @@ use sawpit_store::{Store, StoreSettings};
 
 use crate::load::{Answers, Queued};
 use crate::logs::{Fate, number_in};
+use crate::quiet;
 use crate::system::{POISON, System};
 
-/// Time without a message settled after which the backlog counts as stuck.
-const STUCK: Duration = Duration::from_secs(90);
 /// Ids in one question to the store.
 const IDS: usize = 50_000;
 /// Dead letters in one question to the queue.
 const LETTERS: usize = 1_000;
 /// What the versions of the enricher set (see [`System::swap`]).
 const VERSIONS: &str = "select count(distinct log_data->'device'->>'site') from logs";
+/// What rows carry, for each log that they were made of.
+const CARRIED: &str = "select coalesce(source.id, format('%s-%s', ms, seq)), log_data->>'n' \
+                       from logs left join lateral unnest(sources) as source(id) on true where log_data ? 'n'";
 
 /// The end of all logs that were answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +36,8 @@ pub struct Account {
     pub dead: u64,
     /// Nowhere.
     pub lost: Vec<String>,
-    /// In one place, but not where it belongs: buried without its own fault, or stored though it was to be dropped.
+    /// In one place, but not where it belongs: buried without its own fault, stored though it was to be dropped, or under
+    /// the id of another.
     pub misplaced: Vec<String>,
     /// In more rows than one, or among the dead letters as well.
     pub doubled: Vec<String>,
@@ -54,6 +58,8 @@ struct Found {
     /// The plugin at fault and why it was buried, for each time.
     letters: Vec<String>,
     in_ledger: bool,
+    /// The number that the row or the letter carries.
+    number: Option<u64>,
 }
 
 /// How often a number was found.
@@ -88,33 +94,44 @@ fn judge(found: &Found, fate: Fate) -> End {
 }
 
 impl Account {
-    /// Whether every log is where it belongs.
+    /// How many logs are not where they belong, by what is wrong with them; nothing when all are.
     #[must_use]
-    pub fn is_clean(&self) -> bool {
-        let wrong = [&self.lost, &self.doubled, &self.misplaced, &self.denied];
-        wrong.iter().all(|list| list.is_empty()) && self.stuck == 0
+    pub fn wrongs(&self) -> Vec<String> {
+        let lists = [
+            ("lost", &self.lost),
+            ("doubled", &self.doubled),
+            ("misplaced", &self.misplaced),
+            ("refused, yet stored", &self.denied),
+        ];
+        let counts = lists.into_iter().map(|(what, list)| (what, list.len() as u64));
+        let counts = counts.chain([("never settled", self.stuck)]).filter(|(_, count)| *count > 0);
+        counts.map(|(what, count)| format!("{count} {what}")).collect()
     }
 
-    /// Waits until the workers have nothing left, then looks for every answered log. `tend` is called while waiting.
+    /// Waits until the workers have nothing left, ends them, and then looks for every answered log. `tend` is called while
+    /// waiting.
     ///
     /// # Errors
     /// The queue or the store does not answer, though nothing disturbs it any more.
-    pub async fn of(system: &System, answers: &Answers, tend: impl FnMut()) -> Result<Self> {
+    pub async fn of(system: &Arc<System>, answers: &Answers, tend: impl FnMut()) -> Result<Self> {
         let clock = Clock::system();
         let settings = QueueSettings { url: system.queue_url(), ..QueueSettings::default() };
         let queue = Queue::open(settings, clock.reader()).await?;
+        let stuck = quiet::wait(system, &queue, tend).await?;
         let settings = StoreSettings {
             url: system.store_url(),
             statement_timeout: Duration::from_secs(300),
             ..StoreSettings::default()
         };
         let store = Store::open(settings, clock.now()).await?;
-        let stuck = drain(&queue, tend).await?;
         let letters = letters(&queue).await?;
-        let found = find(&store, &answers.queued, &letters).await?;
+        let mut found = find(&store, &answers.queued, &letters).await?;
+        for (id, number) in carried(system)? {
+            found.entry(id).or_default().number = Some(number);
+        }
         let mut account = Self { stuck, ..Self::default() };
-        account.merged = count(system, "select count(*) from logs where cardinality(sources) > 1")?;
-        account.versions = count(system, VERSIONS)?;
+        account.merged = system.count("select count(*) from logs where cardinality(sources) > 1")?;
+        account.versions = system.count(VERSIONS)?;
         account.judge_all(&answers.queued, &found);
         account.compare_numbers(answers, &numbers(system, &letters)?);
         store.close().await;
@@ -131,6 +148,10 @@ impl Account {
                 continue;
             }
             match judge(here, log.fate) {
+                // Another log was answered this id, or this one was stored under another's.
+                End::Stored | End::Dead if here.number != log.number => {
+                    self.misplaced.push(described(log, here));
+                }
                 End::Stored => self.stored += 1,
                 End::Dropped => self.dropped += 1,
                 End::Dead => self.dead += 1,
@@ -157,27 +178,13 @@ impl Account {
 }
 
 fn described(log: &Queued, found: &Found) -> String {
-    let Found { rows, letters, in_ledger } = found;
-    let number = log.number.map_or_else(|| "none".to_owned(), |number| number.to_string());
-    let Queued { id, fate, .. } = log;
-    format!("{id} (n={number}, {fate:?}): rows {rows}, dead letters {letters:?}, in the ledger: {in_ledger}")
-}
-
-/// Waits while the backlog shrinks; how many messages are left when it does not.
-async fn drain(queue: &Queue, mut tend: impl FnMut()) -> Result<u64> {
-    let mut least = u64::MAX;
-    let mut moved = Instant::now();
-    loop {
-        tend();
-        let left = queue.backlog().await?;
-        if left < least {
-            (least, moved) = (left, Instant::now());
-        }
-        if left == 0 || moved.elapsed() > STUCK {
-            return Ok(left);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let name = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
+    let Found { rows, letters, in_ledger, number: carried } = found;
+    let Queued { id, number, fate } = log;
+    let (number, carried) = (name(*number), name(*carried));
+    let found =
+        format!("rows {rows}, dead letters {letters:?}, that carry n={carried}, in the ledger: {in_ledger}");
+    format!("{id} (n={number}, {fate:?}): {found}")
 }
 
 /// All dead letters.
@@ -202,7 +209,9 @@ async fn find(store: &Store, queued: &[Queued], letters: &[DeadLetter]) -> Resul
     }
     for letter in letters {
         let plugin = letter.plugin.as_deref().unwrap_or("no plugin");
-        found.entry(letter.message_id).or_default().letters.push(format!("{plugin}: {}", letter.reason));
+        let here = found.entry(letter.message_id).or_default();
+        here.letters.push(format!("{plugin}: {}", letter.reason));
+        here.number = number_of(letter);
     }
     let nowhere =
         |id: &MessageId| found.get(id).is_none_or(|found| found.rows == 0 && found.letters.is_empty());
@@ -215,8 +224,21 @@ async fn find(store: &Store, queued: &[Queued], letters: &[DeadLetter]) -> Resul
     Ok(found)
 }
 
-fn count(system: &System, query: &str) -> Result<u64> {
-    system.sql(query).parse().context("psql did not answer a count")
+/// The number that a dead letter carries.
+fn number_of(letter: &DeadLetter) -> Option<u64> {
+    let (_, log_data) = letter.fields.iter().find(|(name, _)| name == "log_data")?;
+    number_in(log_data)
+}
+
+/// The numbers that rows carry, under the ids of all logs that a row was made of. The plugins of a run keep the numbers, and
+/// fold only logs that have none.
+fn carried(system: &System) -> Result<HashMap<MessageId, u64>> {
+    let answer = system.sql(CARRIED);
+    let carried = |line: &str| {
+        let (id, number) = line.split_once('|')?;
+        Some((id.parse::<MessageId>().ok()?, number.parse::<u64>().ok()?))
+    };
+    answer.lines().map(|line| carried(line).with_context(|| format!("a line of psql: {line:?}"))).collect()
 }
 
 /// The numbers that stored and buried logs carry.
@@ -228,8 +250,7 @@ fn numbers(system: &System, letters: &[DeadLetter]) -> Result<HashMap<u64, Times
     };
     let stored = answer.lines().map(|line| number(line).with_context(|| format!("a line of psql: {line:?}")));
     let mut numbers: HashMap<u64, Times> = stored.collect::<Result<_>>()?;
-    let log_data = letters.iter().flat_map(|letter| &letter.fields).filter(|(name, _)| name == "log_data");
-    for number in log_data.filter_map(|(_, value)| number_in(value)) {
+    for number in letters.iter().filter_map(number_of) {
         numbers.entry(number).or_default().letters += 1;
     }
     Ok(numbers)
@@ -240,7 +261,12 @@ mod tests {
     use super::*;
 
     fn found(rows: u64, letters: &[&str], in_ledger: bool) -> Found {
-        Found { rows, letters: letters.iter().map(|reason| (*reason).to_owned()).collect(), in_ledger }
+        let letters = letters.iter().map(|reason| (*reason).to_owned()).collect();
+        Found { rows, letters, in_ledger, number: None }
+    }
+
+    fn queued(ms: u64, number: Option<u64>, fate: Fate) -> Queued {
+        Queued { id: MessageId { ms, seq: 0 }, number, fate }
     }
 
     #[test]
@@ -277,22 +303,49 @@ mod tests {
 
     #[test]
     fn every_answered_log_is_counted_once() {
-        let log = |ms| Queued { id: MessageId { ms, seq: 0 }, number: Some(ms), fate: Fate::Kept };
+        let log = |ms| queued(ms, None, Fate::Kept);
         let found = HashMap::from([(log(1).id, found(1, &[], false)), (log(2).id, found(3, &[], false))]);
         let mut account = Account::default();
         account.judge_all(&[log(1), log(2), log(3), log(3)], &found);
         assert_eq!((account.stored, account.doubled.len(), account.lost.len()), (1, 2, 1), "{account:?}");
-        assert!(!account.is_clean());
+        assert_eq!(account.wrongs(), ["1 lost", "2 doubled"]);
     }
 
     #[test]
     fn who_buries_everything_is_seen_and_told_the_reason() {
-        let log = |ms| Queued { id: MessageId { ms, seq: 0 }, number: Some(ms), fate: Fate::Kept };
-        let found = HashMap::from([(log(1).id, found(0, &["a whim"], false))]);
+        let log = queued(1, Some(1), Fate::Kept);
+        let found = HashMap::from([(log.id, found(0, &["a whim"], false))]);
         let mut account = Account::default();
-        account.judge_all(&[log(1)], &found);
+        account.judge_all(&[log], &found);
         assert!(account.misplaced[0].contains("a whim"), "{account:?}");
-        assert!(!account.is_clean());
+        assert_eq!(account.wrongs(), ["1 misplaced"]);
+    }
+
+    #[test]
+    fn what_lies_under_the_id_of_another_log_is_misplaced() {
+        for (number, carried, is_right) in [
+            (Some(1), Some(1), true),
+            (None, None, true),
+            (Some(1), Some(2), false),
+            (Some(1), None, false),
+            (None, Some(2), false),
+        ] {
+            for (fate, found) in
+                [(Fate::Kept, found(1, &[], false)), (Fate::Dead, found(0, &["poison: trapped"], false))]
+            {
+                let log = queued(1, number, fate);
+                let mut account = Account::default();
+                account.judge_all(&[log], &HashMap::from([(log.id, Found { number: carried, ..found })]));
+                assert_eq!(account.wrongs().is_empty(), is_right, "{account:?}");
+                assert_eq!(account.misplaced.is_empty(), is_right, "{account:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_nobody_settled_is_wrong() {
+        let account = Account { stuck: 2, ..Account::default() };
+        assert_eq!(account.wrongs(), ["2 never settled"]);
     }
 
     #[test]

@@ -10,8 +10,10 @@ mod account;
 mod faults;
 mod load;
 mod logs;
+mod outcome;
 mod plan;
 mod proxy;
+mod quiet;
 mod report;
 mod system;
 
@@ -22,11 +24,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 pub use account::Account;
+pub use outcome::Outcome;
 pub use proxy::{Proxy, Weather};
 pub use report::Report;
 
 use faults::Done;
 use load::Load;
+use outcome::Counts;
 use sawpit_service::http::{self, Trust};
 use system::System;
 
@@ -46,7 +50,7 @@ pub struct Settings {
     pub seed: u64,
     /// How long faults happen.
     pub lasting: Duration,
-    /// What is broken on purpose: then the account must not be clean.
+    /// What is broken on purpose: then the outcome must be [`Outcome::Wrong`].
     pub broken: Option<Broken>,
 }
 
@@ -55,6 +59,8 @@ pub struct Settings {
 pub enum Broken {
     /// Workers acknowledge before they commit, against invariant 2.
     AckFirst,
+    /// Workers take every message that is delivered again for one that was never committed, against invariant 1.
+    NoLedger,
 }
 
 impl Broken {
@@ -62,6 +68,7 @@ impl Broken {
     pub(crate) const fn variable(self) -> (&'static str, &'static str) {
         match self {
             Self::AckFirst => ("SAWPIT_BREAK", "ack-first"),
+            Self::NoLedger => ("SAWPIT_BREAK", "no-ledger"),
         }
     }
 }
@@ -72,7 +79,8 @@ impl std::str::FromStr for Broken {
     fn from_str(word: &str) -> Result<Self> {
         match word {
             "ack-first" => Ok(Self::AckFirst),
-            other => anyhow::bail!("{other:?} cannot be broken; ack-first can"),
+            "no-ledger" => Ok(Self::NoLedger),
+            other => anyhow::bail!("{other:?} cannot be broken; ack-first and no-ledger can"),
         }
     }
 }
@@ -85,13 +93,14 @@ pub async fn run(settings: &Settings) -> Result<Report> {
     let system = Arc::new(System::start(settings).await?);
     let load = Load::start(&system.doors(), settings.seed)?;
     let plan = plan::plan(settings.seed, settings.lasting);
+    let floors = Counts::floors(&plan, settings.lasting);
     let (broken, lasting) = (Arc::clone(&system), settings.lasting);
     let done = tokio::task::spawn_blocking(move || faults::carry_out(&broken, &plan, lasting));
     let mut done = done.await.context("a fault could not be put right; its words are above")?;
     let answers = load.end().await;
     recover(&system, &mut done).await?;
     let account = Account::of(&system, &answers, || faults::tend(&system, &mut done)).await?;
-    Ok(Report { seed: settings.seed, answers, done, account })
+    Ok(Report { seed: settings.seed, answers, done, floors, account })
 }
 
 /// Waits until all are ready again, by themselves.

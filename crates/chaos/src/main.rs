@@ -1,4 +1,5 @@
-//! `cargo xtask chaos`: one run, its table, and an exit code that says whether every log is where it belongs.
+//! `cargo xtask chaos`: one run, its table, and an exit code that says whether it proves that every log is where it
+//! belongs.
 //!
 //! Arguments: the `sawpit` program, the folder with the compiled example plugins, the folder for the output of hosts
 //! and workers, the seconds that faults happen, the seed, and, if something is to be broken on purpose, what.
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sawpit_chaos::{Settings, run};
+use sawpit_chaos::{Outcome, Settings, run};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -16,7 +17,7 @@ async fn main() -> Result<ExitCode> {
     println!("seed {}: faults for {} s", settings.seed, settings.lasting.as_secs());
     let report = run(&settings).await?;
     println!("{report}");
-    if report.account.is_clean() {
+    if report.outcome() == Outcome::Clean {
         return Ok(ExitCode::SUCCESS);
     }
     println!("FAILED; what hosts and workers said is in {}", settings.logs.display());

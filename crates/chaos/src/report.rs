@@ -6,6 +6,7 @@ use std::fmt;
 use crate::account::Account;
 use crate::faults::Done;
 use crate::load::Answers;
+use crate::outcome::{Counts, Outcome};
 
 /// Entries of a list that are shown.
 const SHOWN: usize = 10;
@@ -17,6 +18,7 @@ pub struct Report {
     pub seed: u64,
     pub(crate) answers: Answers,
     pub(crate) done: Done,
+    pub(crate) floors: Counts,
     /// The end of every answered log.
     pub account: Account,
 }
@@ -33,14 +35,25 @@ impl Report {
     pub fn faults(&self) -> u64 {
         self.done.faults.values().sum()
     }
+
+    /// What the run proves.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        Outcome::of(self.account.wrongs(), self.counts().below(&self.floors))
+    }
+
+    fn counts(&self) -> Counts {
+        let Account { dropped, dead, merged, versions, .. } = self.account;
+        Counts { queued: self.queued() as u64, faults: self.faults(), dropped, dead, merged, versions }
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, answers, done, account } = self;
+        let Self { seed, answers, done, account, .. } = self;
         writeln!(f, "seed {seed}")?;
         line(f, "posted", answers.posted)?;
-        line(f, "answered queued", answers.queued.len() as u64)?;
+        line(f, "answered queued", self.queued() as u64)?;
         line(f, "answered dropped", answers.dropped)?;
         line(f, "requests answered when repeated", answers.repeated)?;
         line(f, "  as the first was, not heard", answers.replayed)?;
@@ -61,7 +74,8 @@ impl fmt::Display for Report {
         examples(f, "lost", &account.lost)?;
         examples(f, "doubled", &account.doubled)?;
         examples(f, "misplaced", &account.misplaced)?;
-        examples(f, "refused, yet stored", &account.denied)
+        examples(f, "refused, yet stored", &account.denied)?;
+        write!(f, "{}", self.outcome())
     }
 }
 

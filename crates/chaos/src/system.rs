@@ -106,6 +106,14 @@ impl System {
         self.postgres.query(DATABASE, query)
     }
 
+    /// The number that a query answers.
+    ///
+    /// # Errors
+    /// It answers something else.
+    pub fn count(&self, query: &str) -> Result<u64> {
+        self.sql(query).parse().with_context(|| format!("psql did not answer a number: {query}"))
+    }
+
     /// The proxy of a link.
     #[must_use]
     pub fn proxy(&self, link: Link) -> Option<&Proxy> {
@@ -128,12 +136,13 @@ impl System {
             Target::Redis => self.redis.stop(),
             Target::Postgres => self.postgres.stop(),
             Target::Nginx => self.nginx.stop(),
-            _ => self.with_client(target, |client| {
-                if let Some(process) = client.process().take() {
-                    process.stop(Signal::TERM, END);
-                }
-            }),
+            _ => self.with_client(target, Client::stop),
         }
+    }
+
+    /// SIGTERM to every host and worker; returns when all have ended. [`System::tend`] does not start them again.
+    pub fn stop_clients(&self) {
+        self.clients.iter().for_each(Client::stop);
     }
 
     /// Starts what was killed or stopped.
@@ -236,6 +245,12 @@ impl Client {
 
     fn start(&self) {
         *self.process() = Some(self.launch.start());
+    }
+
+    fn stop(&self) {
+        if let Some(process) = self.process().take() {
+            process.stop(Signal::TERM, END);
+        }
     }
 
     fn wait_ready(&self) {
