@@ -8,6 +8,10 @@ use sawpit_model::{MessageId, Timestamp};
 use crate::error::StoreError;
 use crate::ids;
 
+/// A batch whose messages are so far apart, in milliseconds, is in an index of its own (`ledger_wide`), so that the others
+/// are found by their last message. It stands in the migrations and in the questions as well.
+pub(crate) const WIDE_MS: i64 = 60_000;
+
 /// What is looked for, and the span in which a batch that holds any of it must overlap.
 #[derive(Debug)]
 pub(crate) struct Lookup {
@@ -25,6 +29,11 @@ impl Lookup {
         // An id that does not fit was never committed.
         let ms: Vec<i64> = wanted.iter().filter_map(|id| i64::try_from(id.ms).ok()).collect();
         Some(Self { min_ms: *ms.iter().min()?, max_ms: *ms.iter().max()?, wanted, ms })
+    }
+
+    /// Where the last message of a batch that is not wide is at the latest.
+    pub(crate) fn last_ms(&self) -> i64 {
+        self.max_ms.saturating_add(WIDE_MS)
     }
 
     /// Those of the wanted ids that the given ledger entries name.

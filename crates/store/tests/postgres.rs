@@ -96,7 +96,7 @@ async fn totals_of_older_databases(server: &Postgres) {
         "DROP TABLE day_totals, uncounted_days, verdict_writers, queue_servers",
         "DROP FUNCTION count_days, day_of_second",
         "ALTER TABLE logs DROP COLUMN terms",
-        "DROP INDEX logs_by_device, logs_by_level",
+        "DROP INDEX logs_by_device, logs_by_level, ledger_wide",
         "CREATE INDEX logs_by_device ON logs (device_id, received_at, ms, seq, part)",
         "DELETE FROM _sqlx_migrations WHERE version >= 3",
     ] {
@@ -250,7 +250,7 @@ async fn assert_totals_are_rows(store: &Store) {
 /// exact.
 async fn days_of_older_databases(server: &Postgres) {
     const BEFORE: &str = "DROP TRIGGER count_days ON rollup_pending; DROP FUNCTION count_days, day_of_second; \
-                          DROP TABLE day_totals, uncounted_days, verdict_writers, queue_servers; DELETE FROM _sqlx_migrations WHERE version >= 7";
+                          DROP TABLE day_totals, uncounted_days, verdict_writers, queue_servers; DROP INDEX ledger_wide; DELETE FROM _sqlx_migrations WHERE version >= 7";
     let url = server.create_database("old_days");
     let store = open(&url).await;
     let lease = store.lease("w").await.unwrap();

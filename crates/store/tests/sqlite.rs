@@ -74,7 +74,7 @@ async fn totals_of_older_files_are_counted_once() {
     let undo =
         "DROP TABLE level_totals; DROP TABLE device_totals; DROP TABLE second_totals; DROP TABLE tokens;
                 DROP TABLE search; DROP TABLE search_minutes; DROP TABLE search_indexes; DROP TABLE plugin_totals;
-                DROP TABLE verdict_writers; DROP TABLE queue_servers;
+                DROP TABLE verdict_writers; DROP TABLE queue_servers; DROP INDEX ledger_wide;
                 CREATE TABLE old AS SELECT received_at, ms, seq, part, chain_id, log_level, device_id, message,
                     log_data, sources FROM logs;
                 DROP TABLE logs;

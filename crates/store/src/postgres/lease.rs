@@ -9,6 +9,16 @@ use crate::batch::Lease;
 use crate::error::StoreError;
 use crate::lookup::Lookup;
 
+/// Two reads of few rows each, however long ago the messages were posted: see the migration of `ledger_wide`.
+const COMMITTED: &str = "
+    WITH near AS (
+        SELECT ids, min_ms, max_ms FROM ledger WHERE max_ms >= $1 AND max_ms <= $4 AND min_ms <= $2
+        UNION ALL
+        SELECT ids, min_ms, max_ms FROM ledger WHERE max_ms - min_ms > 60000 AND max_ms > $4 AND min_ms <= $2
+    )
+    SELECT ids FROM near
+    WHERE EXISTS (SELECT FROM UNNEST($3::bigint[]) AS ms WHERE ms BETWEEN min_ms AND max_ms)";
+
 impl Pg {
     pub(crate) async fn lease(&self, owner: &str) -> Result<Lease, StoreError> {
         let ask = "INSERT INTO leases (owner, epoch) VALUES ($1, 1) \
@@ -30,11 +40,9 @@ impl Pg {
 
     pub(crate) async fn committed(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, StoreError> {
         let Some(lookup) = Lookup::new(ids) else { return Ok(HashSet::new()) };
-        let ask = "SELECT ids FROM ledger WHERE max_ms >= $1 AND min_ms <= $2 \
-                   AND EXISTS (SELECT FROM UNNEST($3::bigint[]) AS ms WHERE ms BETWEEN min_ms AND max_ms)";
         let answer = read!(self, conn => {
-            let work = sqlx::query_scalar::<_, Vec<u8>>(ask).bind(lookup.min_ms).bind(lookup.max_ms);
-            work.bind(&lookup.ms).fetch_all(&mut **conn).await
+            let work = sqlx::query_scalar::<_, Vec<u8>>(COMMITTED).bind(lookup.min_ms).bind(lookup.max_ms);
+            work.bind(&lookup.ms).bind(lookup.last_ms()).fetch_all(&mut **conn).await
         });
         lookup.found(&answer?)
     }

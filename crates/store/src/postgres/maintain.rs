@@ -8,6 +8,7 @@ use super::{Pg, checked};
 use crate::days::Day;
 use crate::error::StoreError;
 use crate::lookup::Forgettable;
+use crate::retention::{STEP_ROWS, STEP_ROWS_SIGNED};
 
 /// Advisory lock of partition making: of several workers one makes them. An arbitrary constant.
 pub(super) const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
@@ -15,6 +16,14 @@ pub(super) const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
 /// Making and dropping a partition locks a table for a moment. While others read for long it is put off to the next turn:
 /// commits and queries queue up behind a lock that waits.
 pub(super) const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
+
+/// One step, each a transaction: after a long time there may be millions, and a statement has a time limit.
+const TRIM: &str = "
+    DELETE FROM ledger WHERE ctid = ANY (ARRAY (
+        SELECT ctid FROM ledger WHERE max_ms < $1 AND committed_at < $2
+        AND committed_at < (SELECT max(committed_at) FROM ledger) - make_interval(secs => $3)
+        ORDER BY max_ms LIMIT $4
+    ))";
 
 impl Pg {
     /// Makes the missing partitions. Routine calls find them all there and lock nothing.
@@ -27,14 +36,17 @@ impl Pg {
 
     /// "Now" is at most the newest commit.
     pub(crate) async fn trim_ledger(&self, forgettable: Forgettable) -> Result<(), StoreError> {
-        let ask = "DELETE FROM ledger WHERE max_ms < $1 AND committed_at < $2 \
-                   AND committed_at < (SELECT max(committed_at) FROM ledger) - make_interval(secs => $3)";
         let Forgettable { messages_before_ms, committed_before, keep } = forgettable;
         let mut conn = self.acquire().await?;
-        let work = sqlx::query(ask).bind(messages_before_ms).bind(OffsetDateTime::from(committed_before));
-        let answer = self.answer(work.bind(keep.as_secs_f64()).execute(&mut *conn)).await;
-        checked(&mut conn, answer)?;
-        Ok(())
+        loop {
+            let work =
+                sqlx::query(TRIM).bind(messages_before_ms).bind(OffsetDateTime::from(committed_before));
+            let step = work.bind(keep.as_secs_f64()).bind(STEP_ROWS_SIGNED).execute(&mut *conn);
+            let answer = self.answer(step).await;
+            if checked(&mut conn, answer)?.rows_affected() < STEP_ROWS {
+                return Ok(());
+            }
+        }
     }
 }
 

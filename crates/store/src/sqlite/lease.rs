@@ -10,6 +10,21 @@ use super::{Lite, checked};
 use crate::batch::Lease;
 use crate::error::StoreError;
 use crate::lookup::{Forgettable, Lookup};
+use crate::retention::{STEP_ROWS, STEP_ROWS_SIGNED};
+
+/// Two reads of few rows each, however long ago the messages were posted: see the migration of `ledger_wide`.
+const COMMITTED: &str = "
+    SELECT ids FROM ledger WHERE max_ms >= ?1 AND max_ms <= ?3 AND min_ms <= ?2
+    UNION ALL
+    SELECT ids FROM ledger WHERE max_ms - min_ms > 60000 AND max_ms > ?3 AND min_ms <= ?2";
+
+/// One step, between which the worker commits.
+const TRIM: &str = "
+    DELETE FROM ledger WHERE rowid IN (
+        SELECT rowid FROM ledger WHERE max_ms < ?1 AND committed_at < ?2
+        AND committed_at < (SELECT max(committed_at) FROM ledger) - ?3
+        ORDER BY max_ms LIMIT ?4
+    )";
 
 impl Lite {
     pub(crate) async fn lease(&self, owner: &str) -> Result<Lease, StoreError> {
@@ -32,20 +47,24 @@ impl Lite {
 
     pub(crate) async fn committed(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, StoreError> {
         let Some(lookup) = Lookup::new(ids) else { return Ok(HashSet::new()) };
-        let ask = "SELECT ids FROM ledger WHERE max_ms >= ?1 AND min_ms <= ?2";
-        let work = sqlx::query_scalar::<_, Vec<u8>>(ask).bind(lookup.min_ms).bind(lookup.max_ms);
+        let work = sqlx::query_scalar::<_, Vec<u8>>(COMMITTED).bind(lookup.min_ms).bind(lookup.max_ms);
+        let work = work.bind(lookup.last_ms());
         lookup.found(&checked(work.fetch_all(&mut *self.reader().await?).await)?)
     }
 
     /// "Now" is at most the newest commit.
     pub(crate) async fn trim_ledger(&self, forgettable: Forgettable) -> Result<(), StoreError> {
-        let ask = "DELETE FROM ledger WHERE max_ms < ?1 AND committed_at < ?2 \
-                   AND committed_at < (SELECT max(committed_at) FROM ledger) - ?3";
         let Forgettable { messages_before_ms, committed_before, keep } = forgettable;
         let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-        let mut tx = self.begin().await?;
-        let trim = sqlx::query(ask).bind(messages_before_ms).bind(committed_before.as_micros()).bind(keep);
-        checked(trim.execute(&mut *tx).await)?;
-        checked(tx.commit().await)
+        loop {
+            let mut tx = self.begin().await?;
+            let trim = sqlx::query(TRIM).bind(messages_before_ms).bind(committed_before.as_micros());
+            let step = checked(trim.bind(keep).bind(STEP_ROWS_SIGNED).execute(&mut *tx).await)?;
+            checked(tx.commit().await)?;
+            if step.rows_affected() < STEP_ROWS {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }

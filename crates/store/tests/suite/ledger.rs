@@ -30,6 +30,45 @@ pub async fn knows_what_was_committed(url: String) {
     assert!(store.committed(&[]).await.unwrap().is_empty());
 }
 
+/// Batches of messages that lay around span hours; the others are of a moment, before, within and after those.
+pub async fn finds_batches_of_all_widths(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let minute = 60_000;
+    let wide = [id(0, 0), id(minute * 5, 1), id(minute * 600, 0)];
+    let just_narrow = [id(minute * 2, 0), id(minute * 3, 0)];
+    let just_wide = [id(minute * 7, 0), id(minute * 8 + 1, 0)];
+    for ids in [&wide[..], &just_narrow, &just_wide, &[id(minute * 5, 0)]] {
+        store.commit(&lease, &batch_of("d", ids)).await.unwrap();
+    }
+    for found in wide.iter().chain(&just_narrow).chain(&just_wide) {
+        assert_eq!(store.committed(&[*found]).await.unwrap(), HashSet::from([*found]));
+    }
+    let none = [id(minute * 5, 2), id(minute * 2, 1), id(minute * 8, 0), id(minute * 601, 0)];
+    assert!(store.committed(&none).await.unwrap().is_empty());
+    let all: Vec<_> = wide.iter().chain(&just_narrow).chain(&just_wide).copied().collect();
+    assert_eq!(store.committed(&all).await.unwrap().len(), all.len());
+}
+
+/// More batches than one step forgets.
+pub async fn the_ledger_forgets_all_there_is_to_forget(url: String) {
+    let store = open(&url).await;
+    let lease = store.lease("w").await.unwrap();
+    let batch = |n: u64, committed_at| Batch {
+        ids: vec![id(n, 0)],
+        rows: vec![],
+        verdicts: Tally::default(),
+        committed_at,
+    };
+    for n in 0..1_001 {
+        store.commit(&lease, &batch(n, now())).await.unwrap();
+    }
+    store.commit(&lease, &batch(1_001, at(10 * DAY))).await.unwrap();
+    store.trim_ledger(at(10 * DAY), KEEP, None).await.unwrap();
+    let ids: Vec<_> = (0..1_002).map(|n| id(n, 0)).collect();
+    assert_eq!(store.committed(&ids).await.unwrap(), HashSet::from([id(1_001, 0)]));
+}
+
 pub async fn the_same_batch_again_is_ok_and_stored_once(url: String) {
     let store = open(&url).await;
     let lease = store.lease("w").await.unwrap();

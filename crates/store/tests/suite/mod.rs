@@ -55,6 +55,8 @@ pub fn contract(database: impl Fn(&str) -> String) {
         search::older_rows_are_found_once_they_are_indexed,
         search::searching_after_forgetting,
         ledger::knows_what_was_committed,
+        ledger::finds_batches_of_all_widths,
+        ledger::the_ledger_forgets_all_there_is_to_forget,
         ledger::the_same_batch_again_is_ok_and_stored_once,
         ledger::the_same_batch_at_once_is_stored_once,
         ledger::a_fenced_lease_commits_no_more,
