@@ -17,8 +17,8 @@ use support::{Api, SOON, free_address, sawpit};
 
 /// A call's deadline: so long that one and two of them are told apart on any machine.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// The longest that another device may wait: the deadline, the eighth of it for a first try of the culprit alone, and
-/// what a busy machine needs. Two deadlines are out of the question.
+/// The longest that another device may wait: the deadline, and what a busy machine needs. Two deadlines are out of the
+/// question.
 const LONGEST: Duration = Duration::from_millis(5_500);
 /// How long the devices post.
 const TRAFFIC: Duration = Duration::from_secs(15);

@@ -14,7 +14,7 @@ use crate::{CallError, OutputError, Plugin, convert};
 
 /// A first try is given this part of the plugin's deadline.
 const SHORT_PART: u32 = 8;
-/// And at least this long, unless the deadline is shorter still: a thread that waits for a core is not yet slow.
+/// And at least this long, unless that is more than half of the deadline: a thread that waits for a core is not yet slow.
 const SHORT_LEAST: Duration = Duration::from_millis(10);
 
 /// How long a call may take, and what its failure says.
@@ -24,6 +24,9 @@ pub enum Terms {
     Whole,
     /// The same, and nothing is tried again: shadows.
     Once,
+    /// What [`Terms::Short`] leaves of it: a first try that several requests share. Who is not at fault has then waited for one
+    /// deadline in all.
+    Shared,
     /// A part of it. Who does not get done in it is tried again, at the plugin's deadline and where nobody waits.
     Short,
 }
@@ -32,9 +35,11 @@ impl Terms {
     /// The time that a call of the plugin has.
     pub fn limit(self, plugin: &Plugin) -> Duration {
         let whole = plugin.manifest().timeout;
+        let short = (whole / SHORT_PART).max(SHORT_LEAST).min(whole / 2);
         match self {
             Self::Whole | Self::Once => whole,
-            Self::Short => (whole / SHORT_PART).max(SHORT_LEAST).min(whole),
+            Self::Shared => whole.saturating_sub(short),
+            Self::Short => short,
         }
     }
 

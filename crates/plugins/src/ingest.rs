@@ -91,7 +91,7 @@ impl<A> Turn<'_, A> {
     }
 
     fn piece(&mut self, piece: &[usize], rows: &mut Rows) -> Ended {
-        let terms = self.effort.terms(self.plugin());
+        let terms = self.effort.terms(self.plugin(), rows);
         let error = match self.call(piece, rows, terms) {
             Ok(answer) => {
                 self.answered(piece, rows, &answer);

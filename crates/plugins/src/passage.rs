@@ -2,7 +2,8 @@
 //!
 //! The first try is made for all of them together. When it fails, nobody knows whose fault it was, so each request goes
 //! on alone from where it was, for a short time: those who are not at fault need no more. Who does is left, to be taken
-//! to its end where nobody else waits. So a plugin that never comes back costs the others one deadline, once.
+//! to its end where nobody else waits. The two together take one deadline: that is what a plugin that never comes back costs
+//! the others, once.
 
 use std::sync::Arc;
 
@@ -19,19 +20,20 @@ use crate::{Chain, Ingested, Plugin, RecordedCall, Recorder};
 pub enum Effort {
     /// One try for all.
     First,
-    /// What can be done in an eighth of a plugin's deadline.
+    /// What can be done in an eighth of a plugin's deadline, or 10 ms.
     Short,
     /// All that it takes: a list that fails is tried log by log, for as long as the settings allow.
     Last,
 }
 
 impl Effort {
-    /// The terms of a call. After a call that never came back, the next is soon given up, for it may meet the next
-    /// culprit.
-    pub(crate) fn terms(self, plugin: &Plugin) -> Terms {
+    /// The terms of a call with these rows. After a call that never came back, the next is soon given up, for it may meet the
+    /// next culprit.
+    pub(crate) fn terms(self, plugin: &Plugin, rows: &Rows) -> Terms {
         match self {
             Self::Short => Terms::Short,
             Self::First if plugin.suspects.is_wary(plugin.now()) => Terms::Short,
+            Self::First if rows.is_shared() => Terms::Shared,
             Self::First | Self::Last => Terms::Whole,
         }
     }
@@ -99,8 +101,8 @@ impl Passage {
         Self { chain, rows, recorder }
     }
 
-    /// One try for all requests together. Blocks for as long as the plugins take, a plugin's deadline at most for each:
-    /// call it off the async threads.
+    /// One try for all requests together. Blocks for as long as the plugins take, a plugin's deadline at most for each, and
+    /// what [`Passage::short`] may take less where there are several requests: call it off the async threads.
     ///
     /// # Errors
     /// A call failed, or used up its time. One part for each request, in order.

@@ -43,7 +43,7 @@ fn passage(chain: &Arc<Chain>, logs: Vec<Log>) -> Passage {
 }
 
 #[test]
-fn who_shares_a_call_with_a_culprit_waits_for_one_deadline() {
+fn who_shares_a_call_with_a_culprit_waits_for_one_deadline_in_all() {
     let chain = chain_of(&plugin(settings(), MANIFEST));
     let logs = vec![of("good", "one"), of("bad", "X"), of("bad", "X"), of("other", "two")];
     let started = Instant::now();
@@ -55,8 +55,9 @@ fn who_shares_a_call_with_a_culprit_waits_for_one_deadline() {
         let is_slow = part.passage.has_suspects();
         ends.push(if is_slow { Err(Box::new(part.passage)) } else { part.passage.short() });
     }
+    // Tried together for seven eighths, and the culprit alone for one.
     let took = started.elapsed();
-    assert!(took >= DEADLINE && took < DEADLINE * 2, "{took:?}");
+    assert!(took >= DEADLINE && took < DEADLINE * 9 / 8, "{took:?}");
     for good in [0, 3] {
         let finished = ends[good].as_ref().unwrap();
         assert!(matches!(finished.outcomes[..], [Ingested::Accepted(_)]), "{finished:?}");
