@@ -122,6 +122,8 @@ pub enum Ended<'a> {
 /// The breaker of one version of one plugin.
 pub struct Breaker {
     limits: BreakerLimits,
+    /// `name@version` where somebody is told when it opens and closes.
+    id: Option<String>,
     inner: Mutex<Inner>,
     open: Gauge,
     opened: Counter,
@@ -166,7 +168,14 @@ impl Breaker {
         open.set(0.0);
         let opened = metrics::counter!("sawpit_plugin_breaker_opened_total", &labels);
         let bypassed = metrics::counter!("sawpit_plugin_bypassed_logs_total", &labels);
-        Self { limits, inner: Mutex::default(), open, opened, bypassed }
+        Self {
+            limits,
+            id: Some(format!("{name}@{version}")),
+            inner: Mutex::default(),
+            open,
+            opened,
+            bypassed,
+        }
     }
 
     /// One that never opens and shows in no graph.
@@ -174,10 +183,10 @@ impl Breaker {
         Self::unseen(BreakerLimits { failures: 0, ..BreakerLimits::default() })
     }
 
-    /// One that shows in no graph.
+    /// One that shows in no graph and tells nobody.
     pub fn unseen(limits: BreakerLimits) -> Self {
         let (open, opened, bypassed) = (Gauge::noop(), Counter::noop(), Counter::noop());
-        Self { limits, inner: Mutex::default(), open, opened, bypassed }
+        Self { limits, id: None, inner: Mutex::default(), open, opened, bypassed }
     }
 
     /// Asked before each call.
@@ -255,6 +264,15 @@ impl Breaker {
             inner.last_error = one_line(error);
             self.open.set(1.0);
             self.opened.increment(1);
+            if let Some(plugin) = &self.id {
+                let (error, rest) = (&inner.last_error, self.limits.rest);
+                tracing::warn!(
+                    plugin,
+                    failures,
+                    error,
+                    "it keeps failing and is not called for {rest:?}: on_error decides"
+                );
+            }
         }
     }
 
@@ -265,6 +283,9 @@ impl Breaker {
     }
 
     fn close(&self, inner: &mut Inner) {
+        if let Some(plugin) = self.id.as_ref().filter(|_| inner.since.is_some()) {
+            tracing::info!(plugin, "it works again and is called");
+        }
         inner.phase = Phase::default();
         inner.since = None;
         inner.last_error.clear();

@@ -239,8 +239,7 @@ pub fn run(plugin: &Plugin, cases: &[Case]) -> Vec<CaseResult> {
 }
 
 fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
-    plugin.breaker.reset();
-    plugin.suspects.forget();
+    plugin.forget_failures();
     let found = flow(plugin, &case.log);
     let differences = compare(&case.expect, &found);
     CaseResult { name: case.name.clone(), line: case.line, differences, found }

@@ -13,8 +13,8 @@ use crate::host::Shared;
 use crate::instance::Recipe;
 use crate::source::Source;
 use crate::{
-    Description, Grant, LoadError, Manifest, Mode, OnError, Plugin, Runtime, RuntimeSettings, Stage,
-    component, description, load,
+    Description, Grant, LoadError, Manifest, Mode, OnError, Plugin, Runtime, RuntimeSettings, SignatureError,
+    Stage, component, description, load,
 };
 
 /// What is known of one `.wasm` file. What could not be found out is empty.
@@ -92,6 +92,9 @@ fn look(runtime: &Runtime, wasm: &Path, seen: &mut Inspection) -> Result<(), Loa
     let signer = source.signed_by(runtime.settings());
     (seen.signed_by, seen.unsigned) = match &signer {
         Ok(key) => (Some(key.clone()), None),
+        Err(SignatureError::UnknownKey { .. }) if runtime.settings().trusted.keys.is_empty() => {
+            (None, Some("there is a signature, but no key to check it with: give --trusted-keys".to_owned()))
+        }
         Err(error) => (None, Some(error.to_string())),
     };
     seen.hash = Some(source.hash());

@@ -34,16 +34,28 @@ impl Kept {
 
     /// Keeps what serves now in the place of what was kept of the file before. That it cannot is only logged.
     pub fn save(&self, source: &Source) {
-        if let Err(error) = source.files().iter().try_for_each(|(name, bytes)| self.put(name, *bytes)) {
+        if let Err(error) = self.replace(source) {
             tracing::warn!(file = source.file, "the version is not kept for the next start: {error}");
         }
     }
 
-    /// Written aside, then renamed; nothing to keep: removed. Only what differs.
+    /// Whatever ends the process in between, no wasm is there beside the manifest of another version.
+    fn replace(&self, source: &Source) -> io::Result<()> {
+        let files = source.files();
+        let is_kept = |(name, bytes): &(String, Option<&[u8]>)| {
+            fs::read(self.folder.join(name)).ok().as_deref() == *bytes
+        };
+        if files.iter().all(is_kept) {
+            return Ok(());
+        }
+        self.put(&source.file, None)?;
+        files.iter().try_for_each(|(name, bytes)| self.put(name, *bytes))
+    }
+
+    /// Written aside, then renamed; nothing to keep: removed.
     fn put(&self, name: &str, bytes: Option<&[u8]>) -> io::Result<()> {
         let path = self.folder.join(name);
         match bytes {
-            Some(bytes) if fs::read(&path).is_ok_and(|kept| kept == bytes) => Ok(()),
             Some(bytes) => {
                 let next = self.folder.join(format!(".{name}.{}", std::process::id()));
                 fs::write(&next, bytes)?;

@@ -106,12 +106,6 @@ impl Match {
                 .as_ref()
                 .is_none_or(|globs| globs.iter().any(|glob| glob.is_match(&log.device_id)))
     }
-
-    /// Whether it gets every log.
-    #[must_use]
-    pub const fn takes_all(&self) -> bool {
-        self.devices.is_none() && self.levels.is_none()
-    }
 }
 
 impl fmt::Debug for Match {
@@ -178,9 +172,16 @@ struct RawBudget {
     fuel_per_log: Option<u64>,
 }
 
+/// Longest pattern of devices. What is made of much longer ones is refused where nobody expects an error any more.
+const PATTERN_BYTES: usize = 256;
+
 /// `canary = 5`, or a table.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "canary must be a percentage, as in canary = 5, or a table with percent, and perhaps errors, error_percent, \
+                 cost_percent and logs"
+)]
 enum RawCanary {
     Percent(u8),
     Table(RawCanaryTable),
@@ -213,7 +214,7 @@ struct RawMatch {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it must be a text or a list of texts")]
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
@@ -349,15 +350,20 @@ fn canary(raw: Option<&RawCanary>, mode: Mode) -> Result<Option<CanaryLimits>, (
 
 fn devices(patterns: Option<&OneOrMany>) -> Result<Option<Vec<GlobMatcher>>, String> {
     let Some(patterns) = patterns.map(OneOrMany::as_slice) else { return Ok(None) };
-    let compile = |pattern: &String| Glob::new(pattern).map(|glob| glob.compile_matcher());
-    let globs: Result<Vec<_>, _> = patterns.iter().map(compile).collect();
-    match globs {
-        Ok(globs) if globs.is_empty() => {
-            Err("must name at least one pattern: leave it out for all".to_owned())
-        }
-        Ok(globs) => Ok(Some(globs)),
-        Err(error) => Err(format!("must be glob patterns such as \"sensor-*\": {error}")),
+    let globs = patterns.iter().map(|pattern| device(pattern)).collect::<Result<Vec<_>, _>>()?;
+    if globs.is_empty() {
+        return Err("must name at least one pattern: leave it out for all".to_owned());
     }
+    Ok(Some(globs))
+}
+
+fn device(pattern: &str) -> Result<GlobMatcher, String> {
+    let rule = "must be glob patterns such as \"sensor-*\"";
+    if pattern.len() > PATTERN_BYTES {
+        return Err(format!("{rule}, of at most {PATTERN_BYTES} bytes, but one has {}", pattern.len()));
+    }
+    let glob = Glob::new(pattern).map_err(|error| format!("{rule}: {error}"))?;
+    Ok(glob.compile_matcher())
 }
 
 fn levels(names: Option<&OneOrMany>) -> Result<Option<[bool; Level::ALL.len()]>, String> {

@@ -5,7 +5,7 @@
 //! the version before it in place; a file that did not change keeps its instances warm; a folder that is missing
 //! altogether is taken for a mishap and changes nothing until it is back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use crate::history::{History, PastChain};
 use crate::kept::Kept;
 use crate::meter::{self, Refusals};
 use crate::proving::Proving;
@@ -79,6 +80,7 @@ pub(crate) struct Watched {
     pub(crate) settings: RegistrySettings,
     pub(crate) waker: Waker,
     chain: ArcSwap<Chain>,
+    history: History,
     generation: AtomicU64,
     closed: AtomicBool,
     /// Held by whoever changes slots and chain, from what is read until what is swapped.
@@ -125,6 +127,7 @@ impl Registry {
             settings,
             waker: waker.clone(),
             chain: ArcSwap::from_pointee(Chain::empty()),
+            history: History::default(),
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             change: Mutex::default(),
@@ -163,6 +166,13 @@ impl Registry {
     pub fn differences(&self, file: &str) -> Option<Vec<Difference>> {
         let slots = self.0.watched.slots();
         slots.get(file)?.serving.as_ref().map(|plugin| plugin.differences())
+    }
+
+    /// The chains that began to serve after that of this number, oldest first, the last few hundred of them; for none from the
+    /// start. A chain is among them before any log runs through it.
+    #[must_use]
+    pub fn chains_after(&self, number: Option<u64>) -> Vec<PastChain> {
+        self.0.watched.history.after(number)
     }
 
     /// How often the chain was swapped; it grows by one with each change.
@@ -297,6 +307,9 @@ impl Watched {
         let slots = settled.map(|slot| (slot.file.clone(), slot)).collect();
         *self.slots() = slots;
         self.swap();
+        if self.generation.load(Ordering::Acquire) == 0 {
+            self.history.add(&self.chain.load());
+        }
     }
 
     /// Asks for a proof of what changed, and takes out what is gone.
@@ -336,11 +349,24 @@ impl Watched {
             return;
         }
         let chain = Chain::of(members);
-        let plugins: std::collections::BTreeSet<_> =
-            chain.members().iter().map(|member| member.plugin().id()).collect();
+        let plugins: BTreeSet<_> = chain.members().iter().map(|member| member.plugin().id()).collect();
         meter::swap(plugins.len(), chain.id());
         tracing::info!(chain = chain.id(), plugins = plugins.len(), "plugin chain swapped");
+        tell_of_twins(&chain);
+        self.history.add(&chain);
         self.chain.store(Arc::new(chain));
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Says which plugins run more than once because several files hold them, as a new version does that was copied beside the
+/// old one. It may be meant, with other settings.
+fn tell_of_twins(chain: &Chain) {
+    let mut files = BTreeMap::<_, BTreeSet<_>>::new();
+    for member in chain.members() {
+        files.entry(member.plugin().name()).or_default().insert(member.plugin().file.clone());
+    }
+    for (plugin, files) in files.into_iter().filter(|(_, files)| files.len() > 1) {
+        tracing::warn!(plugin, ?files, "these files hold the same plugin, and logs run through each of them");
     }
 }

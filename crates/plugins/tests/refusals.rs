@@ -192,6 +192,8 @@ fn manifests_that_are_wrong_name_the_key_and_the_rule() {
         ("mode = 3", "guest.toml"),
         ("grants = [\"files\"]", "unknown variant `files`"),
         ("match = { device_id = \"[\" }", "match.device_id must be glob patterns"),
+        ("match = { device_id = 3 }", "it must be a text or a list of texts"),
+        ("canary = { errors = 3 }", "canary must be a percentage, as in canary = 5, or a table with percent"),
         ("match = { log_level = [\"LOUD\"] }", "match.log_level has an unknown level"),
         ("match = { log_level = [] }", "match.log_level must name at least one level"),
         ("config = { x = nan }", "config must not hold NaN"),
@@ -200,6 +202,15 @@ fn manifests_that_are_wrong_name_the_key_and_the_rule() {
         let error = refusal(&guest, manifest);
         assert!(error.contains(message), "{manifest}: {error}");
     }
+}
+
+#[test]
+fn a_pattern_of_devices_may_be_so_long_and_no_longer() {
+    let guest = Guest::new("filter", answer());
+    let manifest = |bytes: usize| format!("match = {{ device_id = \"{}\" }}", "a".repeat(bytes));
+    load_with(&runtime(), &guest.wasm(), &manifest(256)).unwrap();
+    let error = refusal(&guest, &manifest(257));
+    assert!(error.contains("match.device_id must be glob patterns") && error.contains("257"), "{error}");
 }
 
 #[test]
