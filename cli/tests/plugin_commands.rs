@@ -216,17 +216,20 @@ fn test_fails_where_the_plugin_fails_on_a_log() {
     fs::write(folder.join("transform.toml"), "memory_mib = 2\n").unwrap();
     let message = "a b ".repeat(750_000);
     let large = format!(r#"{{"device_id":"d","log_level":"INFO","message":"{message}"}}"#);
-    fs::write(&logs, format!("{LOG}\n{large}\n")).unwrap();
+    // More failures than a host would stand before it bypassed the plugin.
+    let seven = format!("{large}\n").repeat(7);
+    fs::write(&logs, format!("{LOG}\n{seven}{LOG}\n")).unwrap();
     let limits = ["--message-bytes", "4MiB", "--log-data-bytes", "1MiB"];
     let args = [&["test", text(&wasm), "--logs", text(&logs)], &limits[..]].concat();
     let output = plugin(&args);
     assert_eq!(output.status.code(), FAILED, "{}{}", out(&output), err(&output));
     let page = out(&output);
     assert!(page.contains("failed: memory limit of 2 MiB reached"), "{page}");
-    assert!(page.contains("2 logs, 1 failed\n"), "{page}");
+    assert!(page.contains("9 logs, 7 failed\n"), "{page}");
     fs::write(folder.join("transform.toml"), "memory_mib = 2\non_error = \"pass\"\n").unwrap();
     let answer = json(&plugin(&[&args[..], &["--json"]].concat()));
-    assert_eq!(answer["failed"], 1);
+    assert_eq!(answer["failed"], 7);
+    assert_eq!(answer["logs"][8]["steps"][0]["decision"], "changed");
     assert_eq!(answer["logs"][1]["steps"][0]["decision"], "failed_passed");
     assert_eq!(answer["logs"][1]["outputs"].as_array().unwrap().len(), 1);
 }
@@ -438,6 +441,8 @@ fn build_says_what_is_missing() {
     let output = plugin(&["build", text(folder.path())]);
     assert_eq!(output.status.code(), FAILED);
     assert!(err(&output).contains("holds no Cargo.toml, package.json"), "{}", err(&output));
+    let nowhere = err(&plugin(&["build", text(&folder.join("nowhere"))]));
+    assert!(nowhere.contains("nowhere is no folder"), "{nowhere}");
     fs::write(folder.join("Cargo.toml"), "[package]\nname = \"x\"\n").unwrap();
     // A rustc whose toolchain has no target but its own.
     let rustc = folder.join("rustc");
@@ -469,8 +474,12 @@ fn a_plugin_is_signed_and_verified_and_loads_where_a_signature_is_required() {
     let verify = || plugin(&["verify", text(&wasm), "--trusted", text(&public)]);
     assert_eq!(verify().status.code(), FAILED);
     assert!(err(&verify()).contains("enrich.toml is not signed"), "{}", err(&verify()));
+    let mistaken = err(&plugin(&["sign", text(&wasm), "--key", text(&public)]));
+    assert!(mistaken.contains("k.pub is the public key"), "{mistaken}");
     let signed = plugin(&["sign", text(&wasm), "--key", text(&key)]);
     assert_eq!(signed.status.code(), DONE, "{}", err(&signed));
+    let unchecked = out(&plugin(&["inspect", text(&wasm)]));
+    assert!(unchecked.contains("no key to check it with: give --trusted-keys"), "{unchecked}");
     assert!(out(&signed).contains("enrich.wasm.minisig") && out(&signed).contains("enrich.toml.minisig"));
     assert_eq!(verify().status.code(), DONE, "{}", err(&verify()));
     let required = ["--require-signature", "--trusted-keys", text(&public)];

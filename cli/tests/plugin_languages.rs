@@ -121,15 +121,15 @@ fn all_kinds(lang: &str) {
         replace(&project.join("plug.toml"), "word = \"smoke\"", "word = \"smog\"");
         let output = sawpit(&project, &["test", "plug.wasm"]);
         assert_eq!(output.status.code(), DONE, "{}", said(&output));
-        replace(&project.join("plug.toml"), "word = \"smog\"", "word = \"\"");
-        let output = sawpit(&project, &["test", "plug.wasm"]);
-        assert_eq!(output.status.code(), FAILED);
-        let why = "configure refused the settings: ";
-        assert!(
-            said(&output).contains(why) && said(&output).contains("word must be a text"),
-            "{}",
-            said(&output)
-        );
+        let wrong = |old: &str, new: &str, rule: &str| {
+            replace(&project.join("plug.toml"), old, new);
+            let output = sawpit(&project, &["test", "plug.wasm"]);
+            assert_eq!(output.status.code(), FAILED);
+            let why = "configure refused the settings: ";
+            assert!(said(&output).contains(why) && said(&output).contains(rule), "{}", said(&output));
+        };
+        wrong("word = \"smog\"", "word = \"\"", "word must be a text");
+        wrong("word = \"\"", "world = \"smog\"", "[config] has");
     }
 }
 
@@ -434,6 +434,8 @@ fn build_says_what_is_wrong_with_a_project() {
     let folder = TempFolder::new("c");
     let project = project(&folder, "c", "filter");
     fs::write(project.join("other.toml"), "").unwrap();
+    build(&project);
+    fs::rename(project.join("plug.toml"), project.join("mine.toml")).unwrap();
     assert!(said(&sawpit(&project, &["build"])).contains("holds 2 .toml files"));
     fs::remove_file(project.join("other.toml")).unwrap();
     replace(&project.join("wit/world.wit"), "world plugin {", "world plugin { import nothing;");

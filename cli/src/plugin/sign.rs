@@ -119,6 +119,9 @@ pub fn sign(flags: &ArgMatches) -> Result<Exit, Stop> {
 
 fn secret_key(path: &Path, password: Option<String>) -> Result<SecretKey> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let is_public =
+        minisign::PublicKeyBox::from_string(&text).is_ok_and(|held| held.into_public_key().is_ok());
+    ensure!(!is_public, "{} is the public key: sign with the secret one", path.display());
     let held = SecretKeyBox::from(text);
     let key = match password {
         Some(password) => SecretKey::from_box(held, Some(password)),

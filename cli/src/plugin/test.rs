@@ -31,7 +31,12 @@ pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
     let logs = given_or_samples(flags, &runtime)?;
     let plugin = load(runtime, &wasm)?;
     let chain = Chain::new(vec![Arc::clone(&plugin)]);
-    let tried: Vec<_> = logs.into_iter().map(|log| chain.explain(log)).collect();
+    let explain = |log| {
+        // A host would not call a plugin for a while that keeps failing, and the logs after it would say nothing of it.
+        plugin.forget_failures();
+        chain.explain(log)
+    };
+    let tried: Vec<_> = logs.into_iter().map(explain).collect();
     let is_failure = |tried: &&Explanation| tried.steps.iter().any(|step| step.decision.error().is_some());
     let failed = tried.iter().filter(is_failure).count();
     if asked::is_json(flags) {

@@ -12,7 +12,7 @@ mod tools;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use clap::{Arg, ArgMatches, value_parser};
 use sawpit_service::{Exit, SettingSpec};
 
@@ -45,6 +45,7 @@ type Build = fn(&Path) -> Result<PathBuf>;
 
 /// The language shows in the files.
 fn toolchain(folder: &Path) -> Result<Build> {
+    ensure!(folder.is_dir(), "{} is no folder: give that of the project", folder.display());
     if folder.join("Cargo.toml").is_file() {
         Ok(rust::build)
     } else if folder.join("package.json").is_file() {

@@ -24,11 +24,18 @@ pub fn sources(folder: &Path, extension: &str) -> Vec<PathBuf> {
 pub fn name(folder: &Path) -> Result<String> {
     let manifests: Vec<_> =
         sources(folder, "toml").into_iter().filter(|path| !path.ends_with(NOT_OURS)).collect();
+    let stem = |manifest: &Path| manifest.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let whole = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    // The others are of tools, then.
+    if let Some(manifest) = manifests.iter().find(|manifest| manifest.file_stem() == whole.file_name()) {
+        return Ok(stem(manifest));
+    }
     match manifests.as_slice() {
-        [manifest] => Ok(manifest.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
+        [manifest] => Ok(stem(manifest)),
         [] => Err(anyhow!("{} holds no NAME.toml, after which the plugin is called", folder.display())),
         several => Err(anyhow!(
-            "{} holds {} .toml files, and the plugin is called after the only one: move the others away",
+            "{} holds {} .toml files, none of which is called as the folder, and the plugin is called after its own: move \
+             the others away",
             folder.display(),
             several.len()
         )),

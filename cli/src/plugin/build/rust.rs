@@ -30,10 +30,23 @@ fn ensure_target(folder: &Path) -> Result<()> {
     let library = Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib");
     ensure!(
         library.is_dir(),
-        "the Rust in {} cannot compile for {TARGET}: run `rustup target add {TARGET}`",
-        sysroot.trim()
+        "the Rust in {} cannot compile for {TARGET}: run `rustup target add {TARGET}`{}",
+        sysroot.trim(),
+        without_rustup()
     );
     Ok(())
+}
+
+/// What to do first where there is no rustup. Distributions have the target in a package of its own.
+fn without_rustup() -> String {
+    if tools::on_path("rustup").is_some() {
+        return String::new();
+    }
+    format!(
+        ", once you have rustup (https://rustup.rs); a distribution's own Rust will do if it is {} or newer and has the \
+         target, which Debian calls libstd-rust-dev-wasm32",
+        env!("CARGO_PKG_RUST_VERSION")
+    )
 }
 
 /// What `cargo metadata` says, as far as it matters here (format version 1 of cargo's reference).

@@ -14,6 +14,7 @@ static sawpit_buffer word;
 
 // The [config] table of {{name}}.toml, as JSON.
 bool sawpit_configure(sawpit_text config, sawpit_buffer *why) {
+    if (!sawpit_json_only(config, why, (const char *[]){"word", NULL})) return false;
     sawpit_text value = sawpit_string("\"smoke\"");
     sawpit_json_member(config, "word", &value);
     if (sawpit_json_unquote(value, &word) && word.len > 0) return true;

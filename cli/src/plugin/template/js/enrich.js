@@ -1,6 +1,6 @@
 // Adds to logs: marks those that hold a word.
 
-import { plugin } from "./sawpit.js";
+import { plugin, refuseUnknown } from "./sawpit.js";
 
 // What the component exports, as wit/world.wit says.
 export const { meta, configuration, enrich } = plugin({
@@ -11,7 +11,8 @@ export const { meta, configuration, enrich } = plugin({
   reads: ["message"],
 
   // The [config] table of {{name}}.toml; what is thrown refuses the plugin.
-  configure({ word = "smoke" }) {
+  configure({ word = "smoke", ...others }) {
+    refuseUnknown(others);
     if (typeof word !== "string" || word === "") throw new Error("word must be a text that is not empty");
     return { word };
   },

@@ -15,6 +15,13 @@ export const drop = (reason) => new Decision("drop", reason);
 // From a filter: the device is at fault and gets 422 with the reason.
 export const reject = (reason) => new Decision("reject", reason);
 
+// What is left of the [config] table when `configure` has taken what it knows: a key that is misspelt is refused rather than
+// ignored.
+export function refuseUnknown(others) {
+  const keys = Object.keys(others);
+  if (keys.length > 0) throw new Error(`[config] has unknown keys: ${keys.join(", ")}`);
+}
+
 // Makes what the component exports. `reads` names what of a log is looked at: "deviceId", "level", "message", "data",
 // "receivedAt"; nothing else is sent. `configure` gets the [config] table and returns what the stages get as second
 // argument. A stage gets one log; what it throws counts as a failure on that log only.

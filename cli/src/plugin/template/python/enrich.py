@@ -1,11 +1,12 @@
 """Adds to logs: marks those that hold a word."""
 
-from sawpit import plugin
+from sawpit import plugin, refuse_unknown
 
 
 def configure(config):
     """The [config] table of {{name}}.toml. An exception refuses the plugin."""
-    word = config.get("word", "smoke")
+    word = config.pop("word", "smoke")
+    refuse_unknown(config)
     if not isinstance(word, str) or not word:
         raise ValueError("word must be a text that is not empty")
     return word

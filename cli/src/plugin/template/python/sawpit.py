@@ -53,6 +53,12 @@ def edit(message=None, level=None, data=None, set=None):
     return Edit(message, level, data, set)
 
 
+def refuse_unknown(others):
+    """What is left of the [config] table when `configure` has taken what it knows: a key that is misspelt is refused."""
+    if others:
+        raise ValueError(f"[config] has unknown keys: {', '.join(others)}")
+
+
 def plugin(
     *, name, version, help, reads=(), configure=lambda config: config, filter=None, enrich=None, transform=None
 ):

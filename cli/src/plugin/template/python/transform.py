@@ -1,11 +1,12 @@
 """Changes logs before they are stored: takes a word out of messages."""
 
-from sawpit import edit, plugin
+from sawpit import edit, plugin, refuse_unknown
 
 
 def configure(config):
     """The [config] table of {{name}}.toml. An exception refuses the plugin."""
-    word = config.get("word", "smoke")
+    word = config.pop("word", "smoke")
+    refuse_unknown(config)
     if not isinstance(word, str) or not word:
         raise ValueError("word must be a text that is not empty")
     return word

@@ -33,23 +33,49 @@ static size_t skip_value(sawpit_text json, size_t at) {
     return at;
 }
 
+typedef struct {
+    sawpit_text key, value;
+} member;
+
+// The member that begins here, and where the next one begins; 0: there is none.
+static size_t next_member(sawpit_text object, size_t at, member *found) {
+    if (at >= object.len || object.ptr[at] != '"') return 0;
+    size_t key_end = skip_string(object, at);
+    found->key = (sawpit_text){object.ptr + at + 1, key_end - at - 2};
+    // Past the colon.
+    size_t start = skip_space(object, skip_space(object, key_end) + 1);
+    size_t end = skip_value(object, start);
+    if (end > object.len) return 0;
+    found->value = (sawpit_text){object.ptr + start, end - start};
+    return skip_space(object, skip_space(object, end) + 1);
+}
+
+static size_t first_member(sawpit_text object) {
+    return skip_space(object, skip_space(object, 0) + 1);
+}
+
 bool sawpit_json_member(sawpit_text object, const char *key, sawpit_text *value) {
-    sawpit_text wanted = sawpit_string(key);
-    size_t at = skip_space(object, skip_space(object, 0) + 1);
-    while (at < object.len && object.ptr[at] == '"') {
-        size_t key_end = skip_string(object, at);
-        sawpit_text found = {object.ptr + at + 1, key_end - at - 2};
-        // Past the colon.
-        size_t start = skip_space(object, skip_space(object, key_end) + 1);
-        size_t end = skip_value(object, start);
-        if (end > object.len) return false;
-        if (sawpit_equal(found, wanted)) {
-            *value = (sawpit_text){object.ptr + start, end - start};
+    member found;
+    for (size_t at = first_member(object); (at = next_member(object, at, &found));) {
+        if (sawpit_equal(found.key, sawpit_string(key))) {
+            *value = found.value;
             return true;
         }
-        at = skip_space(object, skip_space(object, end) + 1);
     }
     return false;
+}
+
+bool sawpit_json_only(sawpit_text object, sawpit_buffer *why, const char *const keys[]) {
+    member found;
+    for (size_t at = first_member(object); (at = next_member(object, at, &found));) {
+        const char *const *key = keys;
+        while (*key && !sawpit_equal(found.key, sawpit_string(*key))) key++;
+        if (*key) continue;
+        sawpit_append_string(why, "[config] has an unknown key: ");
+        sawpit_append(why, found.key);
+        return false;
+    }
+    return true;
 }
 
 static uint32_t hex(const char *digits) {

@@ -82,6 +82,8 @@ sawpit_text sawpit_view(const sawpit_buffer *buffer);
 
 // The JSON text of a member of an object; false: there is none. Keys are compared as they are written.
 bool sawpit_json_member(sawpit_text object, const char *key, sawpit_text *value);
+// Whether an object has no members but these, the last of which is NULL; false: why is written to `why`.
+bool sawpit_json_only(sawpit_text object, sawpit_buffer *why, const char *const keys[]);
 // The text that a JSON string stands for; false: it is no string.
 bool sawpit_json_unquote(sawpit_text json, sawpit_buffer *to);
 // Appends text as a JSON string.
