@@ -9,7 +9,7 @@ use sawpit_service::{Clock, Door, Shutdown, Tracer};
 use sawpit_store::Store;
 use tokio::sync::Semaphore;
 
-use crate::admission::{Admitted, Backlog, InFlight};
+use crate::admission::{Admitted, Backlog, Held, InFlight};
 use crate::body::Whole;
 use crate::come_back::ComeBack;
 use crate::flight::Flights;
@@ -123,8 +123,14 @@ impl Shared {
         self.queue.kind()
     }
 
-    /// Runs the ingest stages of the chain over the logs of one request. If it is traced, the plugins' calls are told.
-    pub(crate) async fn ingest(&self, logs: Vec<Log>, traced: bool) -> Result<Done, Problem> {
+    /// Runs the ingest stages of the chain over the logs of one request, whose body is `held`. If it is traced, the plugins'
+    /// calls are told.
+    pub(crate) async fn ingest(
+        &self,
+        logs: Vec<Log>,
+        traced: bool,
+        held: &Arc<Held>,
+    ) -> Result<Done, Problem> {
         let chain = self.registry.chain();
         if is_idle(&chain) {
             return Ok(Done {
@@ -134,7 +140,7 @@ impl Shared {
             });
         }
         drop(chain);
-        self.gather.run(logs, traced).await.map_err(|error| match error {
+        self.gather.run(logs, traced, Arc::clone(held)).await.map_err(|error| match error {
             GatherError::Full => self.come_back(
                 Kind::Busy,
                 format!(

@@ -47,8 +47,9 @@ struct Seat<'a> {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock nobody joins: one is the map's last, and ours.
-        if Arc::strong_count(&self.cell) == 1 {
+        // Under the lock, so that of two who leave at once one is the last.
+        drop(std::mem::take(&mut self.cell));
+        if flights.get(&self.key).is_some_and(|cell| cell.strong_count() == 0) {
             flights.remove(&self.key);
         }
     }

@@ -77,6 +77,8 @@ pub struct Tls(Arc<Shared>);
 
 struct Shared {
     files: TlsFiles,
+    /// Of the files that `config` was made of at first.
+    opened: Stamp,
     config: ArcSwap<ServerConfig>,
     watched: AtomicBool,
 }
@@ -90,16 +92,17 @@ impl Tls {
     /// # Errors
     /// Each names the file and the rule.
     pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
+        // Before they are read: one that is replaced meanwhile is read again.
+        let opened = stamp(&files);
         let config = ArcSwap::new(Arc::new(read(&files)?));
-        Ok(Self(Arc::new(Shared { files, config, watched: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Shared { files, opened, config, watched: AtomicBool::new(false) })))
     }
 
     /// Follows the files from now on, until the last clone is dropped. Must be called within a tokio runtime; only the
     /// first call does something.
     pub(crate) fn follow(&self) {
         if !self.0.watched.swap(true, Ordering::Relaxed) {
-            let before = stamp(&self.0.files);
-            tokio::spawn(follow(Arc::downgrade(&self.0), before));
+            tokio::spawn(follow(Arc::downgrade(&self.0), self.0.opened));
         }
     }
 

@@ -24,6 +24,7 @@ use sawpit_plugins::{Ingested, Next, RecordedCall};
 use sawpit_service::Door;
 use tokio::sync::{Notify, oneshot};
 
+use crate::admission::Held;
 pub(crate) use line::Plugins;
 use line::{After, Line, Part, Through};
 use siding::{Siding, Work};
@@ -51,8 +52,16 @@ pub(crate) enum GatherError {
 
 struct Job {
     logs: Vec<Log>,
+    asker: Asker,
+}
+
+/// Who waits for the outcomes.
+struct Asker {
+    /// Whether the calls are told.
     traced: bool,
     reply: Reply,
+    /// The bytes of the body count as in flight for as long as its logs are here, also when the client has left.
+    _held: Arc<Held>,
 }
 
 type Reply = oneshot::Sender<Result<Done, GatherError>>;
@@ -108,9 +117,14 @@ impl<L: Line> Gather<L> {
     }
 
     /// Runs the logs of one request in one call, together with those of others. If it is traced, the calls are told.
-    pub(crate) async fn run(&self, logs: Vec<Log>, traced: bool) -> Result<Done, GatherError> {
+    pub(crate) async fn run(
+        &self,
+        logs: Vec<Log>,
+        traced: bool,
+        held: Arc<Held>,
+    ) -> Result<Done, GatherError> {
         let (reply, answer) = oneshot::channel();
-        if self.inner.push(Job { logs, traced, reply })? == Start::Runner {
+        if self.inner.push(Job { logs, asker: Asker { traced, reply, _held: held } })? == Start::Runner {
             tokio::spawn(self.clone().runner());
         }
         // A call that panics drops the senders of its jobs.
@@ -189,7 +203,7 @@ impl<L: Line> Inner<L> {
             }
             waiting.logs -= job.logs.len();
             // Nobody waits for it any more: its device was answered a time-out or left.
-            if job.reply.is_closed() {
+            if job.asker.reply.is_closed() {
                 continue;
             }
             // Its device may have become a suspect since it came.
@@ -214,10 +228,11 @@ impl<L: Line> Inner<L> {
         for mut job in jobs {
             let start = all.len();
             all.append(&mut job.logs);
-            places.push(Place { logs: start..all.len(), traced: job.traced, reply: job.reply });
+            places.push(Place { logs: start..all.len(), asker: job.asker });
         }
         metrics::histogram!("sawpit_host_plugin_call_logs").record(all.len() as f64);
-        let traced = places.iter().filter(|place| place.traced).map(|place| place.logs.clone()).collect();
+        let traced =
+            places.iter().filter(|place| place.asker.traced).map(|place| place.logs.clone()).collect();
         let requests: Vec<usize> = places.iter().map(|place| place.logs.len()).collect();
         match self.line.first(self.line.begin(all, &requests, traced)) {
             Ok(through) => self.answer(through, places),
@@ -261,15 +276,14 @@ impl<L: Line> Drop for Inner<L> {
 /// A job whose logs are in a call.
 struct Place {
     logs: Range<usize>,
-    traced: bool,
-    reply: Reply,
+    asker: Asker,
 }
 
 /// Gives each request its outcomes. Too few of them, which would be the chain's mistake, fail the requests at the
 /// end rather than answer for logs that no plugin saw.
 fn share(done: Done, places: Vec<Place>) {
     let mut outcomes = done.outcomes.into_iter();
-    for Place { logs, traced, reply } in places {
+    for Place { logs, asker: Asker { traced, reply, _held } } in places {
         let mine: Vec<Ingested> = outcomes.by_ref().take(logs.len()).collect();
         let whole = mine.len() == logs.len();
         let place = |log: usize| logs.contains(&log).then(|| log - logs.start);

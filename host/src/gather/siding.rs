@@ -143,10 +143,10 @@ impl<L: Line> Inner<L> {
             let Some(work) = self.waiting().siding.take() else { return };
             match work {
                 Work::Passage(passage, place) => self.to_the_end(passage, place),
-                Work::Job(job) if job.reply.is_closed() => {}
-                Work::Job(Job { logs, traced, reply }) => {
-                    let place = Place { logs: 0..logs.len(), traced, reply };
-                    let watched = if traced { vec![place.logs.clone()] } else { Vec::new() };
+                Work::Job(job) if job.asker.reply.is_closed() => {}
+                Work::Job(Job { logs, asker }) => {
+                    let place = Place { logs: 0..logs.len(), asker };
+                    let watched = if place.asker.traced { vec![place.logs.clone()] } else { Vec::new() };
                     let count = logs.len();
                     self.to_the_end(self.line.begin(logs, &[count], watched), place);
                 }
@@ -156,7 +156,7 @@ impl<L: Line> Inner<L> {
     }
 
     fn to_the_end(&self, passage: L::Passage, place: Place) {
-        if !place.reply.is_closed() {
+        if !place.asker.reply.is_closed() {
             let through = self.line.last(passage);
             self.answer(through, vec![place]);
         }

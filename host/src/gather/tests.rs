@@ -9,6 +9,7 @@ use sawpit_model::{Level, RawObject, Timestamp};
 use sawpit_plugins::{CallVerdict, Stage};
 
 use super::*;
+use crate::admission::InFlight;
 
 fn log(message: &str) -> Log {
     Log {
@@ -18,6 +19,10 @@ fn log(message: &str) -> Log {
         log_data: RawObject::default(),
         received_at: Timestamp::from_micros(0),
     }
+}
+
+fn no_bytes() -> Arc<Held> {
+    Arc::new(InFlight::new(0).hold())
 }
 
 fn accept(logs: Vec<Log>) -> Done {
@@ -107,7 +112,9 @@ async fn jobs_that_wait_share_a_call_and_get_their_own_outcomes() {
     let (gather, go, sizes) = held();
     let spawn = |names: &'static [&'static str]| {
         let gather = gather.clone();
-        tokio::spawn(async move { gather.run(names.iter().map(|m| log(m)).collect(), false).await })
+        tokio::spawn(
+            async move { gather.run(names.iter().map(|m| log(m)).collect(), false, no_bytes()).await },
+        )
     };
     let first = spawn(&["a"]);
     until(|| sizes.lock().unwrap().len() == 1).await;
@@ -155,7 +162,9 @@ async fn a_traced_request_is_told_of_the_calls_that_its_logs_were_in() {
     );
     let spawn = |count: usize, traced: bool| {
         let gather = gather.clone();
-        tokio::spawn(async move { gather.run((0..count).map(|_| log("a")).collect(), traced).await })
+        tokio::spawn(
+            async move { gather.run((0..count).map(|_| log("a")).collect(), traced, no_bytes()).await },
+        )
     };
     let first = spawn(1, false);
     until(|| gather.inner.waiting().runners == 1 && gather.inner.waiting().logs == 0).await;
@@ -176,40 +185,45 @@ async fn waiting_logs_are_limited() {
     let (gather, go, sizes) = held();
     let first = tokio::spawn({
         let gather = gather.clone();
-        async move { gather.run(vec![log("a")], false).await }
+        async move { gather.run(vec![log("a")], false, no_bytes()).await }
     });
     until(|| sizes.lock().unwrap().len() == 1).await;
     let eight = tokio::spawn({
         let gather = gather.clone();
-        async move { gather.run((0..8).map(|_| log("b")).collect(), false).await }
+        async move { gather.run((0..8).map(|_| log("b")).collect(), false, no_bytes()).await }
     });
     until(|| gather.inner.waiting().logs == 8).await;
-    assert_eq!(gather.run(vec![log("c")], false).await.err(), Some(GatherError::Full));
+    assert_eq!(gather.run(vec![log("c")], false, no_bytes()).await.err(), Some(GatherError::Full));
     go.send(()).unwrap();
     go.send(()).unwrap();
     first.await.unwrap().unwrap();
     assert_eq!(eight.await.unwrap().unwrap().outcomes.len(), 8, "a job larger than call_logs is one call");
     go.send(()).unwrap();
-    gather.run(vec![log("d")], false).await.unwrap();
+    gather.run(vec![log("d")], false, no_bytes()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_job_whose_caller_left_is_skipped() {
+async fn a_job_whose_caller_left_is_skipped_and_holds_its_bytes_until_then() {
     let (gather, go, sizes) = held();
     let first = tokio::spawn({
         let gather = gather.clone();
-        async move { gather.run(vec![log("a")], false).await }
+        async move { gather.run(vec![log("a")], false, no_bytes()).await }
     });
     until(|| sizes.lock().unwrap().len() == 1).await;
+    let in_flight = InFlight::new(10);
+    let mut held = in_flight.hold();
+    held.grow(10).unwrap();
     let left = tokio::spawn({
         let gather = gather.clone();
-        async move { gather.run(vec![log("b")], false).await }
+        async move { gather.run(vec![log("b")], false, Arc::new(held)).await }
     });
     until(|| gather.inner.waiting().logs == 1).await;
     left.abort();
     assert!(left.await.is_err());
+    assert!(in_flight.hold().grow(1).is_err(), "its log is in memory still");
     go.send(()).unwrap();
     first.await.unwrap().unwrap();
+    until(|| in_flight.hold().grow(10).is_ok()).await;
     until(|| gather.inner.waiting().runners == 0).await;
     assert_eq!(*sizes.lock().unwrap(), [1]);
 }
@@ -221,14 +235,14 @@ async fn a_panic_fails_its_own_call_only() {
         assert!(calls.fetch_add(1, Ordering::Relaxed) != 0, "the first call");
         accept(logs)
     });
-    assert_eq!(gather.run(vec![log("a")], false).await.err(), Some(GatherError::Panicked));
-    assert_eq!(messages(&gather.run(vec![log("b")], false).await.unwrap()), ["b"]);
+    assert_eq!(gather.run(vec![log("a")], false, no_bytes()).await.err(), Some(GatherError::Panicked));
+    assert_eq!(messages(&gather.run(vec![log("b")], false, no_bytes()).await.unwrap()), ["b"]);
 }
 
 #[tokio::test]
 async fn missing_outcomes_are_an_error() {
     let gather = gather(ONE_RUNNER, |_| Done { chain: "c".into(), outcomes: Vec::new(), calls: Vec::new() });
-    assert_eq!(gather.run(vec![log("a")], false).await.err(), Some(GatherError::Panicked));
+    assert_eq!(gather.run(vec![log("a")], false, no_bytes()).await.err(), Some(GatherError::Panicked));
 }
 
 /// A line of two tries: `bad` is what they last too long for. The first is told when it has begun, and waits to be told
@@ -291,7 +305,7 @@ async fn who_shares_a_call_with_a_culprit_is_answered_and_only_the_culprit_waits
     let gather = Gather::new(ONE_RUNNER, door, apart, line);
     let spawn = |message: &'static str| {
         let gather = gather.clone();
-        tokio::spawn(async move { gather.run(vec![log(message)], false).await })
+        tokio::spawn(async move { gather.run(vec![log(message)], false, no_bytes()).await })
     };
     let first = spawn("a");
     assert_eq!(began.recv().unwrap(), 1);
@@ -325,7 +339,7 @@ async fn the_siding_takes_half_of_what_may_wait() {
     let gather = Gather::new(ONE_RUNNER, door, apart, line);
     let spawn = |count: usize| {
         let gather = gather.clone();
-        tokio::spawn(async move { gather.run(vec![log(BAD); count], false).await })
+        tokio::spawn(async move { gather.run(vec![log(BAD); count], false, no_bytes()).await })
     };
     let first = spawn(1);
     until(|| gather.inner.waiting().siding.is_busy()).await;

@@ -3,6 +3,8 @@
 //! Bad members do not spoil the rest; what is left is appended at once, all or none, so that a 503 never means that
 //! a part was stored.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -82,7 +84,7 @@ async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -
     let received_at = app.clock.now();
     let limits = app.settings.limits;
     let members = app.parse(&body, move |bytes| parse_batch(bytes, &limits, received_at)).await?;
-    let _in_flight = body.parsed();
+    let held = Arc::new(body.parsed());
     let members = members.map_err(errors::of_body)?;
     let caller = once::caller(parts);
     caller.charge_batch(members.len());
@@ -92,7 +94,7 @@ async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -
     let (chain, outcomes) = if logs.is_empty() {
         Default::default()
     } else {
-        let Done { chain, outcomes, calls } = app.ingest(logs, traced.is_sampled()).await?;
+        let Done { chain, outcomes, calls } = app.ingest(logs, traced.is_sampled(), &held).await?;
         traced.calls(calls);
         (chain, outcomes)
     };

@@ -1,5 +1,7 @@
 //! `POST /api/log`.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -82,13 +84,13 @@ async fn take(app: &Shared, parts: &Parts, body: Whole, once: Option<OnceKey>) -
     let received_at = app.clock.now();
     let limits = app.settings.limits;
     let log = app.parse(&body, move |bytes| parse_log(bytes, &limits, received_at)).await?;
-    let _in_flight = body.parsed();
+    let held = Arc::new(body.parsed());
     let log = log.map_err(errors::of_body)?;
     if !once::caller(parts).may_post_for(&log.device_id) {
         return Err(Problem::fields(Kind::Forbidden, vec![FieldProblem::new("device_id", NOT_ITS_DEVICE)]));
     }
     let traced = Traced::of(parts);
-    let done = app.ingest(vec![log], traced.is_sampled()).await?;
+    let done = app.ingest(vec![log], traced.is_sampled(), &held).await?;
     traced.calls(done.calls);
     let Some(outcome) = done.outcomes.into_iter().next() else {
         return Err(Problem::internal("the plugin chain answered for no log"));
