@@ -26,6 +26,6 @@ pub use door::{Door, DoorError};
 pub use health::Health;
 pub use log_lines::in_trace;
 pub use settings::{ByteSize, FromSetting, Resolver, SettingSpec, SettingsErrors};
-pub use shutdown::{Drain, Drained, Shutdown};
+pub use shutdown::Shutdown;
 pub use telemetry::{LogFormat, Metrics};
 pub use trace::{TraceContext, Tracer};

@@ -11,12 +11,7 @@ use crate::{Health, Metrics};
 /// The content type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The three routes, to be served alone or merged into a larger router.
-pub fn router<S: Clone + Send + Sync + 'static>(health: Health, metrics: Metrics) -> Router<S> {
-    health_router(health).merge(metrics_router(metrics))
-}
-
-/// Those of the health.
+/// The routes of the health.
 pub fn health_router<S: Clone + Send + Sync + 'static>(health: Health) -> Router<S> {
     Router::new().route("/health/live", get(live)).route("/health/ready", get(ready)).with_state(health)
 }
@@ -51,7 +46,7 @@ mod tests {
     use super::*;
 
     async fn get_page(health: Health, path: &str) -> (StatusCode, String) {
-        let router: Router = router(health, Metrics::install().unwrap());
+        let router: Router = health_router(health).merge(metrics_router(Metrics::install().unwrap()));
         let request = Request::get(path).body(Body::empty()).unwrap();
         let answer = router.oneshot(request).await.unwrap();
         let status = answer.status();

@@ -1,12 +1,10 @@
 //! How a process ends: the first SIGTERM or SIGINT asks it to drain, the second ends it at once.
 //!
-//! [`Shutdown`] carries the request to everything that loops; [`Drain`] counts what is still in flight.
+//! [`Shutdown`] carries the request to everything that loops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// Why a process was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,82 +131,6 @@ async fn obey(mut signals: Signals, shutdown: Shutdown) {
     std::process::exit(i32::from(second.exit_code()));
 }
 
-/// Counts work in flight, so that a draining process can wait for it. All clones are one count.
-#[derive(Clone, Debug, Default)]
-pub struct Drain(Arc<Count>);
-
-#[derive(Debug, Default)]
-struct Count {
-    in_flight: AtomicUsize,
-    emptied: Notify,
-}
-
-/// One piece of work in flight; it ends when this is dropped.
-#[derive(Debug)]
-#[must_use = "the work counts as ended when this is dropped"]
-pub struct InFlight(Arc<Count>);
-
-/// How a wait for work in flight ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drained {
-    /// All work ended: go on and exit.
-    Empty,
-    /// The deadline passed with so much work left: report it, then exit all the same.
-    TimedOut {
-        /// Pieces of work still in flight.
-        left: usize,
-    },
-}
-
-impl Drain {
-    /// Nothing in flight.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Begins a piece of work.
-    pub fn enter(&self) -> InFlight {
-        self.0.in_flight.fetch_add(1, Ordering::SeqCst);
-        InFlight(Arc::clone(&self.0))
-    }
-
-    /// How much work is in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.0.in_flight.load(Ordering::SeqCst)
-    }
-
-    /// Waits until nothing is in flight, at most for `deadline`.
-    pub async fn wait(&self, deadline: Duration) -> Drained {
-        match tokio::time::timeout(deadline, self.emptied()).await {
-            Ok(()) => Drained::Empty,
-            Err(_) => Drained::TimedOut { left: self.in_flight() },
-        }
-    }
-
-    async fn emptied(&self) {
-        loop {
-            let notified = self.0.emptied.notified();
-            tokio::pin!(notified);
-            // Registered before the count is read, so that no end of work is missed between the two.
-            notified.as_mut().enable();
-            if self.in_flight() == 0 {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.emptied.notify_waiters();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,27 +155,5 @@ mod tests {
         shutdown.request(Cause::Interrupt);
         shutdown.trigger();
         assert_eq!(shutdown.cause(), Some(Cause::Interrupt));
-    }
-
-    #[tokio::test]
-    async fn a_drain_waits_for_what_is_in_flight() {
-        let drain = Drain::new();
-        let (first, second) = (drain.enter(), drain.enter());
-        let waiting = tokio::spawn({
-            let drain = drain.clone();
-            async move { drain.wait(Duration::from_secs(30)).await }
-        });
-        drop(first);
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(second);
-        assert_eq!(waiting.await.unwrap(), Drained::Empty);
-    }
-
-    #[tokio::test]
-    async fn a_drain_gives_up_at_its_deadline() {
-        let drain = Drain::new();
-        let _stuck = drain.enter();
-        assert_eq!(drain.wait(Duration::from_millis(10)).await, Drained::TimedOut { left: 1 });
     }
 }
