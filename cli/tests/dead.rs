@@ -140,6 +140,14 @@ async fn quarantined_shown_replayed_purged(place: [&str; 2], api: &Api, mend: im
     let (code, said) = dead(place, &["purge", "--plugin", "geo@1.0.0", "--yes"]);
     assert!(code == 0 && said.contains(&format!("{} purged", ids[1])), "{said}");
     assert!(letters(place, 0).is_empty());
+    for (act, which, code) in [
+        ("replay", &["--plugin", "nosuch"][..], 1),
+        ("purge", &["--plugin", "geo"], 1),
+        ("replay", &["--all"], 0),
+    ] {
+        let (exit, said) = dead(place, &[&[act], which].concat());
+        assert!(exit == code && said.contains("there is no dead letter"), "{act} {which:?}: {exit} {said}");
+    }
     assert_eq!(messages(api, 3).await.len(), 3);
 }
 

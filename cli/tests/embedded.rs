@@ -56,6 +56,32 @@ async fn what_plugins_refused_is_counted_also_in_the_last_seconds_before_the_end
     );
 }
 
+#[test]
+fn a_load_whose_logs_are_all_rejected_says_why_and_fails() {
+    let (data, plugins, address) = (TempFolder::new("data"), TempFolder::new("plugins"), free_address());
+    let _process = up(address, data.path(), plugins.path());
+    let (bad, good) = (
+        r#"{"device_id":"d","log_level":"LOUD","message":"m"}"#,
+        r#"{"device_id":"d","log_level":"INFO","message":"m"}"#,
+    );
+    let (file, url) = (data.join("logs.ndjson"), format!("http://{address}"));
+    for (logs, batch, rejected, code) in [
+        ([bad, bad], "1", 2, 1),
+        ([bad, bad], "2", 2, 1),
+        ([bad, good], "2", 1, 0),
+        ([good, good], "1", 0, 0),
+    ] {
+        std::fs::write(&file, logs.join("\n")).unwrap();
+        let output = run(&["load", "--url", &url, "--file", file.to_str().unwrap(), "--batch", batch]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(&format!("{rejected} rejected")), "{said}");
+        let why = said.lines().find(|line| line.starts_with("first rejection: "));
+        assert_eq!(why.is_some(), rejected > 0, "{said}");
+        assert!(why.is_none_or(|why| why.contains("log_level must be DEBUG")), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn what_was_stored_before_an_index_is_found_once_it_is_indexed() {
     let (data, plugins, address) = (TempFolder::new("data"), example_plugins(), free_address());

@@ -153,6 +153,32 @@ async fn workers_that_start_at_once_and_take_their_names_again_store_all_once() 
     }
 }
 
+/// A name that is mistyped is a folder without plugins: that is told, and served.
+#[test]
+fn a_folder_without_plugins_is_served_and_told_of() {
+    let (data, parent) = (TempFolder::new("data"), TempFolder::new("plugins"));
+    let folder = parent.join("mistyped");
+    for (level, told) in [
+        ("WARN", "the plugin folder did not exist and was made; no plugin serves"),
+        ("INFO", "the plugin folder is empty; no plugin serves"),
+        ("WARN", "no plugin of the folder serves"),
+    ] {
+        let address = free_address();
+        let listen = address.to_string();
+        let (data, plugins) = (data.path().to_str().unwrap(), folder.to_str().unwrap());
+        let process = sawpit(&["up", "--listen", &listen, "--data", data, "--plugins", plugins]);
+        let line = process.wait_line(told, SOON);
+        assert!(line.contains(level) && line.contains(plugins), "{line}");
+        process.wait_http(address, "/health/ready", SOON);
+        assert_eq!(process.stop(Signal::TERM, SOON).code(), Some(0), "{}", process.output());
+        assert!(process.output().matches("no plugin serves").count() <= 1, "{}", process.output());
+        // For the third start.
+        if level == "INFO" {
+            std::fs::write(folder.join("broken.wasm"), "no wasm").unwrap();
+        }
+    }
+}
+
 /// A request that does not end holds the drain up; a second signal does not wait for it.
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {

@@ -130,6 +130,7 @@ fn what_makes_no_sense_is_refused() {
         (&["create"][..], "--role"),
         (&["create", "--role", "boss"], "ingest, read or admin"),
         (&["create", "--role", "ingest", "--devices", "["], "pattern"),
+        (&["create", "--role", "ingest", "--devices", ""], "an empty one fits no device"),
         (&["create", "--role", "ingest", "--rate", "0"], "rate"),
         (&["create", "--role", "ingest", "--expires", "soon"], "expires"),
         (&["create", "--role", "ingest", "--note", "two\nlines"], "a line"),

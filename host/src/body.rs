@@ -12,6 +12,9 @@ use crate::app::Shared;
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
 
+/// How a body may be compressed: what the layer in [`crate::manners`] takes apart.
+const CODINGS: &str = "gzip, zstd";
+
 /// A whole body. Its bytes count as in flight for as long as this lives.
 pub(crate) struct Whole {
     pub(crate) bytes: Bytes,
@@ -36,7 +39,7 @@ pub(crate) fn check_headers(headers: &HeaderMap, settings: &HostSettings) -> Res
     if headers.get(CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
         let detail = "Send the body as it is, or with Content-Encoding: gzip or zstd.";
-        return Err(Problem::new(Kind::WrongContentType, detail));
+        return Err(Problem::new(Kind::WrongContentEncoding, detail).accept_encoding(CODINGS));
     }
     match announced(headers) {
         Some(bytes) if bytes > settings.limits.body_bytes as u64 => Err(too_large(settings)),

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -63,6 +63,8 @@ impl OpenObject {
         }
         // The client may keep it, and asks each time whether it is still right.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        // Compression adds it only to what is large enough, and that the client has it already is never that.
+        headers.insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
         response
     }
 

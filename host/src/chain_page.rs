@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::no_parameters::NoParameters;
 use crate::problem::{Kind, Problem};
 use crate::query::store_problem;
 
@@ -46,6 +47,7 @@ struct OneChain {
     ),
 )]
 pub(crate) async fn get_chain(
+    _: NoParameters,
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ChainAnswer>, Problem> {

@@ -17,6 +17,7 @@ mod gather;
 mod host;
 mod ingest;
 mod manners;
+mod no_parameters;
 mod observe;
 mod openapi;
 mod pace;

@@ -3,8 +3,8 @@
 
 use axum::Router;
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH,
-    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
+    IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method};
 use tower_http::compression::CompressionLayer;
@@ -16,6 +16,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::ingest::key::KEY;
 use crate::ingest::once::REPLAYED;
 use crate::observe::REQUEST_ID;
+use crate::tail::LAST_EVENT_ID;
+use crate::traced::TRACEPARENT;
 
 /// Answers below this many bytes are sent as they are: compressed they would fit into one packet no better.
 const COMPRESSED_FROM: u16 = 1_024;
@@ -70,6 +72,16 @@ fn cors(origins: AllowOrigin) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers([AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, IF_NONE_MATCH, KEY, REQUEST_ID])
+        .allow_headers([
+            AUTHORIZATION,
+            CACHE_CONTROL,
+            CONTENT_ENCODING,
+            CONTENT_TYPE,
+            IF_NONE_MATCH,
+            KEY,
+            LAST_EVENT_ID,
+            REQUEST_ID,
+            TRACEPARENT,
+        ])
         .expose_headers([ETAG, RETRY_AFTER, REPLAYED, REQUEST_ID])
 }

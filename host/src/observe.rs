@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::ALLOW;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -88,6 +89,7 @@ pub(crate) async fn observe(State(around): State<Arc<Around>>, mut request: Requ
     let (id, method) = (around.request_ids.of(request.headers()), request.method().clone());
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("unmatched", |path| routes::pattern(path.as_str(), &method));
+    let methods = matched.map(|path| routes::methods(path.as_str()));
     let parent = traced::traceparent(request.headers()).map(|(_, parent)| parent);
     let mut span = traced::begin(&around.tracer, name(&method), route, parent.as_ref());
     if let Some(span) = &mut span {
@@ -104,6 +106,10 @@ pub(crate) async fn observe(State(around): State<Arc<Around>>, mut request: Requ
         traced::answered(span, response.status());
     }
     response.headers_mut().insert(REQUEST_ID, id);
+    let is_asked = method == Method::OPTIONS || response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    if let Some(methods) = methods.filter(|_| is_asked) {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    }
     response
 }
 
@@ -119,7 +125,8 @@ async fn observed(
     let _in_flight = InFlightGauge::up();
     let response = answer(around, request, next).await;
     record(route, method, response.status(), started.elapsed());
-    if response.status().is_server_error() {
+    // Not being ready is an answer, and asked for every few seconds.
+    if response.status().is_server_error() && route != routes::READY {
         let id = id.to_str().unwrap_or("");
         tracing::warn!(%method, route, status = response.status().as_u16(), id, "answered an error of ours");
     }

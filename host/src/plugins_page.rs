@@ -7,6 +7,7 @@ use axum::{Json, Router};
 use sawpit_plugins::{Difference, PluginStatus, Registry};
 use serde::Serialize;
 
+use crate::no_parameters::NoParameters;
 use crate::problem::{Kind, Problem};
 use crate::routes::{DIFFERENCES, PLUGINS};
 
@@ -47,6 +48,7 @@ pub(crate) struct DifferencesAnswer {
     ),
 )]
 pub(crate) async fn get_differences(
+    _: NoParameters,
     State(registry): State<Registry>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<DifferencesAnswer>, Problem> {
@@ -63,9 +65,10 @@ pub(crate) async fn get_differences(
     get, path = "/api/plugins", tag = "operation",
     responses(
         (status = 200, description = "The plugins", body = crate::openapi::PluginsPage),
+        (status = 400, description = "There are no parameters", body = crate::problem::ProblemBody, content_type = "application/problem+json"),
         crate::openapi::OperatorErrors,
     ),
 )]
-pub(crate) async fn get_plugins(State(registry): State<Registry>) -> Json<PluginsAnswer> {
+pub(crate) async fn get_plugins(_: NoParameters, State(registry): State<Registry>) -> Json<PluginsAnswer> {
     Json(PluginsAnswer { chain: registry.chain().id().to_owned(), plugins: registry.status() })
 }

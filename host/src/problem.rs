@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,7 @@ pub(crate) enum Kind {
     BodyTimeout,
     BodyTooLarge,
     WrongContentType,
+    WrongContentEncoding,
     InvalidLog,
     InvalidBatch,
     RefusedByFilter,
@@ -77,6 +78,11 @@ impl Kind {
             Self::WrongContentType => {
                 ("wrong-content-type", "The body must be JSON", S::UNSUPPORTED_MEDIA_TYPE)
             }
+            Self::WrongContentEncoding => (
+                "wrong-content-encoding",
+                "The body's Content-Encoding is not supported",
+                S::UNSUPPORTED_MEDIA_TYPE,
+            ),
             Self::InvalidLog => ("invalid-log", "The log breaks a rule", S::UNPROCESSABLE_ENTITY),
             Self::InvalidBatch => ("invalid-batch", "The batch breaks a rule", S::UNPROCESSABLE_ENTITY),
             Self::RefusedByFilter => {
@@ -116,6 +122,11 @@ pub struct FieldProblem {
 impl FieldProblem {
     pub(crate) fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into() }
+    }
+
+    /// Of a parameter that is none. Its name is the client's, so only so much of it is told.
+    pub(crate) fn unknown(name: &str, rule: &str) -> Self {
+        Self::new(name.chars().take(64).collect::<String>(), rule)
     }
 }
 
@@ -172,6 +183,8 @@ pub struct ProblemBody {
     #[serde(skip)]
     retry_after: Option<u64>,
     #[serde(skip)]
+    accept_encoding: Option<&'static str>,
+    #[serde(skip)]
     code: StatusCode,
 }
 
@@ -194,6 +207,7 @@ impl Problem {
             column: None,
             rejected: Vec::new(),
             retry_after: None,
+            accept_encoding: None,
             code,
         }))
     }
@@ -237,16 +251,25 @@ impl Problem {
         self.0.retry_after = Some(seconds);
         self
     }
+
+    /// Tells the client how a body may be compressed (RFC 9110, section 12.5.3).
+    pub(crate) fn accept_encoding(mut self, codings: &'static str) -> Self {
+        self.0.accept_encoding = Some(codings);
+        self
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (code, retry_after) = (self.0.code, self.0.retry_after);
+        let (code, retry_after, codings) = (self.0.code, self.0.retry_after, self.0.accept_encoding);
         let mut response = (code, Json(self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(codings) = codings {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         if code == StatusCode::UNAUTHORIZED {
             // RFC 6750, section 3.

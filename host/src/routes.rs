@@ -114,12 +114,21 @@ pub(crate) fn pattern(matched: &str, method: &Method) -> &'static str {
     api.into_iter().chain(admin).find(|pattern| *pattern == matched).unwrap_or("other")
 }
 
+/// The methods that a route takes. The router knows them too, but for OPTIONS, which is answered everywhere.
+pub(crate) fn methods(matched: &str) -> &'static str {
+    match matched {
+        LOG => "POST,OPTIONS",
+        BATCH => "GET,HEAD,POST,OPTIONS",
+        _ => "GET,HEAD,OPTIONS",
+    }
+}
+
 async fn unknown_route(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(128).collect();
     Problem::new(Kind::UnknownRoute, format!("{path} is not a route; /docs/ lists them."))
 }
 
-/// `Allow` is added by the router, to the answer of OPTIONS as well.
+/// `Allow` is added to the answer, of OPTIONS as well, where the path is known.
 async fn wrong_method(method: Method) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();

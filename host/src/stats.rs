@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use crate::app::{App, Shared};
 use crate::cached::{self, OpenObject, Source};
+use crate::no_parameters::NoParameters;
 use crate::problem::Problem;
 use crate::query::store_problem;
 
@@ -27,7 +28,11 @@ const KEY: &str = "cache:stats";
         crate::openapi::QueryErrors,
     ),
 )]
-pub(crate) async fn get_stats(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn get_stats(
+    _: NoParameters,
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if cached::bypassed(&headers) {
         cached::count("stats", "bypass");
         return Ok(ask_and_keep(&app).await?.respond(Source::Database, &headers));

@@ -1,18 +1,21 @@
 //! `GET /api/tail`: new rows as they are stored, as server-sent events.
 //!
-//! Best effort, like `tail -f` over a network: it starts with what comes next, and who cannot keep up gets an event
-//! `gap` where rows are missing. What is stored can always be asked for with `GET /api/logs`.
+//! Best effort, like `tail -f` over a network: it starts with what comes next, and who cannot keep up, or was away, gets
+//! an event `gap` where rows may be missing. What is stored can always be asked for with `GET /api/logs`.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use globset::GlobMatcher;
 use sawpit_model::{Level, MessageId, RawObject};
 use sawpit_queue::{Heard, Listener};
 use sawpit_service::Shutdown;
@@ -22,7 +25,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::access::Caller;
+use crate::access::{Caller, device_pattern};
 use crate::app::App;
 use crate::problem::{FieldProblem, Kind, Problem};
 
@@ -33,11 +36,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// <https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering>.
 const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
 
+/// The last event that a client got which connects again; browsers send it by themselves.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Most patterns of devices that a client may follow: each is matched with each row.
+const MOST_PATTERNS: usize = 16;
+
 /// Which rows are wanted.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Wanted {
-    /// Empty for all.
+    /// With no patterns either: all.
     devices: Vec<String>,
+    patterns: Vec<GlobMatcher>,
     /// Empty for all.
     levels: Vec<Level>,
     search: Search,
@@ -48,10 +58,10 @@ struct Wanted {
 struct Seen<'a> {
     message_id: MessageId,
     #[serde(borrow)]
-    device_id: std::borrow::Cow<'a, str>,
+    device_id: Cow<'a, str>,
     log_level: Level,
     #[serde(borrow)]
-    message: std::borrow::Cow<'a, str>,
+    message: Cow<'a, str>,
     #[serde(borrow)]
     log_data: &'a RawValue,
 }
@@ -61,7 +71,7 @@ struct Seen<'a> {
 #[into_params(parameter_in = Query)]
 #[allow(dead_code, reason = "read by the derive only")]
 struct TailFilters {
-    /// Only this device; may be repeated.
+    /// Only this device, or with a * those that it fits, as in sensor-*; may be repeated.
     device_id: Option<String>,
     /// Only these levels; repeated or separated by commas.
     log_level: Option<String>,
@@ -77,7 +87,7 @@ struct TailFilters {
 /// Events are `log`, with the row as JSON and its message_id as the event's id, and `gap` where rows may be missing.
 #[utoipa::path(
     get, path = "/api/tail", tag = "query",
-    params(TailFilters),
+    params(TailFilters, crate::openapi::Resumed),
     responses(
         (status = 200, description = "Server-sent events", content_type = "text/event-stream", body = String),
         crate::openapi::QueryErrors,
@@ -87,6 +97,7 @@ pub(crate) async fn get_tail(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wanted = parse(query.as_deref().unwrap_or(""), app.settings.query_terms)?;
     let Ok(place) = Arc::clone(&app.tails).try_acquire_owned() else {
@@ -96,7 +107,8 @@ pub(crate) async fn get_tail(
     };
     let following = Following {
         listener: app.cache.feed().listen(),
-        ready: VecDeque::new(),
+        // What was stored since the last one is not looked up.
+        ready: headers.contains_key(LAST_EVENT_ID).then(gap).into_iter().collect(),
         wanted,
         shutdown: app.shutdown.clone(),
         caller,
@@ -145,10 +157,28 @@ fn events(following: Following) -> impl Stream<Item = Result<Event, std::convert
     })
 }
 
+/// Tells that rows may be missing here.
+fn gap() -> Event {
+    Event::default().event("gap").data("{}")
+}
+
 impl Wanted {
+    /// Adds a device, or those of a pattern; the rule that it breaks.
+    fn device(&mut self, text: Cow<'_, str>) -> Result<(), String> {
+        if !text.contains('*') {
+            self.devices.push(text.into_owned());
+            return Ok(());
+        }
+        if self.patterns.len() >= MOST_PATTERNS {
+            return Err(format!("must have a * in at most {MOST_PATTERNS} of its values"));
+        }
+        self.patterns.push(device_pattern(&text)?);
+        Ok(())
+    }
+
     fn events(&self, heard: Heard) -> VecDeque<Event> {
         match heard {
-            Heard::Gap => [Event::default().event("gap").data("{}")].into(),
+            Heard::Gap => [gap()].into(),
             Heard::Message(rows) => self.rows(&rows).collect(),
         }
     }
@@ -164,10 +194,16 @@ impl Wanted {
     }
 
     fn wants(&self, seen: &Seen<'_>) -> bool {
-        (self.devices.is_empty() || self.devices.iter().any(|device| *device == seen.device_id))
+        self.wants_device(&seen.device_id)
             && (self.levels.is_empty() || self.levels.contains(&seen.log_level))
             && (self.search.is_empty()
                 || self.search.finds(&seen.message, &RawObject::from_trusted(seen.log_data.get())))
+    }
+
+    fn wants_device(&self, device_id: &str) -> bool {
+        (self.devices.is_empty() && self.patterns.is_empty())
+            || self.devices.iter().any(|device| device == device_id)
+            || self.patterns.iter().any(|pattern| pattern.is_match(device_id))
     }
 }
 
@@ -175,7 +211,11 @@ fn parse(text: &str, most_terms: usize) -> Result<Wanted, Problem> {
     let (mut wanted, mut errors) = (Wanted::default(), Vec::new());
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
         match &*name {
-            "device_id" => wanted.devices.push(value.into_owned()),
+            "device_id" => {
+                if let Err(rule) = wanted.device(value) {
+                    errors.push(FieldProblem::new("device_id", rule));
+                }
+            }
             "log_level" => match crate::query::levels(&value) {
                 Ok(levels) => wanted.levels.extend(levels),
                 Err(rule) => errors.push(FieldProblem::new("log_level", rule)),
@@ -185,8 +225,8 @@ fn parse(text: &str, most_terms: usize) -> Result<Wanted, Problem> {
                     errors.push(FieldProblem::new(name, rule));
                 }
             }
-            _ => errors.push(FieldProblem::new(
-                name.chars().take(64).collect::<String>(),
+            _ => errors.push(FieldProblem::unknown(
+                &name,
                 "is not a parameter; known are device_id, log_level, q and data.KEY",
             )),
         }

@@ -3,7 +3,7 @@
 //! Attributes name routes, plugins, ids and counts; never what a device sent.
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use sawpit_model::MessageId;
 use sawpit_plugins::RecordedCall;
 use sawpit_queue::AppendError;
@@ -13,6 +13,9 @@ use sawpit_service::{TraceContext, Tracer};
 use crate::app::Shared;
 use crate::routes;
 
+/// Which trace a request is part of (W3C Trace Context).
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// The stream, as OpenTelemetry's conventions for messaging call it: the destination.
 const DESTINATION: &str = "logs:stream";
 
@@ -21,7 +24,7 @@ const NOT_TRACED: [&str; 3] = [routes::LIVE, routes::READY, routes::METRICS];
 
 /// The `traceparent` header, if it is well-formed. Of versions that may carry more, the rest is not passed on.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<(&str, RemoteContext)> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     // Version, trace id, parent id and flags, with hyphens between them.
     Some((text.get(..55)?, RemoteContext::parse(text)?))
 }

@@ -167,12 +167,13 @@ async fn a_body_that_is_not_declared_as_json_is_415() {
                 Request::post(path).header("content-type", kind).body(Body::from(body.clone())).unwrap();
             host.send(request).await.problem(415, "wrong-content-type");
         }
-        host.send(Request::post(path).body(Body::from(body.clone())).unwrap())
-            .await
-            .problem(415, "wrong-content-type");
+        let refused = host.send(Request::post(path).body(Body::from(body.clone())).unwrap()).await;
+        let refused = refused.problem(415, "wrong-content-type");
+        assert!(!refused.headers.contains_key("accept-encoding"), "that is not what is wrong");
         let mut packed = json_post(path, body.clone());
         packed.headers_mut().insert("content-encoding", "br".parse().unwrap());
-        host.send(packed).await.problem(415, "wrong-content-type");
+        let refused = host.send(packed).await.problem(415, "wrong-content-encoding");
+        assert_eq!(refused.headers["accept-encoding"], "gzip, zstd");
     }
     let mut utf8 = json_post("/api/log", body);
     utf8.headers_mut().insert("content-type", "application/json; charset=utf-8".parse().unwrap());
@@ -226,6 +227,19 @@ async fn an_unknown_route_is_404() {
 }
 
 #[tokio::test]
+async fn a_parameter_where_there_are_none_is_named() {
+    let host = host().await;
+    for path in ["/api/stats", "/api/plugins", "/api/plugins/x.wasm/differences", "/api/chains/none"] {
+        host.get(&format!("{path}?since=2026-01-01T00:00:00Z&bogus"))
+            .await
+            .problem(400, "bad-query")
+            .field("since", "not a parameter")
+            .field("bogus", "not a parameter");
+        assert_ne!(host.get(&format!("{path}?")).await.status, 400, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_method_is_405_and_names_the_right_ones() {
     let host = host().await;
     for (method, path, allow) in [
@@ -241,7 +255,8 @@ async fn a_wrong_method_is_405_and_names_the_right_ones() {
         assert!(answer.headers["allow"].to_str().unwrap().contains(allow), "{path}: {:?}", answer.headers);
     }
     let options = host.call(Method::OPTIONS, "/api/log").await.ok(204);
-    assert_eq!(options.headers["allow"], "POST");
+    assert_eq!(options.headers["allow"], "POST,OPTIONS");
+    assert!(!host.call(Method::OPTIONS, "/nothing").await.headers.contains_key("allow"));
     let head = host.call(Method::HEAD, "/api/plugins").await.ok(200);
     assert_eq!(head.text, "");
 }

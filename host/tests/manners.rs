@@ -44,7 +44,7 @@ async fn bodies_may_be_compressed() {
     post(&host, "identity", LOG.into()).await.ok(202);
     assert_eq!(host.queue.backlog().await.unwrap(), 3);
     for (encoding, body) in [("br", LOG.into()), ("gzip, gzip", gzip(&gzip(LOG.as_bytes())))] {
-        post(&host, encoding, body).await.problem(415, "wrong-content-type");
+        post(&host, encoding, body).await.problem(415, "wrong-content-encoding");
     }
     for (encoding, body) in
         [("gzip", LOG.into()), ("zstd", LOG.into()), ("gzip", gzip(LOG.as_bytes())[..30].to_vec())]
@@ -108,6 +108,8 @@ async fn an_answer_that_the_client_has_is_not_sent_again() {
                 (again.status(), &again.headers()["etag"]),
                 (StatusCode::NOT_MODIFIED, &first.headers()["etag"])
             );
+            assert_eq!(again.headers()["vary"], "accept-encoding");
+            assert_eq!(again.headers().get("vary"), first.headers().get("vary"));
             assert!(to_bytes(again.into_body(), 100).await.unwrap().is_empty());
         }
         assert_eq!(get(&host, path, &[("if-none-match", "\"other\"")]).await.status(), StatusCode::OK);
@@ -150,6 +152,31 @@ async fn other_sites_pages_may_use_the_api_only_where_they_are_named() {
     assert_eq!(ask(these(), site).await, [Some(site.to_owned()), Some(site.to_owned())]);
     assert_eq!(ask(these(), "https://evil.example").await, [None, None]);
     assert_eq!(ask(CorsOrigins::Any, site).await, [Some("*".to_owned()), Some("*".to_owned())]);
+}
+
+#[tokio::test]
+async fn other_sites_pages_may_send_each_header_that_is_looked_at() {
+    let settings = HostSettings { cors_origins: CorsOrigins::Any, ..HostSettings::default() };
+    let preflight = Request::options("/api/log")
+        .header("origin", "https://console.example")
+        .header("access-control-request-method", "POST");
+    let answer = host_with(settings).await.send(preflight.body(Body::empty()).unwrap()).await.ok(200);
+    let allowed = answer.headers["access-control-allow-headers"].to_str().unwrap();
+    let allowed: Vec<&str> = allowed.split(',').map(str::trim).collect();
+    for name in [
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-type",
+        "idempotency-key",
+        "if-none-match",
+        "last-event-id",
+        "traceparent",
+        "x-request-id",
+    ] {
+        assert!(allowed.contains(&name), "{name} is not among {allowed:?}");
+    }
+    assert_eq!(answer.headers["allow"], "POST,OPTIONS");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
 use common::{host, host_with, host_with_plugins, json_post};
 use sawpit_host::HostSettings;
 use sawpit_model::{Level, Limits};
@@ -61,6 +62,29 @@ async fn the_document_names_every_route_and_method() {
 }
 
 #[tokio::test]
+async fn the_header_allow_names_the_methods_that_are_described_and_options() {
+    let host = host().await;
+    let document = host.get("/openapi.json").await.ok(200).json;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let mut methods: BTreeSet<String> = keys(item).iter().map(|method| method.to_uppercase()).collect();
+        methods.insert("OPTIONS".to_owned());
+        // The device of that name is described at the path of all devices.
+        if path == "/api/logs/batch" {
+            methods.insert("GET".to_owned());
+        }
+        if methods.contains("GET") {
+            methods.insert("HEAD".to_owned());
+        }
+        let path = path.replace("{device_id}", "d").replace("{id}", "none");
+        for (method, status) in [(Method::DELETE, 405), (Method::OPTIONS, 204)] {
+            let answer = host.call(method, &path).await.ok(status);
+            let allowed = answer.headers["allow"].to_str().unwrap().split(',').map(str::to_owned);
+            assert_eq!(allowed.collect::<BTreeSet<_>>(), methods, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn answers_have_the_fields_that_are_described() {
     let host = host().await;
     let document = host.get("/openapi.json").await.ok(200).json;
@@ -105,6 +129,9 @@ async fn what_is_not_described_is_no_answer() {
         assert!(get["responses"]["200"]["headers"]["ETag"].is_object(), "{path}: {get}");
         let parameters = get["parameters"].as_array().unwrap();
         assert!(parameters.iter().any(|one| one["name"] == "If-None-Match"), "{path}: {parameters:?}");
+    }
+    for path in ["/api/stats", "/api/plugins", "/api/plugins/{file}/differences", "/api/chains/{id}"] {
+        assert!(document["paths"][path]["get"]["responses"]["400"].is_object(), "{path} takes no parameters");
     }
     for (path, item) in
         document["paths"].as_object().unwrap().iter().filter(|(path, _)| !path.starts_with("/health/"))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::Request;
+use axum::http::request::Builder;
 use common::{Hosted, host, host_with};
 use futures_util::StreamExt;
 use sawpit_host::HostSettings;
@@ -15,7 +16,11 @@ use tower::ServiceExt;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn follow(host: &Hosted, query: &str) -> BodyDataStream {
-    let request = Request::get(format!("/api/tail{query}")).body(Body::empty()).unwrap();
+    follow_by(host, Request::get(format!("/api/tail{query}"))).await
+}
+
+async fn follow_by(host: &Hosted, request: Builder) -> BodyDataStream {
+    let request = request.body(Body::empty()).unwrap();
     let response = host.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -72,6 +77,31 @@ async fn who_is_too_slow_is_told_of_the_gap() {
 }
 
 #[tokio::test]
+async fn a_device_may_be_a_pattern_as_a_token_has_it() {
+    let host = host().await;
+    let mut some = follow(&host, "?device_id=sensor-*&device_id=door").await;
+    let mut named = follow(&host, "?device_id=a[1]").await;
+    tell(&host, &[(1, "sensor-1", "INFO"), (2, "door-1", "INFO"), (3, "door", "INFO")]).await;
+    tell(&host, &[(4, "a1", "INFO"), (5, "a[1]", "INFO"), (6, "sensor-", "INFO")]).await;
+    for n in [1, 3, 6] {
+        let event = next(&mut some).await.unwrap();
+        assert!(event.contains(&format!("id: {n}-0\n")), "{event}");
+    }
+    let event = next(&mut named).await.unwrap();
+    assert!(event.contains("id: 5-0\n"), "only a * makes a pattern: {event}");
+}
+
+#[tokio::test]
+async fn who_comes_back_is_told_of_the_gap_first() {
+    let host = host().await;
+    let request = Request::get("/api/tail?device_id=a").header("last-event-id", "1-0");
+    let mut back = follow_by(&host, request).await;
+    tell(&host, &[(2, "a", "INFO")]).await;
+    assert_eq!(next(&mut back).await.unwrap(), "event: gap\ndata: {}\n\n");
+    assert!(next(&mut back).await.unwrap().contains("id: 2-0\n"));
+}
+
+#[tokio::test]
 async fn the_number_of_followers_is_limited_and_a_place_becomes_free() {
     let host = host_with(HostSettings { tail_clients: 2, ..HostSettings::default() }).await;
     let (one, two) = (follow(&host, "").await, follow(&host, "").await);
@@ -94,4 +124,11 @@ async fn a_bad_filter_is_named() {
     let host = host().await;
     host.get("/api/tail?log_level=LOUD").await.problem(400, "bad-query").field("log_level", "DEBUG");
     host.get("/api/tail?limit=1").await.problem(400, "bad-query").field("limit", "not a parameter");
+    let long = format!("/api/tail?device_id=*{}", "a".repeat(256));
+    for (path, rule) in [("/api/tail?device_id=*[", "pattern"), (long.as_str(), "256 bytes")] {
+        host.get(path).await.problem(400, "bad-query").field("device_id", rule);
+    }
+    let many = |count| format!("/api/tail?{}", vec!["device_id=a*"; count].join("&"));
+    host.get(&many(17)).await.problem(400, "bad-query").field("device_id", "at most 16");
+    drop(follow(&host, many(16).strip_prefix("/api/tail").unwrap()).await);
 }

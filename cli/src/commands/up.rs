@@ -23,9 +23,6 @@ pub fn run(flags: &ArgMatches) -> Exit {
 }
 
 async fn serve(up: Up, process: Process) -> Result<Exit> {
-    let folder = &up.parts.plugins.folder;
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the plugin folder {}", folder.display()))?;
     let parts = parts::open(up.parts, &process.clock, &process.health).await?;
     let routers = routers(&parts, &process, up.host)?;
     if knows_tokens(&routers.guard, &process).await == Waited::Interrupted {

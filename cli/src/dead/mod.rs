@@ -176,8 +176,12 @@ enum Act {
 async fn change(letters: &Letters, flags: &ArgMatches, act: Act) -> Result<Exit> {
     let mut ids = ids_of(flags);
     if ids.is_empty() {
-        ids = find(letters, flags.get_one::<String>(PLUGIN).map(String::as_str)).await?;
-        if !flags.get_flag(YES) && !ids.is_empty() && !agreed(act, ids.len())? {
+        let plugin = flags.get_one::<String>(PLUGIN).map(String::as_str);
+        ids = find(letters, plugin).await?;
+        if ids.is_empty() {
+            return Ok(found_none(plugin));
+        }
+        if !flags.get_flag(YES) && !agreed(act, ids.len())? {
             complain("nothing was changed; --yes does it without asking");
             return Ok(Exit::Failed);
         }
@@ -193,6 +197,20 @@ async fn change(letters: &Letters, flags: &ArgMatches, act: Act) -> Result<Exit>
         }
     }
     Ok(exit)
+}
+
+/// A plugin without letters may be one that is mistyped; that there are none at all is what is wished for.
+fn found_none(plugin: Option<&str>) -> Exit {
+    match plugin {
+        Some(plugin) => {
+            complain(&format!("there is no dead letter of {plugin}; `sawpit dead list` shows the plugins"));
+            Exit::Failed
+        }
+        None => {
+            complain("there is no dead letter");
+            Exit::Done
+        }
+    }
 }
 
 async fn change_one(letters: &Letters, id: MessageId, act: Act) -> Result<String> {

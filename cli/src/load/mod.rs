@@ -78,9 +78,9 @@ pub enum Verify {
 /// How a run went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything was answered and, if asked for, verified.
+    /// Everything was answered, something was taken and, if asked for, verified.
     Clean,
-    /// Requests failed, or rows are missing or doubled.
+    /// Requests failed, every log was rejected, or rows are missing or doubled.
     Faulty,
 }
 

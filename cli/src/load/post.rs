@@ -29,8 +29,8 @@ pub enum Answer {
     Queued(MessageId),
     /// A filter does not want it.
     Dropped,
-    /// It breaks a rule.
-    Rejected,
+    /// It breaks a rule or a filter refused it, for this reason.
+    Rejected(String),
     /// No usable answer: it may or may not have been taken.
     Failed(String),
 }
@@ -80,6 +80,25 @@ struct BatchAnswer {
     message_ids: Vec<Option<MessageId>>,
     received_at: Option<Timestamp>,
     dropped: Vec<Index>,
+    #[serde(default)]
+    rejected: Vec<RejectedMember>,
+}
+
+/// What is answered when no log of a request was taken.
+#[derive(Default, Deserialize)]
+struct ProblemAnswer {
+    #[serde(default)]
+    detail: String,
+    #[serde(default)]
+    rejected: Vec<RejectedMember>,
+}
+
+#[derive(Deserialize)]
+struct RejectedMember {
+    index: usize,
+    plugin: Option<String>,
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -179,7 +198,7 @@ impl Poster {
         match (status, body.shape) {
             (StatusCode::ACCEPTED, Shape::Single) => single(&answer),
             (StatusCode::ACCEPTED, Shape::Batch) => batch(&answer, body.device_ids.len()),
-            (StatusCode::UNPROCESSABLE_ENTITY, _) => Ok(Posted::all(body, &Answer::Rejected)),
+            (StatusCode::UNPROCESSABLE_ENTITY, _) => Ok(refused(&answer, body.device_ids.len())),
             _ => anyhow::bail!("answered {status}: {}", String::from_utf8_lossy(&answer)),
         }
     }
@@ -188,12 +207,6 @@ impl Poster {
 enum Posted {
     Answered(Vec<Answer>, Option<Timestamp>),
     ComeBack(Duration),
-}
-
-impl Posted {
-    fn all(body: &Body, answer: &Answer) -> Self {
-        Self::Answered(vec![answer.clone(); body.device_ids.len()], None)
-    }
 }
 
 fn retry_after(headers: &header::HeaderMap) -> Duration {
@@ -214,14 +227,37 @@ fn single(answer: &[u8]) -> Result<Posted> {
 fn batch(answer: &[u8], sent: usize) -> Result<Posted> {
     let answer: BatchAnswer = serde_json::from_slice(answer).context("unexpected answer")?;
     anyhow::ensure!(answer.message_ids.len() == sent, "{} ids for {sent} logs", answer.message_ids.len());
+    let unknown = || Answer::Rejected(String::new());
     let mut logs: Vec<_> =
-        answer.message_ids.into_iter().map(|id| id.map_or(Answer::Rejected, Answer::Queued)).collect();
+        answer.message_ids.into_iter().map(|id| id.map_or_else(unknown, Answer::Queued)).collect();
+    reject(&mut logs, answer.rejected);
     for Index { index } in answer.dropped {
         if let Some(log) = logs.get_mut(index) {
             *log = Answer::Dropped;
         }
     }
     Ok(Posted::Answered(logs, answer.received_at))
+}
+
+/// All of `sent` logs, each for its own reason where the answer has one.
+fn refused(answer: &[u8], sent: usize) -> Posted {
+    // Who answers on the way may use other words; refused it is all the same.
+    let ProblemAnswer { detail, rejected } = serde_json::from_slice(answer).unwrap_or_default();
+    let mut logs = vec![Answer::Rejected(detail); sent];
+    reject(&mut logs, rejected);
+    Posted::Answered(logs, None)
+}
+
+fn reject(logs: &mut [Answer], members: Vec<RejectedMember>) {
+    for RejectedMember { index, plugin, reason } in members {
+        let why = match plugin {
+            Some(plugin) => format!("{plugin}: {reason}"),
+            None => reason,
+        };
+        if let Some(log) = logs.get_mut(index) {
+            *log = Answer::Rejected(why);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -238,10 +274,27 @@ mod tests {
     #[test]
     fn a_batch_answer_is_read_log_by_log() {
         let answer = br#"{"status":"queued","count":1,"message_ids":[null,"7-0",null],"received_at":"1970-01-01T00:00:01.500000Z",
-            "dropped":[{"index":0,"plugin":"p","reason":"r"}],"rejected":[{"index":2}]}"#;
+            "dropped":[{"index":0,"plugin":"p","reason":"r"}],"rejected":[{"index":2,"plugin":null,"reason":"logs[2].message is required","errors":[]}]}"#;
         let (logs, received_at) = answered(batch(answer, 3).unwrap());
-        assert_eq!(logs, [Answer::Dropped, Answer::Queued(MessageId { ms: 7, seq: 0 }), Answer::Rejected]);
+        let rejected = Answer::Rejected("logs[2].message is required".to_owned());
+        assert_eq!(logs, [Answer::Dropped, Answer::Queued(MessageId { ms: 7, seq: 0 }), rejected]);
         assert_eq!(received_at, Some(Timestamp::from_micros(1_500_000)));
+    }
+
+    #[test]
+    fn a_refusal_gives_each_log_its_reason() {
+        let reasons = |answer: &str, sent| {
+            let (logs, _) = answered(refused(answer.as_bytes(), sent));
+            logs.into_iter().map(|log| match log {
+                Answer::Rejected(why) => why,
+                other => panic!("{other:?}"),
+            })
+        };
+        let one = r#"{"title":"The log breaks a rule","detail":"message is required"}"#;
+        assert!(reasons(one, 1).eq(["message is required"]));
+        let all = r#"{"detail":"see rejected","rejected":[{"index":1,"plugin":"p","reason":"hot"},{"index":0,"reason":"r"}]}"#;
+        assert!(reasons(all, 3).eq(["r", "p: hot", "see rejected"]));
+        assert!(reasons("<html>", 2).eq(["", ""]));
     }
 
     #[test]

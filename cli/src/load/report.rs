@@ -46,6 +46,7 @@ struct Collected {
     latency: Histogram<u64>,
     answered: Answered,
     first_failure: Option<String>,
+    first_rejection: Option<String>,
 }
 
 impl Report {
@@ -73,6 +74,7 @@ impl Report {
                 latency,
                 answered: Answered::default(),
                 first_failure: None,
+                first_rejection: None,
             }),
             verify: settings.verify,
             bar,
@@ -108,7 +110,10 @@ impl Report {
                 &self.queued
             }
             Answer::Dropped => &self.dropped,
-            Answer::Rejected => &self.rejected,
+            Answer::Rejected(why) => {
+                collected.first_rejection.get_or_insert(why);
+                &self.rejected
+            }
             Answer::Failed(why) => {
                 collected.first_failure.get_or_insert(why);
                 &self.failed
@@ -161,14 +166,21 @@ impl Report {
             ),
         ];
         print_lines(lines.iter().map(String::as_str));
-        if let Some(why) = &collected.first_failure {
-            print_lines([format!("first failure: {why}").as_str()]);
+        for (what, why) in [("failure", &collected.first_failure), ("rejection", &collected.first_rejection)]
+        {
+            if let Some(why) = why {
+                // A plugin's words may be those of a log, which must not steer the terminal.
+                let why = why.replace(char::is_control, " ");
+                print_lines([format!("first {what}: {why}").as_str()]);
+            }
         }
     }
 
-    /// Whether every log was answered.
+    /// Whether every log was answered, and not all of them by a rejection.
     pub fn is_clean(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) == 0
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let none_taken = count(&self.queued) + count(&self.dropped) == 0;
+        count(&self.failed) == 0 && !(none_taken && count(&self.rejected) > 0)
     }
 
     /// The ids to verify.
@@ -218,6 +230,28 @@ mod tests {
             verify: Verify::Stored { patience: Duration::ZERO },
             started_at: Timestamp::from_micros(5_000),
         }
+    }
+
+    #[test]
+    fn a_run_whose_logs_were_all_rejected_is_not_clean() {
+        let report = Report::new(&settings()).unwrap();
+        assert!(report.is_clean(), "nothing was posted, and nothing went wrong");
+        let record = |answer| {
+            let body = Body {
+                json: "{}".into(),
+                shape: Shape::Single,
+                device_ids: vec!["d".to_owned()],
+                due: Some(Instant::now()),
+            };
+            let answers = Answers { logs: vec![answer], received_at: None, put_off: 0, unanswered: 0 };
+            report.record(&body, Duration::ZERO, answers);
+        };
+        record(Answer::Rejected("message is required".to_owned()));
+        record(Answer::Rejected("another".to_owned()));
+        assert!(!report.is_clean());
+        assert_eq!(report.lock().first_rejection.as_deref(), Some("message is required"));
+        record(Answer::Dropped);
+        assert!(report.is_clean());
     }
 
     /// Two hosts, whose clocks are not ours: nothing is looked for by the time of the machine that posts.

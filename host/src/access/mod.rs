@@ -25,6 +25,9 @@ pub use secret::{ParseSecretError, Secret};
 
 use bucket::Bucket;
 
+/// Longest pattern of devices. What it is compiled to is limited as well, and one that reached that limit would panic.
+const PATTERN_BYTES: usize = 256;
+
 /// Whether a listener asks for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -67,8 +70,7 @@ pub(crate) enum Refusal {
 impl Known {
     fn new(token: Token) -> Self {
         // What is no pattern was refused when the token was made; should one be here, it matches no device.
-        let pattern = token.devices.as_deref();
-        let devices = pattern.and_then(|pattern| Some(Glob::new(pattern).ok()?.compile_matcher()));
+        let devices = token.devices.as_deref().and_then(|pattern| device_pattern(pattern).ok());
         let bucket = token.rate.map(|rate| Mutex::new(Bucket::full(rate, Instant::now())));
         Self { devices, bucket, token }
     }
@@ -178,5 +180,17 @@ impl Book {
 /// # Errors
 /// The rule that it breaks.
 pub fn check_pattern(pattern: &str) -> Result<(), String> {
-    Glob::new(pattern).map(drop).map_err(|error| format!("must be a pattern as in sensor-*: {error}"))
+    device_pattern(pattern).map(drop)
+}
+
+/// The pattern as it will be matched, or the rule that it breaks.
+pub(crate) fn device_pattern(pattern: &str) -> Result<GlobMatcher, String> {
+    if pattern.is_empty() {
+        return Err("must be a pattern as in sensor-*: an empty one fits no device".to_owned());
+    }
+    if pattern.len() > PATTERN_BYTES {
+        return Err(format!("must be a pattern of at most {PATTERN_BYTES} bytes, but has {}", pattern.len()));
+    }
+    let glob = Glob::new(pattern).map_err(|error| format!("must be a pattern as in sensor-*: {error}"))?;
+    Ok(glob.compile_matcher())
 }

@@ -22,7 +22,7 @@ use crate::{chain_page, ingest, plugins_page, query, stats, tail};
 
 pub(crate) use types::{
     BatchBody, Cached, ChainPlugin, DifferencesPage, IdempotencyKey, Known, LogBody, Members, PluginsPage,
-    Row, StatsAnswer,
+    Resumed, Row, StatsAnswer,
 };
 
 /// The errors of `POST`.
@@ -36,7 +36,7 @@ impl IntoResponses for IngestErrors {
             ("401", "There is no valid token"),
             ("403", "The token does not cover this, or not this device"),
             ("413", "The body is too large"),
-            ("415", "The body is not declared as JSON"),
+            ("415", "The body is not declared as JSON, or compressed otherwise than Accept-Encoding says"),
             (
                 "422",
                 "A rule is broken, a filter refused, or the Idempotency-Key was used for another request",

@@ -244,6 +244,16 @@ pub(crate) struct Known {
     if_none_match: String,
 }
 
+/// What was followed before.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct Resumed {
+    /// The id of the last event before the connection broke, as browsers send it: then the first event is gap, since rows
+    /// may have been missed.
+    #[param(rename = "Last-Event-ID", required = false)]
+    last_event_id: String,
+}
+
 /// The parameters data.KEY: OpenAPI has no names that are not known, so these are the members of an object.
 pub(crate) struct Members;
 

@@ -77,8 +77,8 @@ impl Parser<'_> {
                 self.search("q", value);
             }
             name if name.starts_with("data.") => self.search(name, value),
-            _ => self.errors.push(FieldProblem::new(
-                name.chars().take(64).collect::<String>(),
+            _ => self.errors.push(FieldProblem::unknown(
+                name,
                 "is not a parameter; known are q, data.KEY, limit, log_level, since, until, plugin, cursor and format",
             )),
         }

@@ -107,8 +107,8 @@ fn syntax_mistake(path: &Path, text: &str, error: &toml::de::Error) -> Mistake {
 fn unknown(name: &str, known: &[&str]) -> String {
     let nearest = known.iter().map(|candidate| (distance(name, candidate), *candidate)).min();
     match nearest {
-        // Further away than this it is no slip of the fingers.
-        Some((far, candidate)) if far <= 1 + name.len() / 3 => {
+        // Further away than a third of its letters it is no slip of the fingers.
+        Some((far, candidate)) if far * 3 <= name.len() => {
             format!("is no setting; did you mean {candidate}?")
         }
         _ => "is no setting; `sawpit help` lists them".to_owned(),
@@ -154,10 +154,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named_with_the_nearest_known_one() {
-        let (_, mistakes) = parsed("lissten = 1\nzebra-crossing = 2");
+        let (_, mistakes) = parsed("lissten = 1\nzebra-crossing = 2\nbogus-key = 3");
         assert_eq!(
             mistakes,
             [
+                "bogus-key (s.toml:bogus-key): is no setting; `sawpit help` lists them",
                 "lissten (s.toml:lissten): is no setting; did you mean listen?",
                 "zebra-crossing (s.toml:zebra-crossing): is no setting; `sawpit help` lists them",
             ]
