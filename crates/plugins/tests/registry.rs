@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sawpit_plugins::{
-    Chain, Ingested, Instead, Mode, PluginState, PluginStatus, Registry, RegistrySettings, Runtime, Watch,
+    Chain, Ingested, Instead, Mode, PastChain, PluginState, PluginStatus, Registry, RegistrySettings,
+    Runtime, Watch,
 };
 use support::*;
 use tempfile::TempDir;
@@ -125,6 +126,10 @@ fn a_file_that_is_dropped_in_replaced_and_removed_takes_effect_within_a_second()
     folder.remove("a.wasm");
     let went = folder.serves(&[]);
     assert!(folder.registry.status().is_empty());
+    // Whoever comes later can still tell what each of the chains was made of.
+    let versions = |chain: PastChain| chain.versions.into_iter().map(|it| it.version).collect::<Vec<_>>();
+    let past: Vec<_> = folder.registry.chains_after(None).into_iter().map(versions).collect();
+    assert_eq!(past, [vec![], vec!["1.0.0".to_owned()], vec!["1.1.0".to_owned()], vec![]]);
     for took in [came, changed, went] {
         assert!(took < Duration::from_secs(3), "{took:?}");
     }
