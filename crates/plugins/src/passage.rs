@@ -132,6 +132,12 @@ impl Passage {
         self.finish()
     }
 
+    /// Gives it up where it is. The verdicts so far, also those on the logs of requests that it was together with.
+    #[must_use]
+    pub fn leave(mut self) -> Tally {
+        self.recorder.take_verdicts()
+    }
+
     /// One for each request; the first has the verdicts so far.
     fn split(mut self, slow: Option<usize>) -> Vec<Part> {
         let mut verdicts = self.recorder.take_verdicts();

@@ -122,6 +122,18 @@ fn one_device_alone_does_not_get_the_plugin_bypassed_for_the_others() {
 }
 
 #[test]
+fn who_leaves_takes_no_verdicts_of_others_along() {
+    let settings = settings();
+    let runtime = Runtime::new(settings).unwrap();
+    let load = |guest: Guest, manifest| load_with(&runtime, &guest.wasm(), manifest).unwrap();
+    let before = load(Guest::new("filter", answer()).named("before", "1.0.0"), "");
+    let chain = Arc::new(Chain::new(vec![before, load(spinning(), "timeout_ms = 50")]));
+    let parts = passage(&chain, vec![of("good", "one"), of("bad", "X")]).first().unwrap_err();
+    let tallies: Vec<_> = parts.into_iter().map(|part| part.passage.leave()).collect();
+    assert!(!tallies[0].is_empty() && tallies[1].is_empty(), "both logs' verdicts, once: {tallies:?}");
+}
+
+#[test]
 fn the_number_of_suspects_is_limited() {
     for (suspect_devices, expected) in [(2, [true, true]), (1, [false, true])] {
         let mut settings = settings();

@@ -30,6 +30,9 @@ pub(crate) trait Line: Send + Sync + 'static {
 
     /// All that it takes.
     fn last(&self, passage: Self::Passage) -> Through;
+
+    /// What is left to be done when nobody waits for it any more.
+    fn leave(&self, _passage: Self::Passage) {}
 }
 
 /// One request of a list.
@@ -98,5 +101,10 @@ impl Line for Plugins {
 
     fn last(&self, passage: Box<Passage>) -> Through {
         self.through(passage.last())
+    }
+
+    /// The verdicts of a call that it shared with others are told by one of them.
+    fn leave(&self, passage: Box<Passage>) {
+        self.verdicts.add(&passage.leave());
     }
 }

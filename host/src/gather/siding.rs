@@ -156,9 +156,10 @@ impl<L: Line> Inner<L> {
     }
 
     fn to_the_end(&self, passage: L::Passage, place: Place) {
-        if !place.asker.reply.is_closed() {
-            let through = self.line.last(passage);
-            self.answer(through, vec![place]);
+        if place.asker.reply.is_closed() {
+            return self.line.leave(passage);
         }
+        let through = self.line.last(passage);
+        self.answer(through, vec![place]);
     }
 }
