@@ -95,7 +95,7 @@ fn tell_of_none(registry: &Registry) {
     let (folder, plugins) = (registry.folder().display(), registry.status());
     if plugins.is_empty() {
         tracing::info!(%folder, "the plugin folder is empty; no plugin serves until one is dropped into it");
-    } else if !plugins.iter().any(|plugin| plugin.serving) {
+    } else if plugins.iter().all(|plugin| !plugin.serving && plugin.refusal.is_some()) {
         tracing::warn!(%folder, files = plugins.len(), "no plugin of the folder serves; /api/plugins says why");
     }
 }

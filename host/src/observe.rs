@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::ALLOW;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use crate::app::Shared;
 use crate::come_back::ComeBack;
-use crate::problem::{Kind, Problem};
+use crate::problem::{self, Kind, Problem};
 use crate::{routes, traced};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -125,12 +125,17 @@ async fn observed(
     let _in_flight = InFlightGauge::up();
     let response = answer(around, request, next).await;
     record(route, method, response.status(), started.elapsed());
-    // Not being ready is an answer, and asked for every few seconds.
-    if response.status().is_server_error() && route != routes::READY {
+    if response.status().is_server_error() && !is_not_ready(route, &response) {
         let id = id.to_str().unwrap_or("");
         tracing::warn!(%method, route, status = response.status().as_u16(), id, "answered an error of ours");
     }
     response
+}
+
+/// Not being ready is an answer, and asked for every few seconds; that it could not be told is an error.
+fn is_not_ready(route: &str, response: &Response) -> bool {
+    let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|kind| *kind == problem::CONTENT);
+    route == routes::READY && !is_problem
 }
 
 async fn answer(around: &Around, request: Request, next: Next) -> Response {

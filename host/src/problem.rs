@@ -12,6 +12,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The content type of problems.
+pub(crate) const CONTENT: &str = "application/problem+json";
+
 /// What kind of error, which decides `type`, `title` and `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -264,7 +267,7 @@ impl IntoResponse for Problem {
         let (code, retry_after, codings) = (self.0.code, self.0.retry_after, self.0.accept_encoding);
         let mut response = (code, Json(self.0)).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));
         if let Some(seconds) = retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -108,7 +108,7 @@ fn call<R: Copied, A>(
 ) -> Result<A, CallError> {
     let (standing, probe) = admitted(plugin, logs)?;
     // A probe that is given up early would say nothing, and the breaker would stay open.
-    let terms = if probe && terms == Terms::Short { Terms::Whole } else { terms };
+    let terms = if probe && matches!(terms, Terms::Short | Terms::Shared) { Terms::Whole } else { terms };
     let answer = called(plugin, logs, terms, run, check);
     if let Err(error) = &answer
         && !terms.cut_short(plugin, error)
@@ -116,7 +116,9 @@ fn call<R: Copied, A>(
         plugin.meter.call_error(error, plugin.now());
     }
     learn(plugin, logs, terms, &standing, &answer);
-    let of_one = standing != Standing::Ordinary && answer.as_ref().is_err_and(CallError::is_deadline);
+    let is_proven = matches!(standing, Standing::Suspect { is_proven: true, .. });
+    // The first whole deadline of each device counts: a plugin that loops for many is bypassed for all.
+    let of_one = is_proven && answer.as_ref().is_err_and(CallError::is_deadline);
     let ended = if of_one { Ended::OneDevice } else { ended(plugin, &answer, probe, logs.len(), terms) };
     plugin.breaker.settle(probe, ended, plugin.now());
     answer
@@ -140,7 +142,7 @@ fn admitted(plugin: &Plugin, logs: &[&Log]) -> Result<(Standing, bool), CallErro
         Admission::Call => Ok((standing, false)),
         Admission::Probe => Ok((standing, true)),
         Admission::Bypass(last) => {
-            if let Standing::Suspect { probe } = standing {
+            if let Standing::Suspect { probe, .. } = standing {
                 plugin.suspects.unsaid(logs, probe, plugin.now());
             }
             bypass(last)
@@ -174,8 +176,12 @@ fn learn<A>(
     standing: &Standing,
     answer: &Result<A, CallError>,
 ) {
-    let probe = *standing == Standing::Suspect { probe: true };
+    let probe = matches!(standing, Standing::Suspect { probe: true, .. });
     match answer {
+        // Long enough that the next culprit had better be found sooner.
+        Err(error) if error.is_deadline() && terms == Terms::Shared => {
+            plugin.suspects.slow(logs, plugin.now())
+        }
         Err(error) if terms.cut_short(plugin, error) => plugin.suspects.cut_short(logs, plugin.now()),
         // Of a list of one device, its logs one by one will tell.
         Err(error) if error.is_deadline() && (logs.len() == 1 || probe) => {

@@ -39,10 +39,12 @@ struct Suspect {
 pub enum Standing {
     /// It is not of one suspect alone.
     Ordinary,
-    /// All logs are of one suspect; whether its breaker waits for how it goes.
+    /// All logs are of one suspect.
     Suspect {
-        /// Whether it is a probe.
+        /// Whether it is a probe: the suspect's breaker waits for how it goes.
         probe: bool,
+        /// Whether a call with its logs used up the plugin's whole deadline before.
+        is_proven: bool,
     },
     /// All logs are of one suspect that is bypassed. What the plugin failed with, one line.
     Bypass(String),
@@ -84,9 +86,10 @@ impl Suspects {
         let Some(suspect) = one_device(logs).and_then(|device| devices.get(device)) else {
             return Standing::Ordinary;
         };
+        let is_proven = suspect.is_proven;
         match suspect.breaker.admit(now) {
-            Admission::Call => Standing::Suspect { probe: false },
-            Admission::Probe => Standing::Suspect { probe: true },
+            Admission::Call => Standing::Suspect { probe: false, is_proven },
+            Admission::Probe => Standing::Suspect { probe: true, is_proven },
             Admission::Bypass(last) => Standing::Bypass(last),
         }
     }
@@ -223,7 +226,7 @@ mod tests {
         assert!(matches!(suspects.admit(&[&bad, &bad], at(1)), Standing::Bypass(_)));
         assert_eq!(suspects.admit(&[&good], at(1)), Standing::Ordinary);
         assert_eq!(suspects.admit(&[&bad, &good], at(1)), Standing::Ordinary);
-        assert_eq!(suspects.admit(&[&bad], at(50)), Standing::Suspect { probe: true });
+        assert_eq!(suspects.admit(&[&bad], at(50)), Standing::Suspect { probe: true, is_proven: true });
         assert!(matches!(suspects.admit(&[&bad], at(50)), Standing::Bypass(_)), "one probe at a time");
     }
 
@@ -281,7 +284,7 @@ mod tests {
         suspects.struck(&[&log("a")], false, &late, at(0));
         suspects.struck(&[&log("a")], false, &late, at(1));
         assert!(matches!(suspects.admit(&[&log("a")], at(2)), Standing::Bypass(_)));
-        assert_eq!(suspects.admit(&[&log("a")], at(60)), Standing::Suspect { probe: true });
+        assert_eq!(suspects.admit(&[&log("a")], at(60)), Standing::Suspect { probe: true, is_proven: true });
         suspects.unsaid(&[&log("a")], true, at(60));
         assert!(matches!(suspects.admit(&[&log("a")], at(61)), Standing::Bypass(_)));
     }

@@ -121,6 +121,36 @@ fn one_device_alone_does_not_get_the_plugin_bypassed_for_the_others() {
     assert_eq!(plugin.breaker().state, BreakerState::Open);
 }
 
+/// Each device is a suspect by a try that was cut short before it uses up a whole deadline.
+#[test]
+fn a_plugin_that_loops_for_everybody_is_bypassed_in_the_hosts_own_way_too() {
+    let manifest = "timeout_ms = 40\n[breaker]\nfailures = 3\nwindow_ms = 60_000\nrest_ms = 60_000";
+    let plugin = plugin(settings(), manifest);
+    let chain = chain_of(&plugin);
+    let parts =
+        passage(&chain, ["one", "two", "three"].map(|device| of(device, "X")).into()).first().unwrap_err();
+    for part in parts {
+        assert_eq!(plugin.breaker().state, BreakerState::Closed);
+        drop(part.passage.short().unwrap_err().last());
+    }
+    assert_eq!(plugin.breaker().state, BreakerState::Open);
+}
+
+/// Who shared the call with it were not to blame, so none of them is a suspect; but the next may be like it.
+#[test]
+fn a_shared_call_that_used_up_its_time_makes_the_next_ones_short() {
+    let plugin = plugin(settings(), "timeout_ms = 400\n[breaker]\nwindow_ms = 60_000");
+    let chain = chain_of(&plugin);
+    let requests = || passage(&chain, vec![of("one", "fine"), of("two", "X")]);
+    let mut took = Vec::new();
+    for _ in 0..2 {
+        let started = Instant::now();
+        drop(requests().first().unwrap_err());
+        took.push(started.elapsed());
+    }
+    assert!(took[0] >= Duration::from_millis(350) && took[1] < Duration::from_millis(350), "{took:?}");
+}
+
 #[test]
 fn who_leaves_takes_no_verdicts_of_others_along() {
     let settings = settings();

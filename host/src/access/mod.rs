@@ -69,8 +69,16 @@ pub(crate) enum Refusal {
 
 impl Known {
     fn new(token: Token) -> Self {
-        // What is no pattern was refused when the token was made; should one be here, it matches no device.
-        let devices = token.devices.as_deref().and_then(|pattern| device_pattern(pattern).ok());
+        let devices = token.devices.as_deref().and_then(|pattern| {
+            // What breaks the rule was refused when the token was made, unless that was before there was the rule.
+            let tell = |rule: &String| {
+                tracing::warn!(
+                    token = token.id,
+                    "it may post for no device: its pattern {rule}; make another token"
+                );
+            };
+            device_pattern(pattern).inspect_err(tell).ok()
+        });
         let bucket = token.rate.map(|rate| Mutex::new(Bucket::full(rate, Instant::now())));
         Self { devices, bucket, token }
     }

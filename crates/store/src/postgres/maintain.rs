@@ -17,12 +17,13 @@ pub(super) const PARTITIONS_LOCK: i64 = 0x5a77_7069_7400_0001;
 /// commits and queries queue up behind a lock that waits.
 pub(super) const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
 
+/// Which commits may be forgotten, once for all steps: it reads the whole ledger.
+const FORGETTABLE: &str = "SELECT LEAST($1, max(committed_at) - make_interval(secs => $2)) FROM ledger";
+
 /// One step, each a transaction: after a long time there may be millions, and a statement has a time limit.
 const TRIM: &str = "
     DELETE FROM ledger WHERE ctid = ANY (ARRAY (
-        SELECT ctid FROM ledger WHERE max_ms < $1 AND committed_at < $2
-        AND committed_at < (SELECT max(committed_at) FROM ledger) - make_interval(secs => $3)
-        ORDER BY max_ms LIMIT $4
+        SELECT ctid FROM ledger WHERE max_ms < $1 AND committed_at < $2 ORDER BY max_ms LIMIT $3
     ))";
 
 impl Pg {
@@ -38,11 +39,12 @@ impl Pg {
     pub(crate) async fn trim_ledger(&self, forgettable: Forgettable) -> Result<(), StoreError> {
         let Forgettable { messages_before_ms, committed_before, keep } = forgettable;
         let mut conn = self.acquire().await?;
+        let newest = sqlx::query_scalar(FORGETTABLE).bind(OffsetDateTime::from(committed_before));
+        let answer = self.answer(newest.bind(keep.as_secs_f64()).fetch_one(&mut *conn)).await;
+        let before: OffsetDateTime = checked(&mut conn, answer)?;
         loop {
-            let work =
-                sqlx::query(TRIM).bind(messages_before_ms).bind(OffsetDateTime::from(committed_before));
-            let step = work.bind(keep.as_secs_f64()).bind(STEP_ROWS_SIGNED).execute(&mut *conn);
-            let answer = self.answer(step).await;
+            let step = sqlx::query(TRIM).bind(messages_before_ms).bind(before).bind(STEP_ROWS_SIGNED);
+            let answer = self.answer(step.execute(&mut *conn)).await;
             if checked(&mut conn, answer)?.rows_affected() < STEP_ROWS {
                 return Ok(());
             }

@@ -18,12 +18,13 @@ const COMMITTED: &str = "
     UNION ALL
     SELECT ids FROM ledger WHERE max_ms - min_ms > 60000 AND max_ms > ?3 AND min_ms <= ?2";
 
+/// Which commits may be forgotten, once for all steps: it reads the whole ledger.
+const FORGETTABLE: &str = "SELECT min(?1, coalesce(max(committed_at) - ?2, ?1)) FROM ledger";
+
 /// One step, between which the worker commits.
 const TRIM: &str = "
     DELETE FROM ledger WHERE rowid IN (
-        SELECT rowid FROM ledger WHERE max_ms < ?1 AND committed_at < ?2
-        AND committed_at < (SELECT max(committed_at) FROM ledger) - ?3
-        ORDER BY max_ms LIMIT ?4
+        SELECT rowid FROM ledger WHERE max_ms < ?1 AND committed_at < ?2 ORDER BY max_ms LIMIT ?3
     )";
 
 impl Lite {
@@ -56,10 +57,12 @@ impl Lite {
     pub(crate) async fn trim_ledger(&self, forgettable: Forgettable) -> Result<(), StoreError> {
         let Forgettable { messages_before_ms, committed_before, keep } = forgettable;
         let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+        let newest = sqlx::query_scalar(FORGETTABLE).bind(committed_before.as_micros()).bind(keep);
+        let before: i64 = checked(newest.fetch_one(&mut *self.reader().await?).await)?;
         loop {
             let mut tx = self.begin().await?;
-            let trim = sqlx::query(TRIM).bind(messages_before_ms).bind(committed_before.as_micros());
-            let step = checked(trim.bind(keep).bind(STEP_ROWS_SIGNED).execute(&mut *tx).await)?;
+            let trim = sqlx::query(TRIM).bind(messages_before_ms).bind(before).bind(STEP_ROWS_SIGNED);
+            let step = checked(trim.execute(&mut *tx).await)?;
             checked(tx.commit().await)?;
             if step.rows_affected() < STEP_ROWS {
                 return Ok(());
