@@ -36,9 +36,7 @@ fn growth(rows: &[String]) -> Outcome<()> {
         return Err(format!("{wrong:?} is no count of rows; see --help"));
     }
     test::install_servers()?;
-    let mut build = cmd::cargo();
-    build.args(["build", "--release", "--package=sawpit-bench", "--bins"]);
-    cmd::run(build.current_dir(paths::root()))?;
+    build()?;
     let usual = ["100000".to_owned(), "1000000".to_owned()];
     let rows = if rows.is_empty() { &usual } else { rows };
     for database in ["postgres", "sqlite"] {

@@ -8,9 +8,21 @@ use std::time::{Duration, Instant};
 /// The result of a step; the error is the sentence that the user reads.
 pub type Outcome<T> = Result<T, String>;
 
-/// Cargo as the user started it, so that `cargo +nightly xtask` stays on nightly.
+/// Cargo as the user started it, so that `cargo +nightly xtask` stays on nightly, but without what `cargo run` says of this
+/// package: build scripts that look at it, as ring's does, would build anew what was built by plain `cargo`, and again.
 pub fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_package(name)) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
+/// What cargo tells the programs that it runs:
+/// <https://doc.rust-lang.org/cargo/reference/environment-variables.html#environment-variables-cargo-sets-for-crates>.
+fn is_of_this_package(name: &OsStr) -> bool {
+    let prefixes = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    name.to_str().is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// Prints the command line, runs it, and fails when it does.
@@ -84,6 +96,19 @@ mod tests {
         let mut slow = Command::new("sleep");
         let error = run_within(slow.arg("100"), Duration::from_millis(100)).unwrap_err();
         assert!(error.contains("sleep 100 took longer"), "{error}");
+    }
+
+    #[test]
+    fn cargo_is_told_what_the_user_told_and_nothing_of_this_package() {
+        let is_removed = |name: &str| is_of_this_package(OsStr::new(name));
+        assert!(
+            ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"]
+                .iter()
+                .all(|name| is_removed(name))
+        );
+        let kept = ["CARGO_HOME", "CARGO_INCREMENTAL", "CARGO_TARGET_DIR", "CARGO_NET_OFFLINE", "PATH"];
+        assert!(!kept.iter().any(|name| is_removed(name)));
+        assert!(cargo().get_envs().any(|(name, value)| name == "CARGO_PKG_NAME" && value.is_none()));
     }
 
     #[test]
