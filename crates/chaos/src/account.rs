@@ -12,8 +12,9 @@ use sawpit_store::{Store, StoreSettings};
 
 use crate::load::{Answers, Queued};
 use crate::logs::{Fate, number_in};
+use crate::plugins::POISON;
 use crate::quiet;
-use crate::system::{POISON, System};
+use crate::system::System;
 
 /// Ids in one question to the store.
 const IDS: usize = 50_000;

@@ -7,11 +7,13 @@
 //! microsecond in which they meet a commit.
 
 mod account;
+mod client;
 mod faults;
 mod load;
 mod logs;
 mod outcome;
 mod plan;
+mod plugins;
 mod proxy;
 mod quiet;
 mod report;

@@ -63,6 +63,13 @@ pub struct Link {
     pub server: Server,
 }
 
+impl Link {
+    /// Where its proxy is in the list of all.
+    pub fn place(self) -> usize {
+        self.client * 2 + usize::from(self.server == Server::Postgres)
+    }
+}
+
 /// One thing that goes wrong, and how it is put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
