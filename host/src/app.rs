@@ -170,7 +170,7 @@ impl Shared {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        self.aside.run_when_free(work).await.map_err(Problem::internal)
+        self.aside.run(work).await.map_err(Problem::internal)
     }
 }
 

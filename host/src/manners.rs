@@ -1,17 +1,15 @@
 //! The manners of HTTP around every route: compression both ways, what browsers of other sites may do, and headers that
 //! keep browsers from guessing.
 
-use axum::Router;
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
     IF_NONE_MATCH, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, Response};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::decompression::RequestDecompressionLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::ingest::key::KEY;
 use crate::ingest::once::REPLAYED;
@@ -24,11 +22,11 @@ const COMPRESSED_FROM: u16 = 1_024;
 
 /// What answers say unless they say something else. They are of devices and for their owners, so no cache on the way
 /// keeps them; nothing is run or framed.
-const USUAL: [(HeaderName, &str); 4] = [
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (REFERRER_POLICY, "no-referrer"),
-    (CACHE_CONTROL, "no-store"),
-    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+static USUAL: [(HeaderName, HeaderValue); 4] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
 ];
 
 /// Which other sites' pages may use the API.
@@ -43,21 +41,30 @@ pub enum CorsOrigins {
     Any,
 }
 
-/// Puts all of it around a router. A body that is compressed is taken apart as it is read, so its limits hold for what
-/// comes out. One in an unknown encoding is left for the route to refuse.
-pub(crate) fn mannerly(router: Router, origins: &CorsOrigins) -> Router {
-    let large = DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_FROM));
-    let router = router
-        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
-        .layer(CompressionLayer::new().compress_when(large));
-    let router = USUAL.into_iter().fold(router, |router, (name, value)| {
-        let value = HeaderValue::from_static(value);
-        router.layer(SetResponseHeaderLayer::if_not_present(name, value))
-    });
-    match allowed(origins) {
-        Some(origins) => router.layer(cors(origins)),
-        None => router,
+/// Answers are compressed for who takes that.
+pub(crate) fn compression() -> CompressionLayer<impl Predicate> {
+    CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_FROM)))
+}
+
+/// A body that is compressed is taken apart as it is read, so its limits hold for what comes out. One in an unknown
+/// encoding is left for the route to refuse.
+pub(crate) fn decompression() -> RequestDecompressionLayer {
+    RequestDecompressionLayer::new().pass_through_unaccepted(true)
+}
+
+/// Adds the usual headers to an answer that has none of its own.
+pub(crate) fn usual<B>(mut response: Response<B>) -> Response<B> {
+    for (name, value) in &USUAL {
+        if !response.headers().contains_key(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
+    response
+}
+
+/// Lets the pages of these sites in; none where there are none.
+pub(crate) fn cross_origin(origins: &CorsOrigins) -> Option<CorsLayer> {
+    allowed(origins).map(cors)
 }
 
 fn allowed(origins: &CorsOrigins) -> Option<AllowOrigin> {

@@ -10,13 +10,14 @@ use axum::routing::{get, post};
 use sawpit_model::Timestamp;
 use sawpit_plugins::Registry;
 use sawpit_service::Tracer;
+use tower::ServiceBuilder;
 
 use crate::access::{Guard, guard};
 use crate::app::App;
 use crate::come_back::ComeBack;
 use crate::host::Ops;
 use crate::ingest::{batch, single};
-use crate::manners::{CorsOrigins, mannerly};
+use crate::manners::{CorsOrigins, compression, cross_origin, decompression, usual};
 use crate::observe::{Around, RequestIds, observe};
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
@@ -95,13 +96,17 @@ pub fn operator_routes(registry: Registry, ops: Ops, of_listener: Guard, started
     finish(router, &settings.cors_origins, of_listener, Arc::new(around))
 }
 
-/// What is around every route. What is added last is outermost.
+/// What is around every route, the outermost first. All of it is one layer of the router: each layer of its own would be
+/// boxed, and cloned with all within it, for every request.
 fn finish(router: Router, origins: &CorsOrigins, of_listener: Guard, around: Arc<Around>) -> Router {
-    let router = router
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(of_listener, guard));
-    mannerly(router, origins).layer(from_fn_with_state(around, observe))
+    let layers = ServiceBuilder::new()
+        .layer(from_fn_with_state(around, observe))
+        .option_layer(cross_origin(origins))
+        .map_response(usual)
+        .layer(from_fn_with_state(of_listener, guard))
+        .layer(compression())
+        .layer(decompression());
+    router.fallback(unknown_route).method_not_allowed_fallback(wrong_method).layer(layers)
 }
 
 /// The pattern as a label that lives for ever. Who reads at the path of batches reads the device of that name.

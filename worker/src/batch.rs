@@ -112,7 +112,7 @@ async fn step_aside(
     let chain = Arc::clone(chain);
     let record = if trace.is_on() { Record::Calls } else { Record::Nothing };
     let ids: Vec<_> = inputs.iter().filter(|_| trace.is_on()).map(|input| input.id).collect();
-    let mut stepped = shared.door.run_when_free(move || step(&chain, inputs, record)).await?;
+    let mut stepped = shared.door.run(move || step(&chain, inputs, record)).await?;
     trace.calls(&ids, std::mem::take(&mut stepped.calls));
     Ok(stepped)
 }

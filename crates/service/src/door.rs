@@ -8,29 +8,19 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 /// The door. Clones share one pool and one line.
 #[derive(Clone, Debug)]
 pub struct Door {
     pool: Arc<rayon::ThreadPool>,
     room: Arc<Semaphore>,
-    capacity: usize,
 }
 
-/// Why work did not yield a result.
+/// The work panicked, as this text says: a defect of this program, log it; the pool goes on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DoorError {
-    /// The line is full: shed load, answer 503.
-    #[error("all CPU threads are busy and {capacity} pieces of work wait: try again later")]
-    Busy {
-        /// Most pieces of work inside at a time, running and waiting.
-        capacity: usize,
-    },
-    /// The work panicked: a defect of this program, log it; the pool goes on.
-    #[error("work panicked: {0}; this is a defect, please report it")]
-    Panicked(String),
-}
+#[error("work panicked: {0}; this is a defect, please report it")]
+pub struct DoorError(String);
 
 /// The CPU pool could not start its threads.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +39,7 @@ impl Door {
             .thread_name(|index| format!("cpu-{index}"))
             .build()?;
         let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
-        Ok(Self { pool: Arc::new(pool), room: Arc::new(Semaphore::new(capacity)), capacity })
+        Ok(Self { pool: Arc::new(pool), room: Arc::new(Semaphore::new(capacity)) })
     }
 
     /// How many threads the pool has.
@@ -58,38 +48,18 @@ impl Door {
         self.pool.current_num_threads()
     }
 
-    /// Runs `work` in the pool, or refuses at once when the line is full. Dropping the returned future
-    /// leaves the line: work that has not begun is skipped.
+    /// Runs `work` in the pool, once there is room in the line. Dropping the returned future leaves the line: work that has
+    /// not begun is skipped.
     ///
     /// # Errors
-    /// [`DoorError::Busy`] without having run `work`; [`DoorError::Panicked`] when `work` panicked.
+    /// `work` panicked.
     pub async fn run<T, F>(&self, work: F) -> Result<T, DoorError>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let permit = Arc::clone(&self.room).try_acquire_owned();
-        self.enter(permit.map_err(|_| self.busy())?, work).await
-    }
-
-    /// Like [`Door::run`], but waits for room: for callers whose number is limited elsewhere.
-    ///
-    /// # Errors
-    /// [`DoorError::Panicked`] when `work` panicked.
-    pub async fn run_when_free<T, F>(&self, work: F) -> Result<T, DoorError>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
-        let permit = Arc::clone(&self.room).acquire_owned().await;
-        self.enter(permit.map_err(|_| self.busy())?, work).await
-    }
-
-    async fn enter<T, F>(&self, permit: OwnedSemaphorePermit, work: F) -> Result<T, DoorError>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> T + Send + 'static,
-    {
+        // The line is never closed.
+        let permit = Arc::clone(&self.room).acquire_owned().await.ok();
         let (answer, result) = oneshot::channel();
         let span = tracing::Span::current();
         self.pool.spawn(move || {
@@ -99,17 +69,13 @@ impl Door {
                 let _ = answer.send(span.in_scope(|| guarded(work)));
             }
         });
-        result.await.unwrap_or_else(|_| Err(DoorError::Panicked("the CPU thread ended".to_owned())))
-    }
-
-    const fn busy(&self) -> DoorError {
-        DoorError::Busy { capacity: self.capacity }
+        result.await.unwrap_or_else(|_| Err(DoorError("the CPU thread ended".to_owned())))
     }
 }
 
 /// Unwind safety: `work` is consumed, and what it shared with others must lock for itself.
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, DoorError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| DoorError::Panicked(panic_text(payload.as_ref())))
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| DoorError(panic_text(payload.as_ref())))
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {
@@ -122,6 +88,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
 
@@ -133,8 +100,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_line_refuses_at_once_and_takes_work_again_when_it_has_room() {
-        let door = Door::new(1, 1).unwrap();
+    async fn a_full_line_is_waited_for() {
+        let door = Door::new(2, 1).unwrap();
         let (release, held) = mpsc::channel::<()>();
         let first = tokio::spawn({
             let door = door.clone();
@@ -143,18 +110,20 @@ mod tests {
         while door.room.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(door.run(|| ()).await, Err(DoorError::Busy { capacity: 1 }));
+        let second = door.run(|| 7);
+        tokio::pin!(second);
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut second).await.is_err(), "two at once");
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(true));
-        assert_eq!(door.run_when_free(|| 7).await, Ok(7));
+        assert_eq!(second.await, Ok(7));
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_the_pool_goes_on() {
         let door = Door::new(1, 1).unwrap();
-        let failed = door.run_when_free(|| panic!("broken {}", 1)).await;
-        assert_eq!(failed, Err::<(), _>(DoorError::Panicked("broken 1".to_owned())));
-        assert_eq!(door.run_when_free(|| 1).await, Ok(1));
+        let failed = door.run(|| panic!("broken {}", 1)).await;
+        assert_eq!(failed, Err::<(), _>(DoorError("broken 1".to_owned())));
+        assert_eq!(door.run(|| 1).await, Ok(1));
     }
 
     #[tokio::test]
@@ -181,7 +150,7 @@ mod tests {
         assert!(left.await.unwrap_err().is_cancelled());
         release.send(()).unwrap();
         assert!(blocker.await.unwrap().unwrap());
-        door.run_when_free(|| ()).await.unwrap();
+        door.run(|| ()).await.unwrap();
         assert!(!ran.load(Ordering::SeqCst));
     }
 }

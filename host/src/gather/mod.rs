@@ -135,7 +135,7 @@ impl<L: Line> Gather<L> {
     async fn runner(self) {
         loop {
             let inner = Arc::clone(&self.inner);
-            match self.door.run_when_free(move || inner.visit()).await {
+            match self.door.run(move || inner.visit()).await {
                 Ok(()) => return,
                 // Still signed on; its jobs were answered, the next ones deserve a runner.
                 Err(error) => tracing::error!(%error, "a plugin call failed"),

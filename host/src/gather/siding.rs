@@ -127,7 +127,7 @@ pub(super) async fn attend<L: Line>(gather: Weak<Inner<L>>, door: Door, called: 
         called.notified().await;
         loop {
             let Some(inner) = gather.upgrade() else { return };
-            match door.run_when_free(move || inner.shunt()).await {
+            match door.run(move || inner.shunt()).await {
                 Ok(()) => break,
                 // Its request was answered; the next ones are not to blame.
                 Err(error) => tracing::error!(%error, "a plugin call failed"),
