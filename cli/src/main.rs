@@ -18,6 +18,11 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 use sawpit_service::Exit;
 
+/// A request of a host is a hundred small allocations, made on one thread and often freed on another: with the one of glibc
+/// they were a fifth of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What can be typed after `sawpit`.
 struct Entry {
     name: &'static str,
