@@ -1,7 +1,7 @@
 //! Compiled plugins on disk, so that a restart does not compile.
 //!
 //! A compiled file is machine code that runs unchecked. So the folder must be ours alone, files appear in it
-//! complete (written aside, then renamed), and their names hold the engine's compatibility hash. It may hold so many
+//! complete (written aside, then renamed) and with a digest, and their names hold the engine's compatibility hash. It may hold so many
 //! bytes: beyond that those files go that were not used for longest.
 
 use std::collections::hash_map::DefaultHasher;
@@ -57,9 +57,14 @@ impl Cache {
         if !path.exists() || check_private(&self.folder).is_err() || check_private(&path).is_err() {
             return None;
         }
-        // SAFETY: the file is in a folder that only this user may write, belongs to this user, and was
-        // renamed there whole by `put`. wasmtime checks its header against this engine.
-        match unsafe { Component::deserialize_file(engine, &path) } {
+        let file = fs::read(&path).ok()?;
+        let component =
+            checked(&file).ok_or_else(|| wasmtime::Error::msg("its digest does not fit")).and_then(|code| {
+                // SAFETY: the file is in a folder that only this user may write, belongs to this user, and holds what `put`
+                // wrote, as its digest says. wasmtime checks its header against this engine.
+                unsafe { Component::deserialize(engine, code) }
+            });
+        match component {
             Ok(component) => {
                 touch(&path);
                 Some(component)
@@ -76,7 +81,7 @@ impl Cache {
         let kept = component
             .serialize()
             .map_err(io::Error::other)
-            .and_then(|code| self.write(&self.path(hash), &code));
+            .and_then(|code| self.write(&self.path(hash), &with_digest(&code)));
         self.prune(Some(&self.path(hash)));
         if let Err(error) = kept {
             tracing::warn!(folder = %self.folder.display(), "cannot keep a compiled plugin: {error}");
@@ -128,6 +133,17 @@ impl Cache {
         }
         Err(io::Error::other("it is full of files that were never finished: remove the .tmp files in it"))
     }
+}
+
+/// The code behind its digest: a file that a disk has spoilt must not be run.
+fn with_digest(code: &[u8]) -> Vec<u8> {
+    [blake3::hash(code).as_bytes(), code].concat()
+}
+
+/// The code of a file whose digest fits.
+fn checked(file: &[u8]) -> Option<&[u8]> {
+    let (digest, code) = file.split_at_checked(blake3::OUT_LEN)?;
+    (blake3::hash(code).as_bytes() == digest).then_some(code)
 }
 
 /// A compiled file.
@@ -247,6 +263,17 @@ mod tests {
         cache.prune(Some(&cache.path(&hash(3))));
         assert_eq!(kept(&cache, 4), [3], "what is about to be used stays");
         assert!(!folder.path().join("9-9.tmp").exists() && folder.path().join("notes.txt").exists());
+    }
+
+    #[test]
+    fn a_file_with_another_bit_or_length_is_not_used() {
+        let file = with_digest(b"machine code");
+        assert_eq!(checked(&file), Some(&b"machine code"[..]));
+        for at in 0..file.len() {
+            let mut spoilt = file.clone();
+            spoilt[at] ^= 1;
+            assert!(checked(&spoilt).is_none() && checked(&file[..at]).is_none(), "{at}");
+        }
     }
 
     #[test]

@@ -156,6 +156,14 @@ pub enum OutputError {
         /// How many there are.
         count: usize,
     },
+    /// A patch is no object that could be set in a log.
+    #[error("set of row {row}: the patch {rule}")]
+    Patch {
+        /// The row.
+        row: usize,
+        /// The rule that it breaks.
+        rule: String,
+    },
     /// An input was neither continued, merged, dropped nor failed.
     #[error("input {input} was forgotten: continue, merge, drop or fail it")]
     Forgotten {

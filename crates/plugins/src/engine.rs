@@ -38,8 +38,8 @@ const TABLES_PER_COMPONENT: u32 = 8;
 /// Memory slots, which cost address space, for each instance that may live: a component with more of them takes
 /// the place of two.
 const MEMORIES_PER_INSTANCE: u32 = 2;
-/// Frames of a guest's trace that an error shows.
-const TRACE_FRAMES: usize = 8;
+/// Frames of a guest's trace that are looked at. Some ten of a panic are not shown.
+const TRACE_FRAMES: usize = 32;
 /// Most time that the clock of the deadlines makes up for when its thread was not woken.
 const MOST_BEHIND: Duration = Duration::from_millis(100);
 /// Longest wait for others to have compiled, before it is done beside them all the same.

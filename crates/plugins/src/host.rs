@@ -14,6 +14,7 @@ use crate::bindings::{clock, counters, log, types};
 use crate::limiter::Limiter;
 use crate::scope::Scope;
 use crate::settings::Clock;
+use crate::trace::inset;
 use crate::wasi::Wasi;
 use crate::{convert, meter};
 
@@ -139,6 +140,7 @@ impl GuestState {
 }
 
 fn emit(plugin: &str, level: Level, message: &str) {
+    let message = inset(message);
     match level {
         Level::Debug => tracing::debug!(target: "sawpit::plugin", plugin, "{message}"),
         Level::Info => tracing::info!(target: "sawpit::plugin", plugin, "{message}"),

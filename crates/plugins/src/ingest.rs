@@ -3,17 +3,21 @@
 //! A call that fails for a list does not say which log is at fault, and finding out costs time that others of the list
 //! would wait for. How much of it is spent here, the [`Effort`] says.
 
+use std::fmt;
 use std::time::Instant;
 
-use sawpit_model::{Log, Verdict};
+use sawpit_model::{Log, PatchError, Verdict};
 
+use crate::breaker::Ended as CallEnded;
 use crate::call::Terms;
 use crate::convert::{Decision, Enriched, Filtered};
 use crate::member::Member;
 use crate::passage::Effort;
 use crate::rows::Rows;
+use crate::trace::inset;
 use crate::{
-    CallError, CallVerdict, Cause, Ingested, OnError, Plugin, Recorder, Stage, call, convert, isolate,
+    CallError, CallVerdict, Cause, Ingested, OnError, OutputError, Plugin, Recorder, Stage, call, convert,
+    isolate,
 };
 
 /// A plugin's turn at a list.
@@ -191,13 +195,19 @@ impl<A> Turn<'_, A> {
 /// that opened the breaker.
 pub fn report(plugin: &Plugin, logs: usize, error: &CallError) -> String {
     let text = error.to_string();
-    if plugin.meter.may_warn(plugin.now()) {
-        tracing::warn!(plugin = plugin.description.name, logs, "a plugin failed: {text}");
-    }
+    warn(plugin, logs, &text);
     if !error.is_bypass() {
         plugin.meter.failed_logs(logs, &text, plugin.now());
     }
     text
+}
+
+/// Tells the operator that the plugin failed, once a second at most, and how often it did since the last line.
+pub fn warn(plugin: &Plugin, logs: usize, text: &str) {
+    if let Some(untold) = plugin.meter.may_warn(plugin.now()) {
+        let (plugin, file, text) = (plugin.id(), &plugin.file, inset(text));
+        tracing::warn!(plugin, file, logs, untold, "a plugin failed: {text}");
+    }
 }
 
 fn fail_all(plugin: &Plugin, list: &mut [Ingested], rows: &[usize], error: &CallError) -> usize {
@@ -241,7 +251,7 @@ fn settle_filtered(
     let (mut dropped, mut rejected) = (0, 0);
     for (at, &row) in rows.iter().enumerate() {
         if let Some(error) = answer.errors.get(&at) {
-            plugin.meter.row_error(error, plugin.now());
+            said_failed(plugin, error);
             recorder.verdict(row, CallVerdict::Failed);
             fail(plugin, list, row, error, Cause::Log);
             continue;
@@ -282,7 +292,7 @@ fn settle_enriched(
     answer: &Enriched,
     recorder: &mut Recorder,
 ) -> usize {
-    let (mut changed, mut failed) = (0, 0);
+    let (mut changed, mut failed, mut bad) = (0, 0, 0);
     for (at, &row) in rows.iter().enumerate() {
         match patch(plugin, list, row, answer, at) {
             Ok(false) => {}
@@ -293,8 +303,9 @@ fn settle_enriched(
             Err(error) => {
                 failed += 1;
                 recorder.verdict(row, CallVerdict::Failed);
-                plugin.meter.row_error(&error, plugin.now());
-                fail(plugin, list, row, &error, Cause::Log);
+                bad += usize::from(matches!(error, RowError::Bad(_)));
+                let text = error.report(plugin, bad == rows.len());
+                fail(plugin, list, row, &text, Cause::Log);
             }
         }
     }
@@ -310,12 +321,56 @@ fn patch(
     row: usize,
     answer: &Enriched,
     at: usize,
-) -> Result<bool, String> {
+) -> Result<bool, RowError> {
     let Some(Ingested::Accepted(log)) = list.get_mut(row) else { return Ok(false) };
-    match patch_of(answer, at)? {
+    match patch_of(answer, at).map_err(RowError::Said)? {
         "" => Ok(false),
         text => set(plugin, log, text, at).map(|()| true),
     }
+}
+
+/// Why a plugin that enriches failed on a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowError {
+    /// It said so, or would make more of the log than a log may be.
+    Said(String),
+    /// Its answer breaks the contract.
+    Bad(CallError),
+}
+
+impl RowError {
+    /// Counts it. If there is nothing right in the answer, as `is_all` says, the breaker learns of it as of any call that
+    /// failed; of a list in which others are right it does not, just as of a list with a log that makes the plugin trap.
+    fn report(self, plugin: &Plugin, is_all: bool) -> String {
+        match self {
+            Self::Said(text) => {
+                said_failed(plugin, &text);
+                text
+            }
+            Self::Bad(error) => {
+                plugin.meter.call_error(&error, plugin.now());
+                if is_all {
+                    plugin.breaker.settle(false, CallEnded::Failed(&error), plugin.now());
+                }
+                report(plugin, 1, &error)
+            }
+        }
+    }
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said(text) => f.write_str(text),
+            Self::Bad(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Counts a log that the plugin said it failed on.
+pub fn said_failed(plugin: &Plugin, text: &str) {
+    plugin.meter.row_error(text, plugin.now());
+    warn(plugin, 1, text);
 }
 
 /// The patch of a row, or what the plugin said that it failed on.
@@ -324,7 +379,25 @@ pub fn patch_of(answer: &Enriched, at: usize) -> Result<&str, String> {
 }
 
 /// Sets a patch in a log.
-pub fn set(plugin: &Plugin, log: &mut Log, text: &str, at: usize) -> Result<(), String> {
-    convert::set(&mut log.log_data, text, &plugin.settings().limits)
-        .map_err(|error| format!("bad answer: set of row {at}: {error}"))
+pub fn set(plugin: &Plugin, log: &mut Log, text: &str, at: usize) -> Result<(), RowError> {
+    log.log_data.patch(text, &plugin.settings().limits).map_err(|error| match error {
+        PatchError::Patch(rule) => {
+            RowError::Bad(OutputError::Patch { row: at, rule: rule.to_string() }.into())
+        }
+        // Whether it does depends on the log.
+        error => RowError::Said(format!("set of row {at}: {error}")),
+    })
+}
+
+/// Tries the patches of an answer on copies of the logs that it is for.
+pub fn check_patches(plugin: &Plugin, logs: &[&Log], answer: &Enriched) -> Result<(), CallError> {
+    for (at, log) in logs.iter().enumerate() {
+        let text = answer.patches.row(at);
+        if !text.is_empty()
+            && let Err(RowError::Bad(error)) = set(plugin, &mut (*log).clone(), text, at)
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
 }

@@ -46,9 +46,12 @@ pub(crate) fn load_within(
     let proved = prove(runtime, source, Recipe { until: Some(until), ..recipe });
     let mut plugin = proved.map_err(|at| late(until, runtime.settings(), at))?;
     plugin.recipe.until = None;
-    let Description { name, version, .. } = &plugin.description;
-    let scope = Scope::open(runtime.settings().scopes.as_ref(), name, version);
-    scope.run(|| count(&mut plugin, &scope));
+    // What only shows what it costs never serves, and its series would stand beside those of the version that does.
+    if !runtime.is_metered() {
+        let Description { name, version, .. } = &plugin.description;
+        let scope = Scope::open(runtime.settings().scopes.as_ref(), name, version);
+        scope.run(|| count(&mut plugin, &scope));
+    }
     Ok(Arc::new(plugin))
 }
 

@@ -42,6 +42,8 @@ pub struct Meter {
     totals: Totals,
     last_error: Mutex<Option<(String, Timestamp)>>,
     last_warning: AtomicI64,
+    /// Errors since the last warning that none was given of.
+    untold: AtomicU64,
 }
 
 /// A live instance, as counted.
@@ -133,6 +135,7 @@ impl Meter {
             totals: Totals::default(),
             last_error: Mutex::new(None),
             last_warning: AtomicI64::new(i64::MIN),
+            untold: AtomicU64::new(0),
         }
     }
 
@@ -234,11 +237,16 @@ impl Meter {
         }
     }
 
-    /// Whether an error may go to the log of the process: one a second, the rest is in the counters.
-    pub fn may_warn(&self, now: Timestamp) -> bool {
+    /// Whether an error may go to the log of the process: one a second, the rest is in the counters. If so, how many since
+    /// the last one may not.
+    pub fn may_warn(&self, now: Timestamp) -> Option<u64> {
         let (now, last) = (now.as_micros(), self.last_warning.load(Relaxed));
         let due = last == i64::MIN || now.saturating_sub(last) >= WARNING_MICROS || now < last;
-        due && self.last_warning.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
+        if due && self.last_warning.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            return Some(self.untold.swap(0, Relaxed));
+        }
+        self.untold.fetch_add(1, Relaxed);
+        None
     }
 
     pub fn read(&self) -> Reading {
@@ -361,7 +369,7 @@ mod tests {
         let at = |micros| meter.may_warn(Timestamp::from_micros(micros));
         assert_eq!(
             [at(0), at(1), at(999_999), at(1_000_000), at(1_000_001)],
-            [true, false, false, true, false]
+            [Some(0), None, None, Some(2), None]
         );
     }
 }

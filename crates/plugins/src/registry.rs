@@ -83,6 +83,8 @@ pub(crate) struct Watched {
     history: History,
     generation: AtomicU64,
     closed: AtomicBool,
+    /// Whether the folder could not be read when it was last looked at.
+    is_lost: AtomicBool,
     /// Held by whoever changes slots and chain, from what is read until what is swapped.
     change: Mutex<()>,
     slots: Mutex<BTreeMap<String, Slot>>,
@@ -130,6 +132,7 @@ impl Registry {
             history: History::default(),
             generation: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
             change: Mutex::default(),
             slots: Mutex::default(),
             proving: Mutex::default(),
@@ -214,11 +217,16 @@ impl Watched {
         let found = match scan::scan(&self.folder) {
             Ok(found) => found,
             Err(error) => {
-                tracing::debug!(folder = %self.folder.display(), "cannot read the plugin folder, nothing changes: {error}");
+                if !self.is_lost.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(folder = %self.folder.display(), "cannot read the plugin folder, what serves goes on: {error}");
+                }
                 self.judge();
                 return Some(BLIND_POLL);
             }
         };
+        if self.is_lost.swap(false, Ordering::Relaxed) {
+            tracing::info!(folder = %self.folder.display(), files = found.len(), "the plugin folder is back");
+        }
         let found = self.limited(found);
         let (ready, again) = self.settle(&found);
         self.take_up(ready);
@@ -352,7 +360,7 @@ impl Watched {
         let plugins: BTreeSet<_> = chain.members().iter().map(|member| member.plugin().id()).collect();
         meter::swap(plugins.len(), chain.id());
         tracing::info!(chain = chain.id(), plugins = plugins.len(), "plugin chain swapped");
-        tell_of_twins(&chain);
+        tell_of_twins(&now, &chain);
         self.history.add(&chain);
         self.chain.store(Arc::new(chain));
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -360,13 +368,20 @@ impl Watched {
 }
 
 /// Says which plugins run more than once because several files hold them, as a new version does that was copied beside the
-/// old one. It may be meant, with other settings.
-fn tell_of_twins(chain: &Chain) {
-    let mut files = BTreeMap::<_, BTreeSet<_>>::new();
-    for member in chain.members() {
-        files.entry(member.plugin().name()).or_default().insert(member.plugin().file.clone());
-    }
-    for (plugin, files) in files.into_iter().filter(|(_, files)| files.len() > 1) {
+/// old one. It may be meant, with other settings. What was so before is not told again.
+fn tell_of_twins(before: &Chain, chain: &Chain) {
+    let told = twins(before);
+    for (plugin, files) in twins(chain).into_iter().filter(|(plugin, _)| !told.contains_key(plugin)) {
         tracing::warn!(plugin, ?files, "these files hold the same plugin, and logs run through each of them");
     }
+}
+
+/// Plugins of several files; those in shadow mode are meant to stand beside others.
+fn twins(chain: &Chain) -> BTreeMap<String, BTreeSet<String>> {
+    let mut files = BTreeMap::<_, BTreeSet<_>>::new();
+    for member in chain.members().iter().filter(|member| !member.plugin().is_shadow()) {
+        files.entry(member.plugin().name()).or_default().insert(member.plugin().file.clone());
+    }
+    files.retain(|_, files| files.len() > 1);
+    files
 }

@@ -10,6 +10,7 @@ use crate::registry::Watched;
 use crate::scan::Stamp;
 use crate::slot::Slot;
 use crate::source::Source;
+use crate::trace::inset;
 use crate::{LoadError, Manifest, Mode, Plugin, load, rollback};
 
 /// A file that was looked at, and what came of it.
@@ -22,8 +23,8 @@ pub(crate) struct Attempt {
 enum Outcome {
     /// It is what was in the slot, with this hash.
     Same(String),
-    /// It could not be read.
-    Unread(LoadError),
+    /// It could not be read, or is not signed as it must be; with what served before, at the first sight of the file.
+    Unread(LoadError, Option<Arc<Plugin>>),
     /// It was proved, or may not serve.
     Tried(Box<Tried>),
 }
@@ -40,17 +41,18 @@ impl Watched {
     pub(crate) fn attempt(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Attempt {
         // A file that breaks a library must not end the thread that proves it.
         let tried = catch_unwind(AssertUnwindSafe(|| self.outcome(file, stamp, before)));
-        let outcome = tried.unwrap_or_else(|panic| Outcome::Unread(panicked(panic.as_ref())));
+        let outcome = tried.unwrap_or_else(|panic| Outcome::Unread(panicked(panic.as_ref()), None));
         Attempt { file: file.to_owned(), stamp, outcome }
     }
 
     fn outcome(&self, file: &str, stamp: Stamp, before: Option<&Slot>) -> Outcome {
         if let Some(fault) = stamp.fault {
-            return Outcome::Unread(fault.into());
+            return Outcome::Unread(fault.into(), None);
         }
+        let unread = |error| Outcome::Unread(error, before.is_none().then(|| self.restore(file)).flatten());
         let source = match Source::read(&self.folder.join(file), self.runtime.settings()) {
             Ok(source) => source,
-            Err(error) => return Outcome::Unread(error),
+            Err(error) => return unread(error),
         };
         let note = rollback::read(&self.folder, file);
         let hash = format!("{}{}{note}", source.hash(), source.cases_hash());
@@ -66,7 +68,7 @@ impl Watched {
             Ok(Proved::Off(_) | Proved::Canary(_)) => false,
             Err(_) => true,
         };
-        let restored = if needs_former && before.is_none() { self.restore(&source) } else { None };
+        let restored = if needs_former && before.is_none() { self.restore(file) } else { None };
         Outcome::Tried(Box::new(Tried { source, hash, proved, restored }))
     }
 
@@ -81,7 +83,10 @@ impl Watched {
         slot.stamp = Some(attempt.stamp);
         let slot = match attempt.outcome {
             Outcome::Same(_) => slot,
-            Outcome::Unread(error) => slot.refuse(&error, &self.refusals, now),
+            Outcome::Unread(error, restored) => {
+                slot.serving = slot.serving.or(restored);
+                slot.refuse(&error, &self.refusals, now)
+            }
             Outcome::Tried(tried) => {
                 let Tried { source, hash, proved, restored } = *tried;
                 slot.hash = Some(hash);
@@ -123,20 +128,17 @@ impl Watched {
     }
 
     /// At the first sight of a file: the version of it that served in a process before this one.
-    fn restore(&self, source: &Source) -> Option<Arc<Plugin>> {
+    fn restore(&self, file: &str) -> Option<Arc<Plugin>> {
         let settings = self.runtime.settings();
         let load = |kept: Source| load::load(&self.runtime, &kept, kept.manifest(settings)?);
-        match self.kept.as_ref()?.read(&source.file, settings)?.and_then(load) {
+        match self.kept.as_ref()?.read(file, settings)?.and_then(load) {
             Ok(plugin) => {
-                tracing::info!(
-                    file = source.file,
-                    plugin = plugin.id(),
-                    "the version that served before serves on"
-                );
+                tracing::info!(file, plugin = plugin.id(), "the version that served before serves on");
                 Some(plugin)
             }
             Err(error) => {
-                tracing::warn!(file = source.file, "the version that served before may not serve: {error}");
+                let error = inset(&error.to_string());
+                tracing::warn!(file, "the version that served before may not serve: {error}");
                 None
             }
         }

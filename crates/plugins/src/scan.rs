@@ -133,6 +133,12 @@ pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
     Ok(found)
 }
 
+/// Whether something in the folder is a link: what happens to its target elsewhere, the folder's events do not tell.
+pub(crate) fn has_links(folder: &Path) -> bool {
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
+}
+
 fn stamp(path: &Path, wasm: FileStamp, fault: Option<FileFault>) -> Stamp {
     let beside = |extension| FileStamp::of(&path.with_extension(extension));
     Stamp {

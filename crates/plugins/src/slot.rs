@@ -8,6 +8,7 @@ use crate::canary::Canary;
 use crate::member::Member;
 use crate::meter::{self, Refusals};
 use crate::scan::Stamp;
+use crate::trace::inset;
 use crate::{LoadError, Mode, Plugin};
 
 /// One file of the folder.
@@ -84,7 +85,7 @@ impl Slot {
 
     pub fn refuse(mut self, error: &LoadError, refusals: &Refusals, now: Timestamp) -> Self {
         let serving = self.serving.as_ref().map(|plugin| plugin.id());
-        tracing::warn!(file = self.file, serving, "plugin refused: {error}");
+        tracing::warn!(file = self.file, serving, "plugin refused: {}", inset(&error.to_string()));
         refusals.count(&self.file);
         self.refusal = Some(error.to_string());
         self.since = now;

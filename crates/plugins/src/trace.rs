@@ -22,23 +22,44 @@ pub(crate) fn describe(error: &wasmtime::Error, said: Option<String>) -> String 
     let mut text = said.map_or_else(String::new, |said| said + " — ");
     text.push_str(&error.root_cause().to_string());
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
-    for frame in frames.iter().take(FRAMES) {
-        push_frame(&mut text, frame);
+    let frames = frames.iter().map(|frame| (frame, name(frame))).skip_while(|(_, name)| is_of_panic(name));
+    for (frame, name) in frames.take(FRAMES) {
+        push_frame(&mut text, frame, &name);
     }
     crate::convert::cut(&mut text, CAUSE_BYTES);
     text
 }
 
-fn push_frame(text: &mut String, frame: &FrameInfo) {
+fn name(frame: &FrameInfo) -> String {
+    frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), readable)
+}
+
+/// Whether the frame is of what Rust does after a panic, as the standard library leaves it out of its own traces.
+fn is_of_panic(name: &str) -> bool {
+    const BEGINNINGS: [&str; 9] = [
+        "__rustc::",
+        "__rust_",
+        "rust_begin_unwind",
+        "rust_panic",
+        "core::panicking::",
+        "std::panicking::",
+        "std::process::abort",
+        "std::sys::",
+        "core::option::unwrap_failed",
+    ];
+    BEGINNINGS.iter().any(|beginning| name.trim_start_matches('<').starts_with(beginning))
+}
+
+/// A text of a guest within a line of the process's log. Its own lines are set in, so that none of them can be taken for
+/// one of the process.
+pub(crate) fn inset(text: &str) -> String {
+    text.replace('\r', "\\r").replace('\n', "\n    | ")
+}
+
+fn push_frame(text: &mut String, frame: &FrameInfo, name: &str) {
     text.push('\n');
     text.push_str(FRAME);
-    match frame.func_name() {
-        Some(name) => text.push_str(&readable(name)),
-        None => text.push_str("function "),
-    }
-    if frame.func_name().is_none() {
-        text.push_str(&frame.func_index().to_string());
-    }
+    text.push_str(name);
     let place = frame.symbols().first().and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
     if let Some((file, line)) = place {
         let mut file = file.to_owned();
@@ -80,6 +101,33 @@ mod tests {
         assert!(readable(&"x".repeat(100_000)).len() <= NAME_BYTES + 4);
         // C++, where each level of substitution doubles the text.
         assert!(readable("_Z1fI1AIS0_S0_EE").len() <= NAME_BYTES);
+    }
+
+    #[test]
+    fn frames_of_a_panic_are_told_from_those_of_the_author() {
+        for name in
+            ["__rustc::__rust_abort", "rust_panic", "core::panicking::panic_fmt", "std::sys::backtrace::f"]
+        {
+            assert!(is_of_panic(name), "{name}");
+        }
+        for name in [
+            "rusty::explode",
+            "rust_parser::parse",
+            "core::fmt::write",
+            "function 645",
+            "standard::panicking",
+        ] {
+            assert!(!is_of_panic(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_line_of_a_guest_begins_a_line_of_the_log() {
+        let forged = inset("bad\r\n2026-11-28T00:00:00Z  INFO plugin serves");
+        assert_eq!(
+            forged.lines().collect::<Vec<_>>(),
+            ["bad\\r", "    | 2026-11-28T00:00:00Z  INFO plugin serves"]
+        );
     }
 
     #[test]

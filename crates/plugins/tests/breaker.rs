@@ -23,12 +23,15 @@ struct World {
 impl World {
     /// A registry with one plugin, which traps on an X.
     fn new(stage: &'static str, manifest: &str) -> Self {
+        Self::with(&Guest::new(stage, on_letter('X', TRAP)), manifest)
+    }
+
+    fn with(guest: &Guest, manifest: &str) -> Self {
         let now = Arc::new(AtomicI64::new(0));
         let mut settings = settings();
         let clock = Arc::clone(&now);
         settings.clock = Arc::new(move || Timestamp::from_micros(clock.load(Ordering::Relaxed) * 1_000));
         let folder = TempDir::new().unwrap();
-        let guest = Guest::new(stage, on_letter('X', TRAP));
         std::fs::write(folder.path().join("guest.wasm"), guest.wasm()).unwrap();
         std::fs::write(folder.path().join("guest.toml"), manifest).unwrap();
         let runtime = Runtime::new(settings).unwrap();
@@ -118,6 +121,22 @@ fn a_transformer_is_bypassed_too() {
     assert_eq!(world.chain().transform(logs(&["fine"])).failed.len(), 1);
     assert_eq!(world.at(5_000).chain().transform(logs(&["fine"])).outputs.len(), 1);
     assert_eq!(world.breaker().state, BreakerState::Closed);
+}
+
+#[test]
+fn an_answer_with_nothing_right_in_it_counts_as_a_failed_call() {
+    let text = "(i32.store (i32.const 3000) (i32.const 1))".to_owned()
+        + &put(0, 2048)
+        + &put(4, 1)
+        + &put(8, 3000)
+        + &put(12, 1);
+    let mut guest = Guest::new("enrich", on_letter('X', &text));
+    guest.items = "(data (i32.const 2048) \"[\")".to_owned();
+    let world = World::with(&guest, LIMITS);
+    (0..3).for_each(|_| drop(world.send("X")));
+    assert_eq!(world.breaker().state, BreakerState::Open);
+    let Ingested::Failed { error, .. } = world.send("fine") else { panic!("not refused") };
+    assert!(error.contains("bypassed") && error.contains("bad answer: set of row 0"), "{error}");
 }
 
 #[test]

@@ -176,20 +176,52 @@ fn answers_that_break_the_contract_are_errors() {
     }
 }
 
+/// Sets these four bytes, as WAT writes them, in a log alone in its call with the letter.
+fn patching(letter: char, bytes: &str) -> Guest {
+    let text = "(i32.store (i32.const 3000) (i32.const 4))".to_owned()
+        + &put(0, 2048)
+        + &put(4, 4)
+        + &put(8, 3000)
+        + &put(12, 1);
+    let mut guest = Guest::new("enrich", on_letter(letter, &text));
+    guest.items = format!("(data (i32.const 2048) \"{bytes}\")");
+    guest
+}
+
 #[test]
-fn patches_that_are_not_utf8_or_not_objects_are_errors() {
-    let patch = |bytes: &str| {
-        let text = format!(
-            "(i32.store (i32.const 3000) (i32.const 4)) {} {} {} {}",
-            put(0, 2048),
-            put(4, 4),
-            put(8, 3000),
-            put(12, 1)
+fn a_version_whose_patches_are_no_objects_does_not_pass_the_trial() {
+    let all = |bytes: &str| {
+        let mut guest = Guest::new(
+            "enrich",
+            format!(
+                "(local $at i32) (local $len i32) (local.set $len (i32.load (local.get $logs)))
+                 (block $done (loop $next (br_if $done (i32.ge_u (local.get $at) (local.get $len)))
+                   (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                   (i32.store (i32.add (i32.const 2996) (i32.mul (local.get $at) (i32.const 4)))
+                              (i32.mul (local.get $at) (i32.const 2)))
+                   (br $next)))
+                 {} (i32.store (i32.const {}) (i32.mul (local.get $len) (i32.const 2))) {}
+                 (i32.store (i32.const {}) (local.get $len)) i32.const {ANSWER}",
+                put(0, 2048),
+                ANSWER + 4,
+                put(8, 3000),
+                ANSWER + 12
+            ),
         );
-        let mut guest = Guest::new("enrich", on_letter('X', &text));
-        guest.items = format!("(data (i32.const 2048) \"{bytes}\")");
+        guest.items = format!("(data (i32.const 2048) \"{}\")", bytes.repeat(5));
         guest
     };
+    assert!(matches!(chain(&all("{}"), "").ingest(logs(&["x"]))[0], Ingested::Accepted(_)));
+    let refused = refusal(&all("[]"), "");
+    assert!(
+        refused.contains("trial") && refused.contains("bad answer: set of row 0: the patch"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn patches_that_are_not_utf8_or_not_objects_are_errors() {
+    let patch = |bytes: &str| patching('X', bytes);
     for (bytes, message) in [
         (r"\ff\fe\00\00", "row 0 of set is not UTF-8"),
         ("[1] ", "bad answer: set of row 0"),

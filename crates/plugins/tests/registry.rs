@@ -293,6 +293,11 @@ fn symbolic_links_that_are_swapped_take_effect() {
     // A file in it is one.
     swap(&three.join("a.wasm"), &two.join("a.wasm"));
     serves("a@3.0.0");
+    // What it leads to changes, in a folder that nobody watches.
+    let next = parent.path().join("next.wasm");
+    fs::write(&next, filter("a", "4.0.0")).unwrap();
+    fs::rename(next, three.join("a.wasm")).unwrap();
+    serves("a@4.0.0");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use minisign::KeyPair;
-use sawpit_plugins::{PluginState, Registry, RegistrySettings, Runtime, TrustedKeys, inspect};
+use sawpit_plugins::{
+    PluginState, Registry, RegistrySettings, Runtime, RuntimeSettings, TrustedKeys, inspect,
+};
 use support::*;
 use tempfile::TempDir;
 
@@ -27,8 +29,11 @@ fn sign(key: &KeyPair, file: &Path) {
 }
 
 fn trusting(keys: &[&KeyPair]) -> Runtime {
+    trusting_with(keys, settings())
+}
+
+fn trusting_with(keys: &[&KeyPair], mut settings: RuntimeSettings) -> Runtime {
     let given: Vec<_> = keys.iter().map(|key| key.pk.to_base64()).collect();
-    let mut settings = settings();
     settings.trusted = TrustedKeys::read(&given, true).unwrap();
     Runtime::new(settings).unwrap()
 }
@@ -91,6 +96,32 @@ fn a_new_version_serves_once_its_signature_is_there() {
     folder.refuses("guest.wasm is not signed");
     sign(&key, &folder.file("guest.wasm"));
     folder.serves("2.0.0");
+}
+
+#[test]
+fn a_restart_beside_a_file_that_is_not_signed_as_it_must_be_does_not_lose_the_version_before() {
+    let (key, cache, folder) = (key(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let open = || {
+        let settings = RuntimeSettings { cache_dir: Some(cache.path().join("cache")), ..settings() };
+        let runtime = trusting_with(&[&key], settings);
+        Registry::open(runtime, folder.path().to_owned(), RegistrySettings::default()).unwrap()
+    };
+    let wasm = folder.path().join("guest.wasm");
+    fs::write(&wasm, guest("1.0.0")).unwrap();
+    sign(&key, &wasm);
+    drop(open());
+    for (bytes, why) in [(guest("2.0.0"), "changed after it was signed"), (b"junk".to_vec(), "changed after")]
+    {
+        fs::write(&wasm, bytes).unwrap();
+        let status = open().status().remove(0);
+        assert!(status.refusal.as_ref().is_some_and(|refusal| refusal.contains(why)), "{status:?}");
+        assert_eq!(status.version.as_deref(), Some("1.0.0"), "{status:?}");
+    }
+    // What was kept must be signed as well.
+    let settings = RuntimeSettings { cache_dir: Some(cache.path().join("cache")), ..settings() };
+    let strangers = trusting_with(&[&self::key()], settings);
+    let registry = Registry::open(strangers, folder.path().to_owned(), RegistrySettings::default()).unwrap();
+    assert_eq!(registry.status()[0].version, None);
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn enriched(plugin: &Plugin, answer: &Enriched, at: usize, aside: &Aside, ends: 
         return Ok(None);
     }
     let mut made = aside.log.clone();
-    ingest::set(plugin, &mut made, text, at)?;
+    ingest::set(plugin, &mut made, text, at).map_err(|error| error.to_string())?;
     // Where the log went no further, no patch would have changed that.
     let Some(Ingested::Accepted(left)) = ends.get(aside.row) else { return Ok(None) };
     Ok(differs(&aside.log, &made, left).then(|| Instead::Changed { logs: vec![made] }))

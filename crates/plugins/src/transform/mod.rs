@@ -14,7 +14,7 @@ pub use shadow::{Aside, run_shadow};
 use crate::call::Terms;
 use crate::chain::devices;
 use crate::convert::Changed;
-use crate::ingest::report;
+use crate::ingest::{report, said_failed};
 use crate::member::Member;
 use crate::{
     CallError, CallVerdict, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Recorder, Stage,
@@ -132,7 +132,7 @@ impl Batch {
         }
         let failed = change.changed.errors.len();
         for error in change.changed.errors.values() {
-            plugin.meter.row_error(error, plugin.now());
+            said_failed(plugin, error);
         }
         let differences = change.differing(rows, next).len();
         let dropped = change.changed.dropped.len();
