@@ -273,7 +273,7 @@ impl Pool {
     /// Counts the idle instances, which were started before the version had its meter.
     pub fn count(&self, meter: &Meter) {
         if let Ok(mut idle) = self.0.lock() {
-            idle.iter_mut().for_each(|instance| instance.alive = Some(meter.alive()));
+            idle.iter_mut().for_each(|instance| instance.alive = Some(meter.started()));
         }
     }
 

@@ -205,7 +205,7 @@ pub const METRICS: &[Metric] = &[
     counter(
         "sawpit_plugin_errors_total",
         "plugin, version, kind",
-        "Failures, by kind: trap, deadline, memory, log, …",
+        "Failures, by kind: of calls trap, deadline, memory, output (a bad answer), configure, busy, bypassed, not_tried; of single logs log",
     ),
     counter(
         "sawpit_plugin_copied_bytes_total",
