@@ -4,7 +4,7 @@
 //! must be installed before that. Until the version serves nothing is counted for Prometheus: that a trial or a
 //! golden case fails is no news of the plugin.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 use sawpit_model::{Timestamp, Verdict};
 
 use crate::histogram::Histogram;
-use crate::scope::Scope;
+use crate::scope::{Scope, Scopes};
 use crate::{CallError, Stage};
 
 /// Shortest time between two warnings of one plugin, in microseconds.
@@ -271,64 +271,74 @@ fn error_counter(name: &str, version: &str, kind: &'static str) -> Counter {
     counter!("sawpit_plugin_errors_total", &labels)
 }
 
-/// Most files that refusals are counted by, in the life of a process: their series stay.
+/// Most files that are refused at a time and counted by name.
 const REFUSED_FILES: usize = 200;
 /// What the others are counted as. No file is called so.
 const OTHER_FILES: &str = "other";
 
-/// Counts files that were refused.
+/// Counts files that were refused. A file's series end some time after it is refused no more.
 #[derive(Default)]
-pub struct Refusals(Mutex<Files>);
+pub struct Refusals {
+    scopes: Option<Scopes>,
+    files: Mutex<Files>,
+}
 
 #[derive(Default)]
 struct Files {
-    /// Those that are counted by name.
-    named: BTreeSet<String>,
+    /// Those that are counted by name, and where.
+    named: BTreeMap<String, Scope>,
     /// Others that are refused now.
     others: BTreeSet<String>,
 }
 
 impl Refusals {
+    /// Counts in scopes of these.
+    pub fn new(scopes: Option<Scopes>) -> Self {
+        Self { scopes, files: Mutex::default() }
+    }
+
     /// Counts a file that was refused, and says that it is.
     pub fn count(&self, file: &str) {
         let mut files = self.files();
-        let label = files.label(file);
-        counter!("sawpit_plugin_refusals_total", "file" => label).increment(1);
-        if files.named.contains(file) {
-            refused(file).set(1.0);
+        if files.named.len() < REFUSED_FILES && !files.named.contains_key(file) {
+            files.forget_other(file);
+            files.named.insert(file.to_owned(), Scope::open(self.scopes.as_ref(), "refused", file));
+        }
+        if let Some(scope) = files.named.get(file) {
+            scope.run(|| refused(file, 1));
         } else {
             files.others.insert(file.to_owned());
-            refused(OTHER_FILES).set(files.others.len() as f64);
+            refused(OTHER_FILES, files.others.len());
         }
     }
 
     /// Says that a file is not refused: it serves, is off, or is gone.
     pub fn clear(&self, file: &str) {
         let mut files = self.files();
-        if files.named.contains(file) {
-            refused(file).set(0.0);
-        } else if files.others.remove(file) {
-            refused(OTHER_FILES).set(files.others.len() as f64);
+        if let Some(scope) = files.named.remove(file) {
+            scope.run(|| gauge!("sawpit_plugin_refused", "file" => file.to_owned()).set(0.0));
+        } else {
+            files.forget_other(file);
         }
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Files {
-    fn label(&mut self, file: &str) -> String {
-        if self.named.len() < REFUSED_FILES {
-            self.named.insert(file.to_owned());
+    fn forget_other(&mut self, file: &str) {
+        if self.others.remove(file) {
+            gauge!("sawpit_plugin_refused", "file" => OTHER_FILES).set(self.others.len() as f64);
         }
-        let label = if self.named.contains(file) { file } else { OTHER_FILES };
-        label.to_owned()
     }
 }
 
-fn refused(file: &str) -> Gauge {
-    gauge!("sawpit_plugin_refused", "file" => file.to_owned())
+/// One more refusal of a file, or of one of so many others.
+fn refused(file: &str, files: usize) {
+    counter!("sawpit_plugin_refusals_total", "file" => file.to_owned()).increment(1);
+    gauge!("sawpit_plugin_refused", "file" => file.to_owned()).set(files as f64);
 }
 
 /// Counts a swap of the chain to the one with this id. The id is shown as a number, its first 48 bits: as a label it
@@ -356,11 +366,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_counted_by_the_first_files_and_together_for_the_others() {
+    fn so_many_refused_files_are_counted_by_name_and_one_that_is_refused_no_more_makes_room() {
         let refusals = Refusals::default();
-        let label = |number: usize| refusals.files().label(&format!("{number}.wasm"));
-        assert!((0..REFUSED_FILES).all(|number| label(number) == format!("{number}.wasm")));
-        assert_eq!([label(REFUSED_FILES), label(0)], ["other", "0.wasm"]);
+        (0..=REFUSED_FILES).for_each(|number| refusals.count(&format!("{number}.wasm")));
+        let last = format!("{REFUSED_FILES}.wasm");
+        let is_named = |file: &str| refusals.files().named.contains_key(file);
+        assert!(is_named("0.wasm") && !is_named(&last));
+        refusals.clear("0.wasm");
+        refusals.count(&last);
+        assert!(is_named(&last) && !is_named("0.wasm"));
+        assert!(refusals.files().others.is_empty());
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Registry {
         let poll = settings.poll;
         let watched = Arc::new(Watched {
             kept,
-            refusals: Refusals::default(),
+            refusals: Refusals::new(runtime.settings().scopes.clone()),
             runtime,
             folder,
             settings,
