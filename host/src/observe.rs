@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use sawpit_model::Timestamp;
-use sawpit_service::{Tracer, in_trace};
+use sawpit_service::{Throttle, Tracer, in_trace};
 use tracing::Instrument;
 
 use crate::app::Shared;
@@ -71,7 +71,12 @@ pub(crate) struct Around {
     /// Longest time from a request's head to its answer's.
     pub(crate) limit: Duration,
     pub(crate) come_back: Arc<ComeBack>,
+    /// Lines of the log about errors of ours.
+    pub(crate) errors: Throttle,
 }
+
+/// At most one line about an error of ours in this time.
+pub(crate) const ERRORS_EVERY: Duration = Duration::from_secs(1);
 
 impl Around {
     pub(crate) fn of(app: &Shared) -> Arc<Self> {
@@ -80,6 +85,7 @@ impl Around {
             tracer: app.tracer.clone(),
             limit: app.settings.request_timeout,
             come_back: Arc::clone(&app.come_back),
+            errors: Throttle::new(ERRORS_EVERY),
         })
     }
 }
@@ -126,8 +132,12 @@ async fn observed(
     let response = answer(around, request, next).await;
     record(route, method, response.status(), started.elapsed());
     if response.status().is_server_error() && !is_not_ready(route, &response) {
-        let id = id.to_str().unwrap_or("");
-        tracing::warn!(%method, route, status = response.status().as_u16(), id, "answered an error of ours");
+        let (id, status) = (id.to_str().unwrap_or(""), response.status().as_u16());
+        // While a queue is away each request would write one; the others show at the level debug.
+        match around.errors.admit(Instant::now()) {
+            Some(untold) => tracing::warn!(%method, route, status, id, untold, "answered an error of ours"),
+            None => tracing::debug!(%method, route, status, id, "answered an error of ours"),
+        }
     }
     response
 }

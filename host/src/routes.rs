@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use sawpit_model::Timestamp;
 use sawpit_plugins::Registry;
-use sawpit_service::Tracer;
+use sawpit_service::{Throttle, Tracer};
 use tower::ServiceBuilder;
 
 use crate::access::{Guard, guard};
@@ -18,7 +18,7 @@ use crate::come_back::ComeBack;
 use crate::host::Ops;
 use crate::ingest::{batch, single};
 use crate::manners::{CorsOrigins, compression, cross_origin, decompression, usual};
-use crate::observe::{Around, RequestIds, observe};
+use crate::observe::{Around, ERRORS_EVERY, RequestIds, observe};
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
 use crate::verdicts::Verdicts;
@@ -91,6 +91,7 @@ pub fn operator_routes(registry: Registry, ops: Ops, of_listener: Guard, started
         tracer: Tracer::off(),
         limit: settings.request_timeout,
         come_back: Arc::new(ComeBack::new(&settings)),
+        errors: Throttle::new(ERRORS_EVERY),
     };
     let router = plugins_page::plugin_routes(registry).merge(ops.metrics).merge(ops.health);
     finish(router, &settings.cors_origins, of_listener, Arc::new(around))

@@ -17,6 +17,7 @@ mod scopes;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+mod throttle;
 pub mod trace;
 
 pub use backoff::{Backoff, Random};
@@ -28,4 +29,5 @@ pub use log_lines::in_trace;
 pub use settings::{ByteSize, FromSetting, Resolver, SettingSpec, SettingsErrors};
 pub use shutdown::Shutdown;
 pub use telemetry::{LogFormat, Metrics};
+pub use throttle::Throttle;
 pub use trace::{TraceContext, Tracer};
