@@ -400,7 +400,11 @@ fn a_panic_in_rust_is_shown_with_its_place() {
     assert_eq!(new.current_dir(folder.path()).output().unwrap().status.code(), DONE);
     let project = folder.join("try-panic");
     let source = fs::read_to_string(project.join("src/lib.rs")).unwrap();
-    let panics = "let found = match log.message() { \"hard\" => panic!(\"this is the end\"), m => m.contains(\"x\") };";
+    let panics = r#"let found = match log.message() {
+            "hard" => panic!("this is the end"),
+            "unread" => log.device_id().is_empty(),
+            m => m.contains("x"),
+        };"#;
     let (before, rest) = source.split_once("let found = ").unwrap();
     let (_, after) = rest.split_once(";\n").unwrap();
     fs::write(project.join("src/lib.rs"), format!("{before}{panics}\n{after}")).unwrap();
@@ -413,11 +417,19 @@ fn a_panic_in_rust_is_shown_with_its_place() {
     }
     assert_eq!(built.status.code(), DONE, "{}", err(&built));
     let logs = project.join("logs.ndjson");
-    fs::write(&logs, LOG.replace("mail a@example.com", "hard")).unwrap();
-    let tested = plugin(&["test", text(&project.join("try-panic.wasm")), "--logs", text(&logs)]);
+    let messages = ["hard", "unread"].map(|message| LOG.replace("mail a@example.com", message));
+    fs::write(&logs, messages.join("\n")).unwrap();
+    let wasm = project.join("try-panic.wasm");
+    let tested = plugin(&["test", text(&wasm), "--logs", text(&logs)]);
     assert_eq!(tested.status.code(), FAILED);
     let page = out(&tested);
-    assert!(page.contains("failed: panicked at src/lib.rs:") && page.contains("this is the end"), "{page}");
+    // Of the second, which the SDK finds, it is the author's line as well.
+    assert_eq!(page.matches("failed: panicked at src/lib.rs:").count(), 2, "{page}");
+    assert!(page.contains("this is the end") && page.contains("add Fields::DEVICE_ID to READS"), "{page}");
+    // And a wrong setting is told with its key.
+    fs::write(project.join("try-panic.toml"), "[config]\nword = 5\n").unwrap();
+    let refused = err(&plugin(&["test", text(&wasm)]));
+    assert!(refused.contains("wrong config: word: invalid type: integer `5`"), "{refused}");
 }
 
 #[test]

@@ -155,6 +155,14 @@ fn case(message: &str, expect: &str) -> String {
     format!("{{\"name\":\"{message}\",\"log\":{log},\"expect\":{expect}}}\n")
 }
 
+/// Imports and grants all that the host does for a plugin.
+fn grant(project: &Path) {
+    let log = "    import sawpit:plugin/log@0.1.0;\n";
+    let all = ["log", "clock", "counters"].map(|name| log.replace("log", name)).concat();
+    replace(&project.join("wit/world.wit"), log, &all);
+    replace(&project.join("plug.toml"), "grants = []", r#"grants = ["log", "clock", "counters"]"#);
+}
+
 /// What the transformers of [`JS_RULES`] and [`PYTHON_RULES`] do.
 fn transformer_cases() -> String {
     [
@@ -166,12 +174,15 @@ fn transformer_cases() -> String {
         case("soft", r#"{"verdict":"fail","reason":"cannot cope with soft"}"#),
         case("level", r#"{"verdict":"fail","reason":"LOUD"}"#),
         case("object", r#"{"verdict":"fail","reason":"members to set is wanted"}"#),
+        case("typo", r#"{"verdict":"fail","reason":"mesage"}"#),
+        case("host", r#"{"set":{"n":1.50,"late":true}}"#),
+        case("negative", r#"{"verdict":"fail","reason":"-1 is no whole number from 0 up"}"#),
     ]
     .concat()
 }
 
 const JS_RULES: &str = r#"
-import { drop, plugin } from "./sawpit.js";
+import { drop, host, plugin } from "./sawpit.js";
 export const { meta, configuration, transform } = plugin({
   name: "plug", version: "0.1.0", help: "", reads: ["deviceId", "level", "message", "data", "receivedAt"],
   transform(log) {
@@ -183,6 +194,12 @@ export const { meta, configuration, transform } = plugin({
       case "soft": throw new RangeError(`cannot cope with ${log.message}`);
       case "level": return { level: "LOUD" };
       case "object": return { set: [] };
+      case "typo": return { mesage: "x" };
+      case "host":
+        host.log("INFO", "seen");
+        host.count("seen", 2);
+        return { set: { late: host.now() > log.receivedAt } };
+      case "negative": host.count("seen", -1);
     }
   },
 });
@@ -194,23 +211,58 @@ fn a_transformer_in_javascript_can_do_what_the_page_says() {
     let project = project(&folder, "js", "transform");
     fs::write(project.join("rules.js"), JS_RULES).unwrap();
     fs::write(project.join("plug.cases.ndjson"), transformer_cases()).unwrap();
+    grant(&project);
     build(&project);
-    test(&project, "8 golden cases");
-    // Where it failed is said, too.
-    fs::write(project.join("soft.ndjson"), r#"{"device_id":"d","log_level":"INFO","message":"soft"}"#)
-        .unwrap();
-    let output = sawpit(&project, &["test", "plug.wasm", "--logs", "soft.ndjson"]);
+    test(&project, "11 golden cases");
+    // Where it failed is said, too; for a wrong answer it is where the rule begins.
+    let logs =
+        ["soft", "level"].map(|text| format!(r#"{{"device_id":"d","log_level":"INFO","message":"{text}"}}"#));
+    fs::write(project.join("logs.ndjson"), logs.join("\n")).unwrap();
+    let output = sawpit(&project, &["test", "plug.wasm", "--logs", "logs.ndjson"]);
     assert_eq!(output.status.code(), FAILED);
     let page = said(&output);
-    assert!(
-        page.contains("failed: RangeError: cannot cope with soft (at transform (/rules.js:11:"),
-        "{page}"
-    );
+    for why in [
+        "failed: RangeError: cannot cope with soft (at transform (/rules.js:11:",
+        r#"failed: TypeError: no level "LOUD": known are DEBUG, INFO, WARNING, ERROR, CRITICAL (at transform (/rules.js:5))"#,
+    ] {
+        assert!(page.contains(why), "{page}");
+    }
     replace(&project.join("rules.js"), r#""message", "#, "");
     build(&project);
     let output = sawpit(&project, &["test", "plug.wasm"]);
     assert!(
         said(&output).contains(r#"the log's message was not sent: add "message" to reads"#),
+        "{}",
+        said(&output)
+    );
+}
+
+/// What is misspelt would else never be called.
+#[test]
+fn mistakes_in_what_javascript_describes_are_refused() {
+    let folder = TempFolder::new("js");
+    let project = project(&folder, "js", "filter");
+    for (old, new, why) in [
+        ("configure({", "configur({", "plugin() has an unknown member configur: known are name, "),
+        ("filter(log", "filtr(log", "plugin() has an unknown member filtr: "),
+        ("filter(log", "enrich(log", "rules.js exports filter, which plugin() did not get"),
+        ("\"0.1.0\"", "3", "version must be a text, not 3"),
+        ("[\"message\"]", "\"message\"", "reads must be an array, not \"message\""),
+        ("export const", "host.log(\"INFO\", \"x\"); export const", "not while files are loaded"),
+    ] {
+        let rules = fs::read_to_string(project.join("rules.js")).unwrap();
+        replace(&project.join("rules.js"), "import { drop,", "import { drop, host,");
+        replace(&project.join("rules.js"), old, new);
+        let output = sawpit(&project, &["build"]);
+        assert_eq!(output.status.code(), FAILED, "{new}");
+        assert!(said(&output).contains(why), "{why:?} is not in {}", said(&output));
+        fs::write(project.join("rules.js"), rules).unwrap();
+    }
+    replace(&project.join("rules.js"), "configuration, filter }", "configuration }");
+    build(&project);
+    let output = sawpit(&project, &["test", "plug.wasm"]);
+    assert!(
+        said(&output).contains("plugin() got filter, which rules.js does not export"),
         "{}",
         said(&output)
     );
@@ -223,7 +275,7 @@ fn what_javascript_throws_outside_of_a_log_is_shown() {
     let project = project(&folder, "js", "filter");
     fs::remove_file(project.join("plug.cases.ndjson")).unwrap();
     let rules = "export const filter = { filter() { throw new Error('thrown in the stage'); } };";
-    replace(&project.join("rules.js"), "meta, configuration, filter }", "meta, configuration }");
+    replace(&project.join("rules.js"), "configuration, filter }", "configuration, filter: helped }");
     let text = fs::read_to_string(project.join("rules.js")).unwrap();
     fs::write(project.join("rules.js"), text + rules).unwrap();
     build(&project);
@@ -239,7 +291,7 @@ fn what_javascript_throws_outside_of_a_log_is_shown() {
 }
 
 const PYTHON_RULES: &str = r#"
-from sawpit import drop, edit, plugin
+from sawpit import drop, edit, host, plugin
 
 def transform(log, _):
     match log.message:
@@ -257,13 +309,27 @@ def transform(log, _):
             return edit(level="LOUD")
         case "object":
             return edit(set=[])
-        case "hard":
-            raise BaseException("this is the end")
+        case "exit":
+            raise SystemExit("enough")
+        case "typo":
+            return edit(mesage="x")
+        case "host":
+            host.log("INFO", "seen")
+            host.count("seen", 2)
+            return edit(set={"late": host.now() > log.received_at})
+        case "negative":
+            host.count("seen", -1)
 
-Meta, Configuration, Transform = plugin(
+Meta, Configuration, Helped = plugin(
     name="plug", version="0.1.0", help="", transform=transform,
     reads=["device_id", "level", "message", "data", "received_at"],
 )
+
+class Transform(Helped):
+    def transform(self, batch):
+        if batch.message.bytes == b"hard":
+            raise ValueError("this is the end")
+        return super().transform(batch)
 "#;
 
 #[test]
@@ -272,20 +338,26 @@ fn a_transformer_in_python_can_do_what_the_page_says_and_its_exceptions_are_show
     let project = project(&folder, "python", "transform");
     fs::write(project.join("rules.py"), PYTHON_RULES).unwrap();
     fs::write(project.join("plug.cases.ndjson"), transformer_cases()).unwrap();
+    grant(&project);
     build(&project);
-    test(&project, "8 golden cases");
-    let logs =
-        ["soft", "hard"].map(|text| format!(r#"{{"device_id":"d","log_level":"INFO","message":"{text}"}}"#));
+    test(&project, "11 golden cases");
+    let logs = ["soft", "level", "exit", "hard"]
+        .map(|text| format!(r#"{{"device_id":"d","log_level":"INFO","message":"{text}"}}"#));
     fs::write(project.join("logs.ndjson"), logs.join("\n")).unwrap();
     let output = sawpit(&project, &["test", "plug.wasm", "--logs", "logs.ndjson"]);
     assert_eq!(output.status.code(), FAILED);
     let page = said(&output);
-    assert!(page.contains("failed: ValueError: cannot cope with soft (line 15 of rules.py)"), "{page}");
-    // Nothing catches this one: the traceback that Python prints is kept.
-    assert!(
-        page.contains("BaseException: this is the end") && page.contains("rules.py\", line 21"),
-        "{page}"
-    );
+    for why in [
+        "failed: ValueError: cannot cope with soft (line 15 of rules.py)",
+        // Of a wrong answer it is where the rule begins.
+        "failed: TypeError: no level 'LOUD': known are DEBUG, INFO, WARNING, ERROR, CRITICAL (line 4 of rules.py)",
+        "failed: SystemExit: enough (line 21 of rules.py)",
+        // Nothing catches this one: the traceback that Python prints is kept.
+        "ValueError: this is the end",
+        "rules.py\", line 39",
+    ] {
+        assert!(page.contains(why), "{why:?} is not in {page}");
+    }
 }
 
 /// Reads and writes JSON; fails in three ways.
@@ -310,6 +382,20 @@ bool sawpit_transform(const sawpit_log *log, sawpit_edit *edit, sawpit_buffer *w
     if (is(log, "soft")) {
         sawpit_append_string(why, "cannot cope");
         return false;
+    }
+    if (is(log, "mute")) return false;
+    if (is(log, "split")) {
+        sawpit_edit *second = sawpit_split(edit), *third = sawpit_split(edit);
+        edit->new_message = third->new_message = true;
+        sawpit_append_string(&edit->message, "first");
+        sawpit_append_string(&third->message, "third");
+        second->new_level = true;
+        second->level = SAWPIT_ERROR;
+    }
+    if (is(log, "host")) {
+        sawpit_write(SAWPIT_INFO, sawpit_string("seen"));
+        sawpit_count("seen", 2);
+        sawpit_json_set(&edit->set, "late", sawpit_string(sawpit_now() > 1767225600000000 ? "true" : "false"));
     }
     if (is(log, "drop")) {
         sawpit_append_string(why, "not wanted");
@@ -349,6 +435,9 @@ fn a_transformer_in_c_reads_and_writes_json_and_its_last_words_are_shown() {
         case("level", r#"{"log_level":"CRITICAL","message":"level"}"#),
         case("whole", r#"{"log_data":{"new":true}}"#),
         case("soft", r#"{"verdict":"fail","reason":"cannot cope"}"#),
+        case("mute", r#"{"verdict":"fail","reason":"sawpit_transform gave no reason: put one in `why`"}"#),
+        case("split", r#"{"parts":3,"message":"first","log_level":"INFO"}"#),
+        case("host", r#"{"set":{"n":1.50,"late":true}}"#),
         echo(r#"{"text":"plain ½ 🙂"}"#, r#""plain ½ 🙂""#),
         echo(
             r#"{ "a":[1,{"text":"no"},"]}"] , "b\"":{"text":{}}, "text" : "\"\\\/\b\f\n\r\t\u0001é" }"#,
@@ -361,7 +450,12 @@ fn a_transformer_in_c_reads_and_writes_json_and_its_last_words_are_shown() {
     ];
     fs::write(project.join("plug.cases.ndjson"), cases.concat()).unwrap();
     build(&project);
-    test(&project, "11 golden cases");
+    let output = sawpit(&project, &["test", "plug.wasm"]);
+    let why = "sawpit_count: add `import sawpit:plugin/counters@0.1.0;` to wit/world.wit";
+    assert!(said(&output).contains(why), "{}", said(&output));
+    grant(&project);
+    build(&project);
+    test(&project, "14 golden cases");
     let log = |text| format!("{{\"device_id\":\"d\",\"log_level\":\"INFO\",\"message\":\"{text}\"}}\n");
     fs::write(project.join("logs.ndjson"), log("panic") + &log("assert")).unwrap();
     let output = sawpit(&project, &["test", "plug.wasm", "--logs", "logs.ndjson"]);

@@ -108,62 +108,77 @@ impl<'a> Log<'a> {
 
     /// Who sent it. Reads `Fields::DEVICE_ID`.
     #[must_use]
+    #[track_caller]
     pub fn device_id(&self) -> &'a str {
-        self.batch.device_id.row(self.index).unwrap_or_else(|| not_read("DEVICE_ID"))
+        let Some(text) = self.batch.device_id.row(self.index) else { not_read("DEVICE_ID") };
+        text
     }
 
     /// How grave it is. Reads `Fields::LOG_LEVEL`.
     #[must_use]
+    #[track_caller]
     pub fn level(&self) -> Level {
-        self.batch.log_level.get(self.index).copied().unwrap_or_else(|| not_read("LOG_LEVEL"))
+        let Some(level) = self.batch.log_level.get(self.index) else { not_read("LOG_LEVEL") };
+        *level
     }
 
     /// What happened, for a person to read. Reads `Fields::MESSAGE`.
     #[must_use]
+    #[track_caller]
     pub fn message(&self) -> &'a str {
-        self.batch.message.row(self.index).unwrap_or_else(|| not_read("MESSAGE"))
+        let Some(text) = self.batch.message.row(self.index) else { not_read("MESSAGE") };
+        text
     }
 
     /// `log_data`: the text of one JSON object. Reads `Fields::LOG_DATA`.
     #[must_use]
+    #[track_caller]
     pub fn data(&self) -> &'a str {
-        self.batch.log_data.row(self.index).unwrap_or_else(|| not_read("LOG_DATA"))
+        let Some(text) = self.batch.log_data.row(self.index) else { not_read("LOG_DATA") };
+        text
     }
 
     /// When the host took it, in microseconds since the Unix epoch, UTC. Reads `Fields::RECEIVED_AT`.
     #[must_use]
+    #[track_caller]
     pub fn received_at(&self) -> i64 {
-        self.batch.received_at.get(self.index).copied().unwrap_or_else(|| not_read("RECEIVED_AT"))
+        let Some(time) = self.batch.received_at.get(self.index) else { not_read("RECEIVED_AT") };
+        *time
     }
 
     /// The JSON text of a field of `log_data`, found as [`json::get`] does: `"a.b"` is the member `b` of
     /// the object `a`, or the member `a.b`.
     #[must_use]
+    #[track_caller]
     pub fn field(&self, path: &str) -> Option<&'a str> {
         json::get(self.data(), path)
     }
 
     /// A field of `log_data` that is a number.
     #[must_use]
+    #[track_caller]
     pub fn number(&self, path: &str) -> Option<f64> {
         json::number(self.field(path)?)
     }
 
     /// A field of `log_data` that is a string, borrowed when it has no escapes.
     #[must_use]
+    #[track_caller]
     pub fn text(&self, path: &str) -> Option<Cow<'a, str>> {
         json::string(self.field(path)?)
     }
 
     /// A field of `log_data` as any type that serde reads.
     #[must_use]
+    #[track_caller]
     pub fn parse<T: Deserialize<'a>>(&self, path: &str) -> Option<T> {
         serde_json::from_str(self.field(path)?).ok()
     }
 }
 
-/// The author forgot a column in `READS`: said at once, in the plugin's trial or its first test.
+/// The author forgot a column in `READS`: said at once, in the plugin's trial or its first test, with the line that reads.
 #[cold]
+#[track_caller]
 #[expect(clippy::panic, reason = "a mistake in the plugin's source, not in its input")]
 fn not_read(field: &str) -> ! {
     panic!("the plugin reads a column that it did not ask for: add Fields::{field} to READS")

@@ -36,11 +36,16 @@ pub struct NoConfig {}
 
 /// Makes a plugin from its settings' JSON.
 pub(crate) fn build<P: Plugin>(config: &str) -> Result<P, String> {
-    let parsed = serde_json::from_str(config).map_err(|error| {
+    let mut json = serde_json::Deserializer::from_str(config);
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         // The operator wrote TOML: a line and column of the JSON would send them astray.
-        let text = error.to_string();
-        let cause = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        format!("wrong config: {cause}")
+        let (key, text) = (error.path().to_string(), error.inner().to_string());
+        let cause = text.split(" at line ").next().unwrap_or(&text);
+        // Without a path it is the whole table, and serde names an unknown field itself.
+        if key == "." || cause.starts_with("unknown field") {
+            return format!("wrong config: {cause}");
+        }
+        format!("wrong config: {key}: {cause}")
     })?;
     P::new(parsed)
 }

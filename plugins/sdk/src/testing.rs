@@ -54,6 +54,7 @@ impl Output {
     ///
     /// When the plugin made it something else than JSON.
     #[must_use]
+    #[track_caller]
     #[expect(clippy::expect_used, reason = "fails the test that it is called in")]
     pub fn data(&self) -> Value {
         serde_json::from_str(&self.log.data).expect("log_data must be JSON")
@@ -85,6 +86,7 @@ pub fn configure<P: Plugin>(config: &str) -> Result<(), String> {
 /// # Panics
 ///
 /// When the plugin refuses the config.
+#[track_caller]
 pub fn filter<P: Filter>(config: &str, logs: &[Sample]) -> Vec<Result<Verdict, String>> {
     let plugin = made::<P>(config);
     let answer = crate::filter::filter(Some(&plugin), columns::<P>(logs));
@@ -108,6 +110,7 @@ pub fn filter<P: Filter>(config: &str, logs: &[Sample]) -> Vec<Result<Verdict, S
 /// # Panics
 ///
 /// When the plugin refuses the config or writes a patch that is not a JSON object.
+#[track_caller]
 pub fn enrich<P: Enrich>(config: &str, logs: &[Sample]) -> Vec<Result<Value, String>> {
     let plugin = made::<P>(config);
     let answer = crate::enrich::enrich(Some(&plugin), columns::<P>(logs));
@@ -124,6 +127,7 @@ pub fn enrich<P: Enrich>(config: &str, logs: &[Sample]) -> Vec<Result<Value, Str
 /// # Panics
 ///
 /// When the plugin refuses the config, or answers what the host would refuse.
+#[track_caller]
 pub fn transform<P: Transform>(config: &str, logs: &[Sample]) -> Transformed {
     let plugin = made::<P>(config);
     match crate::transform::transform(Some(&plugin), columns::<P>(logs)) {
@@ -152,9 +156,13 @@ pub fn counter(name: &str) -> u64 {
     crate::host::imports::counters::COUNTERS.with_borrow(|all| all.get(name).copied().unwrap_or_default())
 }
 
+#[track_caller]
 #[expect(clippy::panic, reason = "fails the test that it is called in")]
 fn made<P: Plugin>(config: &str) -> P {
-    build(config).unwrap_or_else(|error| panic!("the plugin refused the config: {error}"))
+    match build(config) {
+        Ok(plugin) => plugin,
+        Err(error) => panic!("the plugin refused the config: {error}"),
+    }
 }
 
 /// Logs as the host sends them to this plugin.

@@ -38,7 +38,7 @@ impl<P: Rewrite> Transform for P {
 }
 
 /// What becomes of the logs of a batch. Methods that take an input's index panic when the batch has no
-/// such log, as slices do.
+/// such log, as slices do, at the caller's line.
 #[derive(Debug)]
 pub struct Outputs {
     len: usize,
@@ -75,11 +75,13 @@ impl Outputs {
     }
 
     /// Lets an input go on after all: undoes [`Outputs::drop`], [`Outputs::merge`] and [`Outputs::fail`].
+    #[track_caller]
     pub fn keep(&mut self, input: usize) {
         self.decide(input, Fate::Kept);
     }
 
     /// Edits an input's own output. Edits of one log add up.
+    #[track_caller]
     pub fn edit(&mut self, input: usize) -> Edit<'_> {
         self.check(input);
         // Edits mostly come in the order of the logs, so an earlier one of this log is near the end.
@@ -87,8 +89,9 @@ impl Outputs {
         Edit { outputs: self, input, slot, split: false }
     }
 
-    /// Adds one more output that continues an input, after the input's own. Gone again if the input is
-    /// dropped, merged or failed.
+    /// Adds one more output that continues an input, after the input's own: of three parts the first is
+    /// [`Outputs::edit`], and there are two splits. Gone again if the input is dropped, merged or failed.
+    #[track_caller]
     pub fn split(&mut self, input: usize) -> Edit<'_> {
         self.check(input);
         self.changed.push(Changed::new(input, true));
@@ -98,21 +101,25 @@ impl Outputs {
 
     /// Lets one input end in another's output, which then names both as its sources. Its own text is gone:
     /// put into the other what should be seen of it.
+    #[track_caller]
     pub fn merge(&mut self, into: usize, input: usize) {
         self.check(into);
         self.decide(input, Fate::Merged { into });
     }
 
     /// Does not store an input; counted and shown with its reason.
+    #[track_caller]
     pub fn drop(&mut self, input: usize, reason: impl Into<String>) {
         self.decide(input, Fate::Dropped { reason: reason.into() });
     }
 
     /// Tells that the plugin failed on an input; its `on_error` decides what becomes of it.
+    #[track_caller]
     pub fn fail(&mut self, input: usize, message: impl Into<String>) {
         self.decide(input, Fate::Failed { message: message.into() });
     }
 
+    #[track_caller]
     fn decide(&mut self, input: usize, fate: Fate) {
         self.check(input);
         if self.fates.is_empty() {
@@ -123,6 +130,7 @@ impl Outputs {
         }
     }
 
+    #[track_caller]
     fn check(&self, input: usize) {
         assert!(input < self.len, "the batch has {} logs, there is no log {input}", self.len);
     }

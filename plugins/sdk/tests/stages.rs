@@ -113,6 +113,56 @@ fn a_key_that_no_setting_has_is_told() {
     assert_eq!(error, "wrong config: unknown field `colour`, there are no fields");
 }
 
+/// Has settings of several types.
+struct Set;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    digits: u32,
+    level: Option<Level>,
+    limits: Vec<Limit>,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only whether it is taken is looked at")]
+struct Limit {
+    above: f64,
+}
+
+impl Plugin for Set {
+    const NAME: &'static str = "set";
+    const VERSION: &'static str = "1.2.3";
+    const HELP: &'static str = "Takes settings";
+    const READS: Fields = Fields::empty();
+    type Config = Settings;
+
+    fn new(_config: Settings) -> Result<Self, String> {
+        Ok(Self)
+    }
+}
+
+#[test]
+fn a_wrong_setting_is_told_with_its_key() {
+    for (config, expected) in [
+        (r#"{"digits": "one"}"#, r#"digits: invalid type: string "one", expected u32"#),
+        (r#"{"digits": -1, "level": null}"#, "digits: invalid value: integer `-1`, expected u32"),
+        (
+            r#"{"level": "LOUD"}"#,
+            r#"level: unknown level "LOUD": expected DEBUG, INFO, WARNING, ERROR or CRITICAL, in any case"#,
+        ),
+        (
+            r#"{"limits": [{"above": 1}, {"above": []}]}"#,
+            "limits[1].above: invalid type: sequence, expected f64",
+        ),
+        (r#"{"limits": [{}]}"#, "limits[0]: missing field `above`"),
+        (r#"{"digit": 1}"#, "unknown field `digit`, expected one of `digits`, `level`, `limits`"),
+    ] {
+        assert_eq!(testing::configure::<Set>(config), Err(format!("wrong config: {expected}")));
+    }
+    assert_eq!(testing::configure::<Set>(r#"{"digits": 1, "limits": []}"#), Ok(()));
+}
+
 #[test]
 fn rewrites_edit_one_log_at_a_time() {
     let result = testing::transform::<Obedient>("{}", &logs(&["a", "shout", "data", "fail", "drop", "set"]));

@@ -17,7 +17,8 @@ export const { meta, configuration, transform } = plugin({
     return { word };
   },
 
-  // What to change, or nothing. What is thrown here is an error of this log alone.
+  // What to change, or nothing; or drop(why), or an array with an object for each part of the log. What is thrown here is an
+  // error of this log alone.
   transform(log, { word }) {
     if (log.message.includes(word)) return { message: log.message.replaceAll(word, "***") };
   },

@@ -3,6 +3,7 @@
 It is part of your project; change it where you need to. The contract is wit/deps/sawpit-plugin/.
 """
 
+import importlib
 import json
 import traceback
 from dataclasses import dataclass
@@ -20,13 +21,63 @@ READS = {
 }
 
 
+# Of the author's files, for the place of an error.
+PROJECT = __file__.rsplit("/", 1)[0] + "/"
+
+
+def module_of(world):
+    """What the world has is a module; there is none for what it has not."""
+    try:
+        return importlib.import_module(f"wit_world.{world}")
+    except ImportError:
+        return None
+
+
+IMPORTS = {name: module_of(f"imports.{name}") for name in ["log", "clock", "counters"]}
+
+
+class host:
+    """What the host does for a plugin, once wit/world.wit imports what it is part of and the manifest grants it."""
+
+    @staticmethod
+    def log(level, text):
+        """A line for the operator's log, granted as "log". Levels are those of log.level."""
+        host._imported("log").write(level_of(level), str(text))
+
+    @staticmethod
+    def now():
+        """Microseconds since 1970, UTC; granted as "clock"."""
+        return host._imported("clock").now()
+
+    @staticmethod
+    def count(name, by=1):
+        """Adds to a counter, which becomes a metric; granted as "counters". A name is of a-z, 0-9 and _."""
+        # What the contract does not take would end the whole call.
+        if not isinstance(by, int) or not 0 <= by < 1 << 64:
+            raise TypeError(f"{by!r} is no whole number from 0 up")
+        host._imported("counters").add(str(name), by)
+
+    # Files are run when the plugin is built, and then there is no host yet.
+    _started = False
+
+    @staticmethod
+    def _imported(name):
+        if IMPORTS[name] is None:
+            line = f"import sawpit:plugin/{name}@0.1.0;"
+            raise RuntimeError(f'add "{line}" to wit/world.wit, and "{name}" to grants in the manifest')
+        if not host._started:
+            raise RuntimeError("the host is there for configure and the stages, not while files are loaded")
+        return IMPORTS[name]
+
+
 @dataclass
 class Decision:
     kind: str
     reason: str = ""
 
 
-@dataclass
+# With slots, so that a member that is misspelt is refused.
+@dataclass(slots=True)
 class Edit:
     message: str | None = None
     level: str | None = None
@@ -67,6 +118,11 @@ def plugin(
     `reads` names what of a log is looked at; nothing else is sent. `configure` gets the [config] table and returns
     what the stages get as second argument. A stage gets one log; an exception counts as a failure on that log only.
     """
+    for field, value in [("name", name), ("version", version), ("help", help)]:
+        if not isinstance(value, str):
+            raise TypeError(f"{field} must be a text, not {value!r}")
+    if isinstance(reads, str):
+        raise TypeError(f"reads must be a list, not {reads!r}")
     flags = Fields(0)
     for read in reads:
         if read not in READS:
@@ -76,43 +132,51 @@ def plugin(
 
     class Meta:
         def describe(self):
+            host._started = True
             return Description(name, version, help, flags)
 
     class Configuration:
         def configure(self, text):
             nonlocal config
+            host._started = True
             try:
                 config = configure(json.loads(text))
-            except Exception as error:
-                raise Err(explain(error)) from error
+            except BaseException as error:  # sys.exit() as well
+                raise Err(explain(error, configure)) from error
 
     exports = [Meta, Configuration]
     for stage, rule, make in [("filter", filter, filters), ("enrich", enrich, enriches), ("transform", transform, transforms)]:
         if rule is not None:
-            run = make(lambda log, rule=rule: rule(log, config))
+            if not callable(rule):
+                raise TypeError(f"{stage} must be a function, not {rule!r}")
+            if module_of(f"exports.{stage}") is None:
+                raise TypeError(f'add "export sawpit:plugin/{stage}@0.1.0;" to wit/world.wit')
+            run = make(rule, lambda log, rule=rule: rule(log, config))
             exports.append(type(stage.capitalize(), (), {stage: lambda self, batch, run=run: run(batch)}))
     return exports
 
 
-def filters(rule):
+def filters(source, rule):
     from wit_world.exports.filter import Verdict, Verdicts
 
     def run(batch):
         verdicts, reasons, errors = [Verdict.ACCEPT] * batch.len, [""] * batch.len, []
 
         def one(log, row):
-            decision = rule(log) or accept
+            decision = rule(log)
+            if decision is None:
+                return
             if not isinstance(decision, Decision):
                 raise TypeError("a filter returns accept, drop(why) or reject(why)")
             verdicts[row], reasons[row] = Verdict[decision.kind.upper()], decision.reason
 
-        each(batch, errors, one)
+        each(batch, errors, source, one)
         return Verdicts(verdicts, column(reasons), errors)
 
     return run
 
 
-def enriches(rule):
+def enriches(source, rule):
     from wit_world.exports.enrich import Patches
 
     def run(batch):
@@ -123,13 +187,13 @@ def enriches(rule):
             if members is not None:
                 patches[row] = json_object(members)
 
-        each(batch, errors, one)
+        each(batch, errors, source, one)
         return Patches(column(patches), errors)
 
     return run
 
 
-def transforms(rule):
+def transforms(source, rule):
     """A transform returns None (the log goes on), drop(why), edit(...), or a list of edits: one log for each."""
     from wit_world.exports.transform import Changes, Drop, Edits, LevelEdit, Outcome_Changed, Outcome_Unchanged
 
@@ -146,7 +210,7 @@ def transforms(rule):
                     raise TypeError("a transform can drop(why) a log, no more")
                 dropped.append(Drop(row, answer.reason))
                 return
-            parts = answer if isinstance(answer, list) else [answer or Edit()]
+            parts = answer if isinstance(answer, list) else [Edit() if answer is None else answer]
             if not parts or not all(isinstance(part, Edit) for part in parts):
                 raise TypeError("a transform returns None, drop(why), edit(...) or a list of edits that is not empty")
             # All is checked before any of it counts: a log that fails has no outputs.
@@ -159,7 +223,7 @@ def transforms(rule):
                     texts[part].append((len(origins), text))
                 origins.append(row)
 
-        each(batch, errors, one)
+        each(batch, errors, source, one)
         if not changed and not dropped and not errors:
             return Outcome_Unchanged()
         message, data, set = (
@@ -172,11 +236,7 @@ def transforms(rule):
 
 def checked_edit(part):
     """The level, and the texts that are given."""
-    level = None
-    if part.level is not None:
-        if part.level not in Level.__members__:
-            raise TypeError(f"no level {part.level!r}: known are {', '.join(Level.__members__)}")
-        level = Level[part.level]
+    level = None if part.level is None else level_of(part.level)
     new = {}
     if part.message is not None:
         new["message"] = str(part.message)
@@ -187,7 +247,13 @@ def checked_edit(part):
     return level, new
 
 
-def each(batch, errors, run):
+def level_of(name):
+    if name not in Level.__members__:
+        raise TypeError(f"no level {name!r}: known are {', '.join(Level.__members__)}")
+    return Level[name]
+
+
+def each(batch, errors, rule, run):
     texts = {
         "device_id": cut(batch.device_id),
         "message": cut(batch.message),
@@ -196,8 +262,8 @@ def each(batch, errors, run):
     for row in range(batch.len):
         try:
             run(Log(batch, texts, row), row)
-        except Exception as error:
-            errors.append(RowError(row, explain(error)))
+        except BaseException as error:  # sys.exit() as well
+            errors.append(RowError(row, explain(error, rule)))
 
 
 class Log:
@@ -263,8 +329,12 @@ def json_object(members):
     return json.dumps(members, ensure_ascii=False, allow_nan=False)
 
 
-def explain(error):
-    """What failed, and where."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" (line {frames[-1].lineno} of {frames[-1].filename.rsplit('/', 1)[-1]})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+def explain(error, rule):
+    """What failed, and where in the author's files: where they were left already, it is where the rule begins."""
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    places = [place for place in frames if place[0].startswith(PROJECT) and place[0] != __file__]
+    if not places and (code := getattr(rule, "__code__", None)):
+        places = [(code.co_filename, code.co_firstlineno)]
+    file, line = (places or frames)[-1]
+    text = f": {error}" if str(error) else ""
+    return f"{type(error).__name__}{text} (line {line} of {file.rsplit('/', 1)[-1]})"

@@ -13,7 +13,10 @@ def configure(config):
 
 
 def transform(log, word):
-    """What to change, or None. An exception is an error of this log alone."""
+    """What to change, or None; or drop(why), or a list with an edit(...) for each part of the log.
+
+    An exception is an error of this log alone.
+    """
     if word in log.message:
         return edit(message=log.message.replace(word, "***"))
 

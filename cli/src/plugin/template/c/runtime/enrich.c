@@ -12,6 +12,7 @@ void exports_sawpit_plugin_enrich_enrich(exports_sawpit_plugin_enrich_batch_t *l
         sawpit_log log = runtime_log(logs, row);
         patch.len = why.len = 0;
         if (!sawpit_enrich(&log, &patch, &why)) {
+            runtime_reason(&why, "sawpit_enrich");
             ret->errors.ptr[ret->errors.len++] = (exports_sawpit_plugin_enrich_row_error_t){row, runtime_give(&why)};
             patch.len = 0;
         }

@@ -15,6 +15,7 @@ void exports_sawpit_plugin_filter_filter(exports_sawpit_plugin_filter_batch_t *l
         why.len = 0;
         sawpit_verdict verdict = sawpit_filter(&log, &why);
         if (verdict == SAWPIT_FAIL) {
+            runtime_reason(&why, "sawpit_filter");
             ret->errors.ptr[ret->errors.len++] = (exports_sawpit_plugin_filter_row_error_t){row, runtime_give(&why)};
         } else {
             ret->verdicts.ptr[row] = (exports_sawpit_plugin_filter_verdict_t)verdict;

@@ -9,6 +9,8 @@ typedef struct {
 } runtime_column;
 
 sawpit_log runtime_log(const sawpit_plugin_types_batch_t *batch, uint32_t row);
+// Says who failed without a reason, unless `why` has one.
+void runtime_reason(sawpit_buffer *why, const char *who);
 // Zeroed memory, or NULL for none of it.
 void *runtime_allocate(size_t count, size_t size);
 // Hands the buffer's memory over, and empties it.

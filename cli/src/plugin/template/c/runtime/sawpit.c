@@ -15,8 +15,10 @@ void exports_sawpit_plugin_meta_describe(exports_sawpit_plugin_meta_description_
 bool exports_sawpit_plugin_configuration_configure(plugin_string_t *config, plugin_string_t *err) {
     sawpit_buffer why = {0};
     bool taken = sawpit_configure((sawpit_text){(const char *)config->ptr, config->len}, &why);
-    if (!taken) *err = runtime_give(&why);
-    else free(why.ptr);
+    if (!taken) {
+        runtime_reason(&why, "sawpit_configure");
+        *err = runtime_give(&why);
+    } else free(why.ptr);
     plugin_string_free(config);
     return taken;
 }
@@ -37,6 +39,12 @@ sawpit_log runtime_log(const sawpit_plugin_types_batch_t *batch, uint32_t row) {
         .level = row < batch->log_level.len ? (sawpit_level)batch->log_level.ptr[row] : SAWPIT_DEBUG,
         .received_at = row < batch->received_at.len ? batch->received_at.ptr[row] : 0,
     };
+}
+
+void runtime_reason(sawpit_buffer *why, const char *who) {
+    if (why->len) return;
+    sawpit_append_string(why, who);
+    sawpit_append_string(why, " gave no reason: put one in `why`, by sawpit_append_string");
 }
 
 void *runtime_allocate(size_t count, size_t size) {
@@ -70,6 +78,30 @@ sawpit_plugin_types_column_t runtime_finish(runtime_column *column) {
 void sawpit_write(sawpit_level level, sawpit_text line) {
     plugin_string_t message = {(uint8_t *)line.ptr, line.len};
     sawpit_plugin_log_write((sawpit_plugin_log_level_t)level, &message);
+}
+
+// These are there only where the world imports them: a weak name that nobody defines is NULL.
+__attribute__((weak)) int64_t sawpit_plugin_clock_now(void);
+__attribute__((weak)) void sawpit_plugin_counters_add(plugin_string_t *name, uint64_t by);
+
+int64_t sawpit_now(void) {
+    if (!sawpit_plugin_clock_now) sawpit_panic("sawpit_now: add `import sawpit:plugin/clock@0.1.0;` to wit/world.wit");
+    return sawpit_plugin_clock_now();
+}
+
+void sawpit_count(const char *name, uint64_t by) {
+    if (!sawpit_plugin_counters_add) {
+        sawpit_panic("sawpit_count: add `import sawpit:plugin/counters@0.1.0;` to wit/world.wit");
+    }
+    plugin_string_t text = {(uint8_t *)name, strlen(name)};
+    sawpit_plugin_counters_add(&text, by);
+}
+
+sawpit_edit *sawpit_split(sawpit_edit *edit) {
+    sawpit_edit *part = runtime_allocate(1, sizeof *part);
+    while (edit->next) edit = edit->next;
+    edit->next = part;
+    return part;
 }
 
 _Noreturn void sawpit_panic(const char *why) {

@@ -53,7 +53,7 @@ sawpit_verdict sawpit_filter(const sawpit_log *log, sawpit_buffer *why);
 bool sawpit_enrich(const sawpit_log *log, sawpit_buffer *patch, sawpit_buffer *why);
 
 // A transformer: fills in what is to change. False is an error of this log alone.
-typedef struct {
+typedef struct sawpit_edit {
     bool drop;              // do not store it; the reason is written to `why`
     bool new_level;         // `level` counts
     bool new_message;       // `message` counts, though it be empty
@@ -61,6 +61,7 @@ typedef struct {
     sawpit_buffer message;
     sawpit_buffer log_data; // a whole JSON object, or nothing
     sawpit_buffer set;      // a JSON object whose members are set in log_data, or nothing
+    struct sawpit_edit *next; // of the next part, see sawpit_split
 } sawpit_edit;
 bool sawpit_transform(const sawpit_log *log, sawpit_edit *edit, sawpit_buffer *why);
 
@@ -70,6 +71,15 @@ bool sawpit_transform(const sawpit_log *log, sawpit_edit *edit, sawpit_buffer *w
 _Noreturn void sawpit_panic(const char *why);
 // A line for the operator's log, where the manifest grants "log".
 void sawpit_write(sawpit_level level, sawpit_text line);
+// Microseconds since 1970, UTC, where wit/world.wit imports sawpit:plugin/clock@0.1.0 and the manifest grants "clock".
+int64_t sawpit_now(void);
+// Adds to a counter, which becomes a metric, where wit/world.wit imports sawpit:plugin/counters@0.1.0 and the manifest
+// grants "counters". A name is of a-z, 0-9 and _.
+void sawpit_count(const char *name, uint64_t by);
+
+// Of a transformer: makes one more log of this one, after those made before. Fill in what of it differs from the log
+// that came; the first part is the edit that sawpit_transform gets. A log becomes 16 at most.
+sawpit_edit *sawpit_split(sawpit_edit *edit);
 
 sawpit_text sawpit_string(const char *text);
 bool sawpit_equal(sawpit_text one, sawpit_text other);
