@@ -62,7 +62,9 @@ async fn a_token_opens_the_running_system_until_it_is_revoked() {
     assert!(!list.contains(token.rsplit('_').next().unwrap()), "the secret is shown");
     assert_eq!(sawpit_token(&data, &["revoke", &id]).0, Some(0));
     wait(&url, &token, StatusCode::UNAUTHORIZED).await;
-    assert_eq!(sawpit_token(&data, &["revoke", &id]).0, Some(1));
+    let (code, out, err) = sawpit_token(&data, &["revoke", &token]);
+    assert_eq!(code, Some(1), "it is known by its id, and that it is revoked already");
+    assert!(err.contains(&id) && !format!("{out}{err}").contains(&token), "{out}{err}");
 
     for path in ["metrics", "api/plugins"] {
         let status =

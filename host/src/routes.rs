@@ -75,10 +75,10 @@ pub(crate) fn routes(app: &App, ops: Ops, guard: &Guard, strictest: Guard) -> Ro
         None => (api.merge(plugins).merge(ops.metrics), None),
         Some(access) => {
             let admin = plugins.merge(ops.metrics).merge(ops.health);
-            (api, Some(finish(admin, guard.with(access))))
+            (api, Some(finish(admin.fallback(unknown_operator_route), guard.with(access))))
         }
     };
-    let api = finish(api, guard.clone());
+    let api = finish(api.fallback(unknown_route), guard.clone());
     Routers { api, admin, verdicts: app.verdicts.clone(), guard: strictest }
 }
 
@@ -94,7 +94,7 @@ pub fn operator_routes(registry: Registry, ops: Ops, of_listener: Guard, started
         errors: Throttle::new(ERRORS_EVERY),
     };
     let router = plugins_page::plugin_routes(registry).merge(ops.metrics).merge(ops.health);
-    finish(router, &settings.cors_origins, of_listener, Arc::new(around))
+    finish(router.fallback(unknown_operator_route), &settings.cors_origins, of_listener, Arc::new(around))
 }
 
 /// What is around every route, the outermost first. All of it is one layer of the router: each layer of its own would be
@@ -107,7 +107,7 @@ fn finish(router: Router, origins: &CorsOrigins, of_listener: Guard, around: Arc
         .layer(from_fn_with_state(of_listener, guard))
         .layer(compression())
         .layer(decompression());
-    router.fallback(unknown_route).method_not_allowed_fallback(wrong_method).layer(layers)
+    router.method_not_allowed_fallback(wrong_method).layer(layers)
 }
 
 /// The pattern as a label that lives for ever. Who reads at the path of batches reads the device of that name.
@@ -130,8 +130,16 @@ pub(crate) fn methods(matched: &str) -> &'static str {
 }
 
 async fn unknown_route(uri: Uri) -> Problem {
+    no_route(&uri, "/docs/ lists them")
+}
+
+async fn unknown_operator_route(uri: Uri) -> Problem {
+    no_route(&uri, "there are /health/live, /health/ready, /metrics and /api/plugins here")
+}
+
+fn no_route(uri: &Uri, instead: &str) -> Problem {
     let path: String = uri.path().chars().take(128).collect();
-    Problem::new(Kind::UnknownRoute, format!("{path} is not a route; /docs/ lists them."))
+    Problem::new(Kind::UnknownRoute, format!("{path} is not a route; {instead}."))
 }
 
 /// `Allow` is added to the answer, of OPTIONS as well, where the path is known.

@@ -13,6 +13,7 @@ use common::{Answer, Hosted, answer, host, host_with};
 use futures_util::StreamExt;
 use sawpit_host::access::{Guard, Secret};
 use sawpit_host::{Access, HostSettings, Ops, operator_routes};
+use sawpit_model::Level;
 use sawpit_store::{Role, Store, StoreSettings, Token};
 use tower::ServiceExt;
 
@@ -245,6 +246,30 @@ async fn who_follows_is_cut_when_the_token_is_revoked_or_expires() {
 }
 
 #[tokio::test]
+async fn an_export_breaks_off_when_its_token_is_revoked() {
+    let host = host_with(tokens()).await;
+    host.store_rows("d", 1..=500, Level::Info).await;
+    let reader = token(&host, 1, |token| token.role = Role::Read).await;
+    let request = Request::get("/api/logs?format=ndjson").header("authorization", format!("Bearer {reader}"));
+    let response = host.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut pages = response.into_body().into_data_stream();
+    assert!(next(&mut pages).await.unwrap().is_ok());
+    host.store.revoke_token(Secret::from_random(&[1; 55]).id()).await.unwrap();
+    wait(&host, &reader, |status| status == 401).await;
+    assert!(next(&mut pages).await.unwrap().is_err(), "not an end that looks as if all had come");
+}
+
+#[tokio::test]
+async fn of_two_tokens_none_is_taken() {
+    let host = host_with(tokens()).await;
+    let reader = token(&host, 1, |token| token.role = Role::Read).await;
+    let request = Request::get("/api/stats").header("authorization", format!("Bearer {reader}"));
+    let request = request.header("authorization", "Bearer other").body(Body::empty()).unwrap();
+    answer(host.router.clone().oneshot(request).await.unwrap()).await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
 async fn nobody_is_refused_before_the_tokens_were_read() {
     let host = host_with(tokens()).await;
     let good = token(&host, 1, |_| ()).await;
@@ -297,7 +322,8 @@ async fn operators_can_have_a_listener_of_their_own() {
     for router in [&admin, &host.router] {
         assert_eq!(call(router, Method::GET, "/health/live", None, "").await.status, 200);
     }
-    assert_eq!(call(&admin, Method::POST, "/api/log", None, LOG).await.status, 404);
+    let unknown = call(&admin, Method::POST, "/api/log", None, LOG).await.problem(404, "unknown-route");
+    assert!(!unknown.text.contains("/docs/") && unknown.text.contains("/metrics"), "{}", unknown.text);
     let closed = host_with(HostSettings { admin: Some(Access::Tokens), ..HostSettings::default() }).await;
     assert_eq!(call(&closed.admin.unwrap(), Method::GET, "/metrics", None, "").await.status, 401);
 }

@@ -130,7 +130,10 @@ fn needed(path: &str, method: &Method) -> Option<Role> {
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1). Never one of the URL: those are logged.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    // Of two, a proxy may have looked at the other one.
+    let only = given.next().filter(|_| given.next().is_none())?;
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
@@ -140,7 +143,7 @@ fn problem(refusal: Refusal) -> Problem {
             "missing",
             Problem::new(
                 Kind::Unauthorized,
-                "Send the header Authorization: Bearer TOKEN; `sawpit token create` makes one.",
+                "Send the header Authorization: Bearer TOKEN, once; `sawpit token create` makes one.",
             ),
         ),
         Refusal::Invalid => (

@@ -3,8 +3,8 @@
 //! A page ends by its bytes ([`crate::HostSettings::export_page_bytes`]), so that large rows need no more memory than
 //! small ones; and so many exports may run at once ([`crate::HostSettings::export_clients`]). Pages follow each other by
 //! cursor, so the database holds nothing open for a slow reader. A row that is stored meanwhile is in the stream when its
-//! place comes later. When the database fails half way the stream breaks off, and HTTP shows that to the reader: what came
-//! is not whole.
+//! place comes later. When the database fails half way, or the token ends, the stream breaks off, and HTTP shows that to the
+//! reader: what came is not whole.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::parse::Export;
 use super::store_problem;
+use crate::access::Caller;
 use crate::app::App;
 use crate::problem::{Kind, Problem};
 
@@ -79,6 +80,8 @@ enum ExportError {
     Json(#[from] serde_json::Error),
     #[error("a row could not be written as CSV: {0}")]
     Csv(#[from] csv::Error),
+    #[error("the token that asked for it was revoked, or has expired")]
+    Unwelcome,
 }
 
 /// What is still to be sent.
@@ -91,6 +94,7 @@ struct Rest {
     left: u64,
     /// Rows to ask for next. Of large ones fewer: the database would read and send what is thrown away.
     page_rows: u32,
+    caller: Caller,
     _place: OwnedSemaphorePermit,
 }
 
@@ -100,6 +104,7 @@ pub(super) async fn respond(
     query: LogQuery,
     export: Export,
     limit: Option<u64>,
+    caller: Caller,
 ) -> Result<Response, Problem> {
     super::indexed_since(&app, &query).await?;
     let place = place(&app)?;
@@ -110,6 +115,7 @@ pub(super) async fn respond(
         export,
         left: limit.unwrap_or(u64::MAX),
         page_rows: FIRST_ROWS,
+        caller,
         _place: place,
     };
     let head = export.head().map_err(Problem::internal)?;
@@ -148,6 +154,9 @@ impl Rest {
     /// The next page's text, after `head`; sets what comes after it.
     async fn next(&mut self, head: Vec<u8>) -> Result<Vec<u8>, ExportError> {
         let Some(mut query) = self.query.take() else { return Ok(head) };
+        if !self.caller.is_welcome() {
+            return Err(ExportError::Unwelcome);
+        }
         query.limit = u32::try_from(self.left).unwrap_or(u32::MAX).min(self.page_rows);
         let Rows { rows, next_cursor } = self.app.store.rows(&query).await?;
         let read = u32::try_from(rows.len()).unwrap_or(u32::MAX);

@@ -5,6 +5,7 @@ mod parse;
 
 use std::time::Instant;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
@@ -14,6 +15,7 @@ use sawpit_store::{Index, Indexed, LogQuery, StoreError, StoredRow, Total};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Caller;
 use crate::app::{App, Shared};
 use crate::cached::{self, Looked, OpenObject, Source};
 use crate::problem::{FieldProblem, Kind, Problem};
@@ -120,20 +122,22 @@ pub(crate) async fn get_logs(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(device_id) =
         path.map_err(|_| Problem::new(Kind::BadPath, "device_id must be UTF-8, percent-encoded."))?;
-    of_device(app, device_id, query.as_deref().unwrap_or(""), &headers).await
+    of_device(app, device_id, query.as_deref().unwrap_or(""), caller, &headers).await
 }
 
 /// The same for the one device whose path is also the route of batches.
 pub(crate) async fn get_logs_of_batch(
     State(app): State<App>,
     RawQuery(query): RawQuery,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    of_device(app, "batch".to_owned(), query.as_deref().unwrap_or(""), &headers).await
+    of_device(app, "batch".to_owned(), query.as_deref().unwrap_or(""), caller, &headers).await
 }
 
 /// The newest logs of all devices.
@@ -154,12 +158,13 @@ pub(crate) async fn get_logs_of_batch(
 pub(crate) async fn get_all_logs(
     State(app): State<App>,
     RawQuery(query): RawQuery,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Asked { query, form } = parse(None, query.as_deref().unwrap_or(""), &app.settings)?;
     match form {
         Form::Page => Ok(ask(&app, &query).await?.respond(Source::Database, &headers)),
-        Form::Export(export, limit) => export::respond(app, query, export, limit).await,
+        Form::Export(export, limit) => export::respond(app, query, export, limit, caller).await,
     }
 }
 
@@ -167,13 +172,14 @@ async fn of_device(
     app: App,
     device_id: String,
     query: &str,
+    caller: Caller,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     check_device(&device_id, &app.settings.limits)?;
     let Asked { query, form } = parse(Some(device_id.clone()), query, &app.settings)?;
     match form {
         Form::Page => page(&app, &device_id, &query, headers).await,
-        Form::Export(export, limit) => export::respond(app, query, export, limit).await,
+        Form::Export(export, limit) => export::respond(app, query, export, limit, caller).await,
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     let name = path.display().to_string();
     let unusable = |cause: String| OpenError::File { path: name.clone(), cause };
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
+        make_folder(folder).map_err(|error| unusable(error.to_string()))?;
     }
     let (database, file) = match create(path) {
         Ok(opened) => opened,
@@ -86,6 +86,14 @@ pub(crate) fn open(path: &Path) -> Result<Opened, OpenError> {
     let last_once = once::youngest(&database).map_err(|error| unusable(error.to_string()))?;
     file.release().map_err(|error| unusable(error.to_string()))?;
     Ok(Opened { database, messages, last_id, last_dead, last_once })
+}
+
+/// Makes a folder that is missing for its owner alone: logs are nobody else's business. One that is there stays as it is.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
 }
 
 /// Nothing is written before [`Careful::release`].

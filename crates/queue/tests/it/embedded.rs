@@ -20,6 +20,18 @@ async fn may_be_opened_again_as_soon_as_it_is_dropped() {
     assert_eq!(world.open().await.backlog().await.unwrap(), 20);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_is_made_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::embedded();
+    let folder = std::path::Path::new(&world.settings.url).join("new");
+    let settings =
+        sawpit_queue::QueueSettings { url: folder.display().to_string(), ..world.settings.clone() };
+    let _queue = Queue::open(settings, clock()).await.unwrap();
+    assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_opening_is_told_who_is_in_the_way() {
     let world = World::embedded();
