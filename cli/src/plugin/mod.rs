@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod diff;
 mod explain;
+mod heard;
 mod inspect;
 mod logs;
 mod new;
