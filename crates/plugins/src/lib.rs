@@ -77,6 +77,7 @@ pub use explain::{Explanation, Step, StepDecision};
 pub use heard::{Counted, Heard, Line};
 pub use history::{PastChain, PastVersion};
 pub use inspect::{Inspection, ManifestSummary, inspect, signed_by};
+pub use load::Tried;
 pub use manifest::{Grant, Lifetime, Manifest, ManifestError, Match, Mode, OnError};
 pub use member::Member;
 pub use outcome::{Cause, Dropped, Failed, Ingested, Output, Transformed};
