@@ -30,9 +30,9 @@ pub fn wasm_of(flags: &ArgMatches) -> PathBuf {
     flags.get_one::<PathBuf>(WASM).cloned().unwrap_or_default()
 }
 
-/// Whether [`json`] was given.
+/// Whether [`json`] was given; not every command takes it.
 pub fn is_json(flags: &ArgMatches) -> bool {
-    flags.get_flag(JSON)
+    flags.try_get_one::<bool>(JSON).is_ok_and(|given| given == Some(&true))
 }
 
 /// What to run the plugin on.

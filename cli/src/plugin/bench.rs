@@ -1,15 +1,16 @@
 //! `sawpit plugin bench`: what a plugin costs, and whether that is within a budget.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Arg, ArgMatches};
-use sawpit_plugins::{Bench, Manifest, RuntimeSettings, StageCost};
+use sawpit_plugins::{Bench, BenchError, Manifest, RuntimeSettings, StageCost};
 use sawpit_service::Exit;
 use serde::Serialize;
 
-use super::{Stop, asked, logs, print, print_json};
+use super::{Refusal, Stop, asked, logs, print, print_json};
 use crate::settings;
 
 /// How long each size of call is timed.
@@ -29,16 +30,19 @@ pub fn args() -> Vec<Arg> {
 }
 
 /// The figure itself, or the one in a manifest.
-fn budget(flags: &ArgMatches, runtime: &RuntimeSettings) -> anyhow::Result<Option<u64>> {
+fn budget(flags: &ArgMatches, runtime: &RuntimeSettings) -> Result<Option<u64>, Stop> {
     let Some(given) = flags.get_one::<String>(BUDGET) else { return Ok(None) };
     if let Ok(fuel) = given.parse() {
         return Ok(Some(fuel));
     }
     let text = std::fs::read_to_string(given)
-        .with_context(|| format!("--{BUDGET} must be a number or a manifest, and {given} cannot be read"))?;
-    let fuel = Manifest::parse(given, &text, runtime)?.fuel_per_log;
-    fuel.with_context(|| format!("{given} has no budget.fuel_per_log: add it, or give --{BUDGET} a number"))
-        .map(Some)
+        .with_context(|| format!("--{BUDGET} must be a number or a manifest, and {given} cannot be read"))
+        .map_err(Stop::Usage)?;
+    let manifest = Manifest::parse(given, &text, runtime).map_err(anyhow::Error::new)?;
+    let fuel = manifest.fuel_per_log.with_context(|| {
+        format!("{given} has no budget.fuel_per_log: add it, or give --{BUDGET} a number")
+    })?;
+    Ok(Some(fuel))
 }
 
 #[derive(Serialize)]
@@ -55,7 +59,7 @@ pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
     let (given, budget) = (given.transpose()?, budget(flags, &runtime)?);
     let wasm = asked::wasm_of(flags);
     let bench = sawpit_plugins::bench(&runtime, &wasm, given.as_deref(), MEASURE)
-        .with_context(|| wasm.display().to_string())?;
+        .map_err(|error| stop(wasm, error))?;
     let is_over = |stage: &&StageCost| budget.is_some_and(|budget| stage.fuel_per_log > budget);
     let over: Vec<_> = bench.stages.iter().filter(is_over).collect();
     if asked::is_json(flags) {
@@ -71,6 +75,13 @@ pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
         }
     }
     Ok(if over.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn stop(file: PathBuf, error: BenchError) -> Stop {
+    match error {
+        BenchError::Load(refusal) => Stop::Refused("loads", Refusal { file, why: refusal.to_string() }),
+        other => Stop::Failed(anyhow::Error::new(other).context(file.display().to_string())),
+    }
 }
 
 fn page(bench: &Bench) -> String {

@@ -65,7 +65,7 @@ fn page(seen: &Inspection) -> String {
     }
     match (&seen.signed_by, &seen.unsigned) {
         (Some(key), _) => line("signed", format!("by {key}")),
-        (None, Some(why)) => line("signed", format!("not known to be: {why}")),
+        (None, Some(why)) => line("signed", why.clone()),
         (None, None) => {}
     }
     match &seen.refusal {

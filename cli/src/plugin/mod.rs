@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod diff;
 mod explain;
+mod heard;
 mod inspect;
 mod logs;
 mod new;
@@ -18,10 +19,12 @@ mod template;
 mod test;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
 use sawpit_service::settings::SettingsErrors;
 use sawpit_service::{Exit, SettingSpec};
+use serde::Serialize;
 
 use crate::settings;
 
@@ -106,7 +109,23 @@ const ENTRIES: [Entry; 9] = [
 /// Why a command ends without having done its work.
 enum Stop {
     Settings(SettingsErrors),
+    /// It was asked in a wrong way.
+    Usage(anyhow::Error),
+    /// A file does not pass. The first is what is then false in the answer for machines.
+    Refused(&'static str, Refusal),
     Failed(anyhow::Error),
+}
+
+/// A file that does not pass, and why.
+struct Refusal {
+    file: PathBuf,
+    why: String,
+}
+
+/// The answer for machines that stands for all other answers.
+#[derive(Serialize)]
+struct NoAnswer {
+    error: String,
 }
 
 impl From<SettingsErrors> for Stop {
@@ -144,12 +163,30 @@ pub fn run(flags: &ArgMatches) -> Exit {
     match (entry.run)(flags) {
         Ok(exit) => exit,
         Err(Stop::Settings(errors)) => settings::refuse(&errors),
+        Err(Stop::Usage(error)) => end(flags, &NoAnswer { error: format!("{error:#}") }, &error, Exit::Usage),
         Err(Stop::Failed(error)) => {
-            // Nothing can be done when the terminal is gone.
-            let _ = writeln!(std::io::stderr(), "{error:#}");
-            Exit::Failed
+            end(flags, &NoAnswer { error: format!("{error:#}") }, &error, Exit::Failed)
+        }
+        Err(Stop::Refused(what, Refusal { file, why })) => {
+            let answer = serde_json::json!({ what: false, "refusal": why });
+            end(flags, &answer, &anyhow::Error::msg(why).context(file.display().to_string()), Exit::Failed)
         }
     }
+}
+
+/// Says it to people, and to machines where one asks.
+fn end(flags: &ArgMatches, answer: &impl Serialize, error: &anyhow::Error, exit: Exit) -> Exit {
+    complain(&format!("{error:#}"));
+    if asked::is_json(flags) {
+        // An answer of texts and truth values can be written.
+        let _ = print_json(answer);
+    }
+    exit
+}
+
+/// Says what is wrong. Nothing can be done when the terminal is gone.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints the answer. A reader that has gone (`| head`) wants no more of it.
@@ -158,7 +195,7 @@ fn print(text: &str) {
 }
 
 /// Prints the answer for machines.
-fn print_json(answer: &impl serde::Serialize) -> anyhow::Result<()> {
+fn print_json(answer: &impl Serialize) -> anyhow::Result<()> {
     print(&(serde_json::to_string_pretty(answer)? + "\n"));
     Ok(())
 }

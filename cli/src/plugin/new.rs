@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Arg, ArgMatches};
 use sawpit_service::{Exit, SettingSpec};
 
@@ -46,11 +46,16 @@ pub fn specs() -> Vec<SettingSpec> {
 pub fn run(flags: &ArgMatches) -> Result<Exit, Stop> {
     let asked = |name| flags.get_one::<String>(name).map(String::as_str).unwrap_or_default();
     let (name, lang, kind) = (asked("name"), asked("lang"), asked("kind"));
-    check_name(name, lang)?;
+    check_name(name, lang).map_err(Stop::Usage)?;
     let here = std::env::current_dir().context("the current folder")?;
     let sdk = match flags.get_one::<String>("sdk") {
-        _ if lang != "rust" => String::new(),
-        Some(given) => given_sdk(given)?,
+        Some(_) if lang != "rust" => {
+            return Err(Stop::Usage(anyhow!(
+                "--sdk is for --lang rust: a project in {lang} has all that it needs"
+            )));
+        }
+        None if lang != "rust" => String::new(),
+        Some(given) => given_sdk(given).map_err(Stop::Usage)?,
         None => dependency_on(&find_sdk(&here)?),
     };
     let fill = |text: &str| {
@@ -109,7 +114,10 @@ fn find_sdk(here: &Path) -> Result<PathBuf> {
 }
 
 fn write(folder: &Path, files: &[File], fill: impl Fn(&str) -> String) -> Result<()> {
-    fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir(folder).with_context(|| {
+        let there = if folder.exists() { ", as it is there: choose another name, or remove it" } else { "" };
+        format!("cannot make {}{there}", folder.display())
+    })?;
     for (path, text) in files {
         let path = folder.join(fill(path));
         let written =

@@ -10,8 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use sawpit_plugins::{RuntimeSettings, TrustedKeys};
 use sawpit_service::{Clock, Exit, SettingSpec};
+use serde::Serialize;
 
-use super::{Stop, asked, print};
+use super::{Refusal, Stop, asked, print, print_json};
 
 const KEY: &str = "key";
 const PASSWORD: &str = "password-file";
@@ -156,18 +157,35 @@ pub fn verify_args() -> Vec<Arg> {
         .help("A public key or a file of them; may be given several times")
         .action(ArgAction::Append)
         .required(true);
-    vec![asked::wasm(), trusted]
+    vec![asked::wasm(), trusted, asked::json()]
+}
+
+/// What a signed plugin is answered with.
+#[derive(Serialize)]
+struct Signed<'a> {
+    signed: bool,
+    /// Whose signature the plugin's is.
+    by: &'a str,
+    file: &'a Path,
+    /// None: there is none.
+    manifest: Option<&'a Path>,
 }
 
 pub fn verify(flags: &ArgMatches) -> Result<Exit, Stop> {
     let given: Vec<String> = flags.get_many::<String>(TRUSTED).into_iter().flatten().cloned().collect();
-    let trusted = TrustedKeys::read(&given, true).context("--trusted")?;
+    let trusted = TrustedKeys::read(&given, true).context("--trusted").map_err(Stop::Usage)?;
     let settings =
         RuntimeSettings { trusted, file_bytes: FILE_BYTES, ..RuntimeSettings::new(Clock::system().reader()) };
     let wasm = asked::wasm_of(flags);
-    let key = sawpit_plugins::signed_by(&wasm, &settings).map_err(anyhow::Error::new)?;
+    let key = sawpit_plugins::signed_by(&wasm, &settings)
+        .map_err(|error| Stop::Refused("signed", Refusal { file: wasm.clone(), why: error.to_string() }))?;
     let manifest = wasm.with_extension("toml");
-    let with = if manifest.is_file() { format!(" and {}", manifest.display()) } else { String::new() };
-    print(&format!("{}{with}: signed, the plugin by {key}\n", wasm.display()));
+    let manifest = manifest.is_file().then_some(manifest.as_path());
+    if asked::is_json(flags) {
+        print_json(&Signed { signed: true, by: &key, file: &wasm, manifest })?;
+    } else {
+        let with = manifest.map_or_else(String::new, |manifest| format!(" and {}", manifest.display()));
+        print(&format!("{}{with}: signed, the plugin by {key}\n", wasm.display()));
+    }
     Ok(Exit::Done)
 }

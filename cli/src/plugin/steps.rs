@@ -5,8 +5,8 @@ use std::fmt::Write;
 use sawpit_model::Log;
 use sawpit_plugins::{Explanation, Step, StepDecision};
 
-use super::diff;
 use super::paint::{Paint, clean};
+use super::{diff, heard};
 
 /// The log as one line: device, level, message and how much data.
 pub fn headline(log: &Log, paint: Paint) -> String {
@@ -15,7 +15,7 @@ pub fn headline(log: &Log, paint: Paint) -> String {
     if message.len() < log.message.len() {
         message.push('…');
     }
-    let message = clean(&message).replace('\n', "\u{fffd}");
+    let message = clean(&message).replace('\n', "\\n");
     paint.strong(&format!("{} {} {message}", clean(&log.device_id), log.log_level))
 }
 
@@ -54,16 +54,13 @@ fn step_text(step: &Step, paint: Paint) -> String {
             text += &diff::lines(before, after, paint);
         }
     }
-    text
+    text + &heard::lines(&step.heard, step.decision.error(), paint)
 }
 
 fn decision(decision: &StepDecision, paint: Paint) -> String {
-    let because = |what: &str, why: &str| {
-        if why.is_empty() {
-            what.to_owned()
-        } else {
-            format!("{what}: {}", clean(why).replace('\n', "\n    "))
-        }
+    let because = |what: &str, why: &str| match why {
+        "" => format!("{what} (it gave no reason)"),
+        why => format!("{what}: {}", clean(why).replace('\n', "\n    ")),
     };
     match decision {
         StepDecision::NotMatched => "not called, its manifest's match does not take this log".to_owned(),

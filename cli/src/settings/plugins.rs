@@ -90,7 +90,8 @@ pub const SPECS: &[SettingSpec] = &[
         "Look at the folder this often as well, 10ms to 1h; for file systems that tell nothing",
     ),
     SettingSpec::new("require-signature", "BOOL", "Refuse plugins that no trusted key signed").switch(),
-    SettingSpec::new("trusted-keys", "KEY|FILE", "minisign public keys, or files of them").list(),
+    // Not secret, but the secret key is easily given in its place, and must not get into a log.
+    SettingSpec::new("trusted-keys", "KEY|FILE", "minisign public keys, or files of them").list().secret(),
 ];
 
 /// One thread per core, as the plugin calls are pure computation.

@@ -75,10 +75,12 @@ pub enum BenchError {
     #[error("a bench needs at least one log")]
     NoLogs,
     /// The plugin failed in a call.
-    #[error("{stage} failed (try the same logs with `sawpit plugin test`): {cause}")]
+    #[error("{stage} failed on {log} (try the same logs with `sawpit plugin test`): {cause}")]
     Call {
         /// The stage.
         stage: Stage,
+        /// Which log.
+        log: String,
         /// How.
         cause: CallError,
     },
@@ -96,7 +98,7 @@ pub fn bench(
     logs: Option<&[Log]>,
     measure: Duration,
 ) -> Result<Bench, BenchError> {
-    let source = Source::read(wasm, settings)?;
+    let source = Source::read_named(wasm, settings)?;
     let manifest = source.manifest(settings)?;
     let logs = match logs {
         Some([]) => return Err(BenchError::NoLogs),
@@ -127,13 +129,17 @@ fn stage_cost(
     logs: &[Log],
     measure: Duration,
 ) -> Result<StageCost, BenchError> {
-    let wrong = |cause| BenchError::Call { stage, cause };
-    let fuel = fuel_per_log(metered, stage, logs).map_err(wrong)?;
+    let fuel = fuel_of_each(metered, stage, logs).map_err(|(at, cause)| BenchError::Call {
+        stage,
+        log: named(at, logs),
+        cause,
+    })?;
+    let all = |cause| BenchError::Call { stage, log: "a call of several logs".to_owned(), cause };
     let calls = CALL_LOGS
         .iter()
         .map(|&size| call_cost(timed, stage, &logs.iter().cycle().take(size).collect::<Vec<_>>(), measure))
         .collect::<Result<_, _>>()
-        .map_err(wrong)?;
+        .map_err(all)?;
     Ok(StageCost { stage, fuel_per_log: fuel.mean, fuel_max: fuel.max, calls })
 }
 
@@ -144,13 +150,27 @@ pub(crate) struct Fuel {
     pub max: u64,
 }
 
+/// Which of the logs it is: its place, from 1, and what it begins with.
+fn named(at: usize, logs: &[Log]) -> String {
+    const SHOWN: usize = 60;
+    let Some(log) = logs.get(at) else { return "a log".to_owned() };
+    let message: String = log.message.chars().take(SHOWN).collect();
+    format!("log {} of {}, {:?} of {}", at + 1, logs.len(), message, log.device_id)
+}
+
 /// Calls the stage with each log alone, on a runtime that meters.
 pub(crate) fn fuel_per_log(metered: &Plugin, stage: Stage, logs: &[Log]) -> Result<Fuel, CallError> {
-    let fuel = |log| {
+    fuel_of_each(metered, stage, logs).map_err(|(_, cause)| cause)
+}
+
+/// The same; the place of the log that it failed on.
+fn fuel_of_each(metered: &Plugin, stage: Stage, logs: &[Log]) -> Result<Fuel, (usize, CallError)> {
+    let fuel = |(at, log)| {
         let before = metered.probe.read().fuel;
-        run(metered, stage, &[log]).map(|()| metered.probe.read().fuel - before)
+        let called = run(metered, stage, &[log]).map(|()| metered.probe.read().fuel - before);
+        called.map_err(|cause| (at, cause))
     };
-    let fuel = logs.iter().map(fuel).collect::<Result<Vec<u64>, _>>()?;
+    let fuel = logs.iter().enumerate().map(fuel).collect::<Result<Vec<u64>, _>>()?;
     let mean = fuel.iter().sum::<u64>().div_ceil(fuel.len().max(1) as u64);
     Ok(Fuel { mean, max: fuel.into_iter().max().unwrap_or_default() })
 }

@@ -7,7 +7,7 @@ use sawpit_model::Log;
 use crate::bindings::transform;
 use crate::breaker::{Admission, Ended};
 use crate::convert::{Changed, Enriched, Filtered};
-use crate::instance::Instance;
+use crate::instance::{Instance, Limit};
 use crate::probe::Copied;
 use crate::suspects::Standing;
 use crate::{CallError, OutputError, Plugin, convert};
@@ -210,7 +210,7 @@ fn called<R: Copied, A>(
     plugin.probe.sent(sent);
     plugin.meter.copied_in(sent);
     let fuel = recipe.fuel(&instance);
-    let answer = recipe.call(&mut instance, terms.limit(plugin), run);
+    let answer = recipe.call(&mut instance, Limit::call(terms.limit(plugin)), run);
     plugin.meter.call(logs.len(), started.elapsed());
     plugin.meter.held(plugin.probe.held(instance.store.data().limiter.held()));
     let answer = answer.map_err(|error| named(error, plugin))?;

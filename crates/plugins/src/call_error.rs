@@ -12,10 +12,12 @@ pub enum CallError {
     #[error("{0}")]
     Trap(String),
     /// The deadline passed.
-    #[error("deadline of {} ms passed{said}", .limit.as_millis())]
+    #[error("deadline of {} ms passed ({setting}){said}", .limit.as_millis())]
     Deadline {
         /// The budget.
         limit: Duration,
+        /// Where it is set.
+        setting: &'static str,
         /// What the guest wrote last, with a separator, or nothing.
         said: String,
     },

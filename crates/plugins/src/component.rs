@@ -33,6 +33,11 @@ pub(crate) fn compile(inner: &Inner, source: &Source) -> Result<Component, LoadE
     inner.compile(&blake3::hash(&source.wasm), || kind.component(inner, &source.wasm))
 }
 
+/// Refuses what is no WebAssembly.
+pub(crate) fn check_kind(wasm: &[u8]) -> Result<(), LoadError> {
+    Kind::of(wasm).map(drop)
+}
+
 /// `core module` or `component`, where it is one of them.
 pub(crate) fn kind_name(wasm: &[u8]) -> Option<&'static str> {
     Kind::of(wasm).ok().map(|kind| match kind {
@@ -108,23 +113,33 @@ pub(crate) fn check_imports(
 ) -> Result<bool, LoadError> {
     let kind = component.component_type();
     let mut wants_wasi = false;
+    let mut missing = Vec::new();
     for (name, _) in kind.imports(&inner.engine) {
         let grant = GRANTED_IMPORTS.iter().find(|(import, ..)| *import == name);
         match grant {
             Some((_, grant, _)) if manifest.grants(*grant) => {}
-            Some((_, _, grant)) => {
-                return Err(LoadError::Grant {
-                    import: name.to_owned(),
-                    grant,
-                    manifest: manifest.file.clone(),
-                });
-            }
+            Some((_, grant, _)) => missing.push((name, *grant)),
             None if FREE_IMPORTS.contains(&name) => {}
             None if WASI_PACKAGES.iter().any(|package| name.starts_with(package)) => wants_wasi = true,
             None => return Err(LoadError::Imports { found: name.to_owned(), offered: OFFERED }),
         }
     }
-    Ok(wants_wasi)
+    if missing.is_empty() { Ok(wants_wasi) } else { Err(not_granted(&missing, manifest)) }
+}
+
+/// Names all grants that the manifest should have, so that whoever writes them is done.
+fn not_granted(missing: &[(&str, Grant)], manifest: &Manifest) -> LoadError {
+    let imports: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
+    let name = |wanted: Grant| {
+        let granted = GRANTED_IMPORTS.iter().find(|(_, grant, _)| *grant == wanted);
+        format!("{:?}", granted.map_or("log", |(.., name)| name))
+    };
+    let all = manifest.grants.iter().copied().chain(missing.iter().map(|(_, grant)| *grant));
+    LoadError::Grant {
+        imports: imports.join(" and "),
+        grants: all.map(name).collect::<Vec<_>>().join(", "),
+        manifest: manifest.file.clone(),
+    }
 }
 
 /// Where its functions are, looked up once.

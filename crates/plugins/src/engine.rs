@@ -21,6 +21,7 @@ use crate::bindings::FullPlugin;
 use crate::cache::Cache;
 use crate::host::GuestState;
 use crate::instance::Permits;
+use crate::load::Tried;
 use crate::{EngineError, LoadError, Plugin, RuntimeSettings, load, wasi};
 
 /// Memory of a slot that is zeroed rather than given back to the system, in bytes.
@@ -113,6 +114,15 @@ impl Runtime {
     /// Why the file may not serve.
     pub fn load(&self, wasm: &Path) -> Result<Arc<Plugin>, LoadError> {
         load::from_path(self, wasm)
+    }
+
+    /// The same for who tries the plugin out: one that starts is handed over though its trial, its golden cases or its
+    /// budget refuse it. It must serve nobody else.
+    ///
+    /// # Errors
+    /// Why it cannot be called.
+    pub fn load_to_try(&self, wasm: &Path) -> Result<Tried, LoadError> {
+        load::to_try(self, wasm)
     }
 
     pub(crate) fn is_metered(&self) -> bool {

@@ -90,11 +90,15 @@ pub enum LoadError {
         /// What the panic said.
         cause: String,
     },
-    /// The file is too large.
-    #[error("the file is larger than {limit} bytes: strip it, or raise the limit")]
+    /// One of its files is too large.
+    #[error("{file} is larger than {limit} bytes: {remedy}")]
     TooLarge {
+        /// The file's name.
+        file: String,
         /// The limit, in bytes.
         limit: u64,
+        /// What to do, with the setting of the limit.
+        remedy: &'static str,
     },
     /// The file does not begin as WebAssembly does.
     #[error("not WebAssembly: {found}; build it with `sawpit plugin build` or for wasm32-unknown-unknown")]
@@ -139,12 +143,12 @@ pub enum LoadError {
         offered: &'static str,
     },
     /// It imports what its manifest does not grant.
-    #[error("it imports {import}: add grants = [\"{grant}\"] to {manifest} to allow that")]
+    #[error("it imports {imports}: add grants = [{grants}] to {manifest} to allow that")]
     Grant {
-        /// The import.
-        import: String,
-        /// The grant to add.
-        grant: &'static str,
+        /// All imports that are not granted.
+        imports: String,
+        /// The grants that it has, with those that are missing.
+        grants: String,
         /// The manifest's file name.
         manifest: String,
     },
@@ -157,6 +161,16 @@ pub enum LoadError {
     /// An instance could not be started.
     #[error("it does not start: {0}")]
     Start(CallError),
+    /// `configure` refused the settings.
+    #[error("[config] of {manifest}: {cause}{hint}")]
+    Config {
+        /// The manifest's file name.
+        manifest: String,
+        /// In the plugin's words.
+        cause: CallError,
+        /// What may have been meant, or nothing.
+        hint: String,
+    },
     /// `describe` failed.
     #[error("its describe failed: {0}")]
     Describe(CallError),

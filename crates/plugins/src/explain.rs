@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sawpit_model::Log;
 use serde::{Serialize, Serializer};
 
+use crate::heard::Heard;
 use crate::ingest::{self, Step as Turn};
 use crate::member::Member;
 use crate::passage::Effort;
@@ -42,6 +43,9 @@ pub struct Step {
     pub before: Vec<Log>,
     /// The logs after it.
     pub after: Vec<Log>,
+    /// What the plugin wrote and counted meanwhile.
+    #[serde(flatten)]
+    pub heard: Heard,
 }
 
 /// What a plugin decided about a log.
@@ -103,7 +107,8 @@ fn micros<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Err
 
 impl Chain {
     /// Sends one log through all stages, in the order of the flow. The counters of the plugins tell failures
-    /// that were passed over, so the chain must not run other logs meanwhile.
+    /// that were passed over, and all that they write is taken for the step's, so the chain must not run other logs
+    /// meanwhile.
     #[must_use]
     pub fn explain(&self, log: Log) -> Explanation {
         let (mut steps, mut logs) = (Vec::new(), vec![log.clone()]);
@@ -128,12 +133,14 @@ impl Chain {
 fn step(member: &Member, stage: Stage, before: Vec<Log>) -> Step {
     let plugin = member.plugin();
     let earlier = plugin.meter.read();
+    plugin.recipe.shared.ears.open();
     let started = Instant::now();
     let (after, decision) = match stage {
         Stage::Filter | Stage::Enrich => ingested(member, stage, before.clone()),
         Stage::Transform => transformed(member, before.clone()),
     };
     let took = started.elapsed();
+    let heard = plugin.recipe.shared.ears.close();
     let later = plugin.meter.read();
     let error = (later.errors > earlier.errors).then(|| later.last_error.map(|(error, _)| error)).flatten();
     let matched = before.iter().any(|log| member.takes(log));
@@ -146,7 +153,7 @@ fn step(member: &Member, stage: Stage, before: Vec<Log>) -> Step {
         (None, None) if after == before => StepDecision::Unchanged,
         (None, None) => StepDecision::Changed,
     };
-    Step { plugin: plugin.id(), stage, decision, took, before, after }
+    Step { plugin: plugin.id(), stage, decision, took, before, after, heard }
 }
 
 /// What goes on, and the decision that ends a log's way.

@@ -109,6 +109,8 @@ pub struct Found {
     pub reason: String,
     /// The logs afterwards: none unless it was accepted, several after a split.
     pub logs: Vec<Log>,
+    /// Whether the manifest's `match` kept the log from it, so that it was not called.
+    pub excluded: bool,
 }
 
 /// One thing that came out otherwise than expected.
@@ -129,6 +131,8 @@ pub struct CaseResult {
     pub name: String,
     /// Its line in the file, from 1.
     pub line: usize,
+    /// What went in.
+    pub log: Log,
     /// All that differs; empty: it passed.
     pub differences: Vec<Difference>,
     /// What came out.
@@ -149,9 +153,17 @@ impl fmt::Display for CaseResult {
         if self.passed() {
             return f.write_str(" passed");
         }
-        for (at, Difference { what, expected, found }) in self.differences.iter().enumerate() {
-            let separator = if at == 0 { ": " } else { "; " };
+        let mut separator = ": ";
+        if self.found.excluded {
+            write!(
+                f,
+                "{separator}the plugin was not called, as the manifest's match does not take this log"
+            )?;
+            separator = "; ";
+        }
+        for Difference { what, expected, found } in &self.differences {
             write!(f, "{separator}{what}: expected {expected}, found {found}")?;
+            separator = "; ";
         }
         Ok(())
     }
@@ -214,10 +226,16 @@ pub fn parse(file: &str, text: &str, settings: &RuntimeSettings) -> Result<Vec<C
 }
 
 fn parse_case(line: usize, text: &str, settings: &RuntimeSettings) -> Result<Case, String> {
-    let RawCase { name, log, expect } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let RawCase { name, log, expect } =
+        serde_json::from_str(text).map_err(|error| without_line(&error.to_string()))?;
     let log = parse_log(log.get().as_bytes(), &settings.limits, RECEIVED_AT)
         .map_err(|error| format!("log: {error}"))?;
     Ok(Case { name, line, log, expect })
+}
+
+/// What serde_json counts as line 1 is another line of the file, and named already.
+fn without_line(message: &str) -> String {
+    message.replace(" at line 1 column ", " at column ")
 }
 
 /// Runs the cases, in order. Each call has the plugin's deadline; the first case that fails because it was passed is
@@ -242,12 +260,15 @@ fn run_case(plugin: &Plugin, case: &Case) -> CaseResult {
     plugin.forget_failures();
     let found = flow(plugin, &case.log);
     let differences = compare(&case.expect, &found);
-    CaseResult { name: case.name.clone(), line: case.line, differences, found }
+    CaseResult { name: case.name.clone(), line: case.line, log: case.log.clone(), differences, found }
 }
 
 fn flow(plugin: &Plugin, log: &Log) -> Found {
-    let has = |stage| plugin.stages.contains(&stage) && plugin.manifest().matches.takes(log);
+    let has = |stage| plugin.stages.contains(&stage);
     let mut log = log.clone();
+    if !plugin.manifest().matches.takes(&log) {
+        return Found { excluded: true, ..accepted(vec![log]) };
+    }
     if has(Stage::Filter)
         && let Some(found) = filter(plugin, &log)
     {
@@ -266,7 +287,7 @@ fn accepted(logs: Vec<Log>) -> Found {
 }
 
 const fn ended(verdict: Verdict, reason: String) -> Found {
-    Found { verdict, reason, logs: Vec::new() }
+    Found { verdict, reason, logs: Vec::new(), excluded: false }
 }
 
 /// None: accepted.
@@ -378,13 +399,15 @@ mod tests {
             (format!(r#"{{"name":"a","log":{LOG},"expects":{{}}}}"#), "unknown field `expects`"),
             (
                 format!(r#"{{"name":"a","log":{LOG},"expect":{{"verdict":"keep"}}}}"#),
-                "unknown variant `keep`",
+                "line 1: unknown variant `keep`",
             ),
+            (format!("{good}\n\n{{\"name\":\"b\",\"log\":{LOG},\"x\":1}}"), "line 3: unknown field `x`"),
             (r#"{"name":"a","log":{"device_id":"d"}}"#.to_owned(), "line 1: log: "),
             (format!("{good}\n{good}"), "line 2: the name \"a\" is taken"),
         ] {
             let found = wrong(&text);
             assert!(found.contains(message), "{found}");
+            assert_eq!(found.matches("line ").count(), 1, "{found}");
         }
     }
 

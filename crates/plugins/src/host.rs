@@ -11,6 +11,7 @@ use metrics::Counter;
 use sawpit_model::Level;
 
 use crate::bindings::{clock, counters, log, types};
+use crate::heard::Ears;
 use crate::limiter::Limiter;
 use crate::scope::Scope;
 use crate::settings::Clock;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub text_bytes: usize,
     /// Lines that one call may write.
     pub log_lines: u32,
+    /// For who looks on.
+    pub ears: Ears,
     counters: Mutex<HashMap<String, Counter>>,
     /// Since the version serves. Until then it is proved, and what it writes and counts is nobody's business.
     serves: OnceLock<Serves>,
@@ -61,6 +64,7 @@ impl Shared {
             clock: Arc::clone(&settings.clock),
             text_bytes: settings.text_bytes,
             log_lines: settings.log_lines,
+            ears: Ears::default(),
             counters: Mutex::default(),
             serves: OnceLock::new(),
         }
@@ -73,6 +77,31 @@ impl Shared {
 
     fn writes(&self) -> bool {
         self.may_log && self.serves.get().is_some()
+    }
+
+    /// Adds to a counter.
+    ///
+    /// # Errors
+    /// The rule that the counter breaks.
+    fn count(&self, name: &str, by: u64) -> Result<(), String> {
+        let Some(serves) = self.serves.get() else { return Ok(()) };
+        let Ok(mut counters) = self.counters.lock() else { return Ok(()) };
+        if let Some(counter) = counters.get(name) {
+            counter.increment(by);
+            return Ok(());
+        }
+        if !is_counter_name(name) {
+            return Err(format!(
+                "its name must be 1 to {COUNTER_NAME_BYTES} lower-case letters, digits and underscores"
+            ));
+        }
+        if counters.len() >= COUNTERS {
+            return Err(format!("a plugin may have {COUNTERS} counters"));
+        }
+        let counter = serves.scope.run(|| meter::guest_counter(&self.name(), &serves.version, name));
+        counter.increment(by);
+        counters.insert(name.to_owned(), counter);
+        Ok(())
     }
 
     /// Takes the name that the plugin gave itself.
@@ -126,8 +155,13 @@ impl GuestState {
     fn line(&mut self, level: Level, mut message: String) {
         convert::cut(&mut message, self.shared.text_bytes);
         self.lines = self.lines.saturating_add(1);
-        if self.shared.writes() && self.lines <= self.shared.log_lines {
-            emit(&self.shared.name(), level, &message);
+        if self.lines > self.shared.log_lines {
+            self.shared.ears.line_left_out();
+        } else {
+            self.shared.ears.line(level, &message, self.shared.may_log);
+            if self.shared.writes() {
+                emit(&self.shared.name(), level, &message);
+            }
         }
         if message.trim().is_empty() || message.starts_with(USELESS) {
             return;
@@ -166,16 +200,8 @@ impl clock::Host for GuestState {
 
 impl counters::Host for GuestState {
     fn add(&mut self, name: String, by: u64) {
-        let Some(serves) = self.shared.serves.get() else { return };
-        let Ok(mut counters) = self.shared.counters.lock() else { return };
-        if let Some(counter) = counters.get(&name) {
-            counter.increment(by);
-        } else if counters.len() < COUNTERS && is_counter_name(&name) {
-            let counter =
-                serves.scope.run(|| meter::guest_counter(&self.shared.name(), &serves.version, &name));
-            counter.increment(by);
-            counters.insert(name, counter);
-        }
+        let refused = self.shared.count(&name, by).err();
+        self.shared.ears.counted(&name, by, refused);
     }
 }
 

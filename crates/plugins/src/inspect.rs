@@ -90,13 +90,8 @@ pub fn signed_by(wasm: &Path, settings: &RuntimeSettings) -> Result<String, Load
 fn look(runtime: &Runtime, wasm: &Path, seen: &mut Inspection) -> Result<(), LoadError> {
     let source = Source::read_unchecked(wasm, runtime.settings())?;
     let signer = source.signed_by(runtime.settings());
-    (seen.signed_by, seen.unsigned) = match &signer {
-        Ok(key) => (Some(key.clone()), None),
-        Err(SignatureError::UnknownKey { .. }) if runtime.settings().trusted.keys.is_empty() => {
-            (None, Some("there is a signature, but no key to check it with: give --trusted-keys".to_owned()))
-        }
-        Err(error) => (None, Some(error.to_string())),
-    };
+    seen.signed_by = signer.as_ref().ok().cloned();
+    seen.unsigned = signer.as_ref().err().map(|error| unsigned(error, &source, runtime.settings()));
     seen.hash = Some(source.hash());
     seen.kind = component::kind_name(&source.wasm);
     let manifest = source.manifest(runtime.settings());
@@ -106,6 +101,7 @@ fn look(runtime: &Runtime, wasm: &Path, seen: &mut Inspection) -> Result<(), Loa
     let signer = if runtime.settings().trusted.required { signer.map(drop) } else { Ok(()) };
     // A file that may not run is not started to be asked who it is either.
     signer?;
+    component::check_kind(&source.wasm)?;
     match manifest.and_then(|manifest| load::load(runtime, &source, manifest)) {
         Ok(plugin) => {
             see_plugin(seen, &plugin);
@@ -115,6 +111,18 @@ fn look(runtime: &Runtime, wasm: &Path, seen: &mut Inspection) -> Result<(), Loa
             see_refused(runtime, &source, seen);
             Err(error)
         }
+    }
+}
+
+/// What is wrong with the signature. Where no key is trusted it is nothing that must be mended.
+fn unsigned(error: &SignatureError, source: &Source, settings: &RuntimeSettings) -> String {
+    let minds = settings.trusted.required || !settings.trusted.keys.is_empty();
+    match error {
+        SignatureError::Unsigned { .. } if !minds && !source.is_signed() => "not signed".to_owned(),
+        SignatureError::UnknownKey { .. } if !minds => {
+            "there is a signature, but no key to check it with: give --trusted-keys".to_owned()
+        }
+        error => error.to_string(),
     }
 }
 

@@ -98,6 +98,21 @@ pub(crate) struct Recipe {
     pub until: Option<Instant>,
 }
 
+/// How long the guest may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub time: Duration,
+    /// Where it is set, for who reads that it has passed.
+    pub setting: &'static str,
+}
+
+impl Limit {
+    /// Of a call with logs.
+    pub const fn call(time: Duration) -> Self {
+        Self { time, setting: "timeout_ms in the manifest" }
+    }
+}
+
 /// A started instance.
 pub(crate) struct Instance {
     pub store: Store<GuestState>,
@@ -118,7 +133,8 @@ impl Recipe {
     /// Starts an instance without configuring it.
     pub fn start(&self) -> Result<Instance, CallError> {
         let settings = &self.runtime.settings;
-        let wait = self.within(settings.start_timeout);
+        let limit = self.limited(self.start_limit());
+        let wait = limit.time;
         let permit = self.runtime.permits.take(self.weight, wait).ok_or(CallError::Busy { waited: wait })?;
         let state = GuestState::new(Arc::clone(&self.shared), (self.manifest.memory_mib as usize) << 20);
         let mut store = Store::new(&self.runtime.engine, state);
@@ -145,7 +161,7 @@ impl Recipe {
                     _permit: permit,
                 })
             }
-            Err(error) => Err(self.explain(&mut store, &error, wait)),
+            Err(error) => Err(self.explain(&mut store, &error, limit)),
         }
     }
 
@@ -179,16 +195,15 @@ impl Recipe {
 
     /// Calls `describe`.
     pub fn describe(&self, instance: &mut Instance) -> Result<types::Description, LoadError> {
-        let limit = self.runtime.settings.start_timeout;
-        self.call(instance, limit, |guest| guest.meta.call_describe(&mut guest.store))
+        self.call(instance, self.start_limit(), |guest| guest.meta.call_describe(&mut guest.store))
             .map_err(LoadError::Describe)
     }
 
     /// Hands the instance its settings, if it takes any.
     pub fn configure(&self, instance: &mut Instance) -> Result<(), CallError> {
         let Some(configuration) = instance.configuration.take() else { return Ok(()) };
-        let limit = self.runtime.settings.start_timeout;
         let config = &self.manifest.config;
+        let limit = self.start_limit();
         let answer =
             self.call(instance, limit, |guest| configuration.call_configure(&mut guest.store, config))?;
         answer.map_err(|mut refusal| {
@@ -201,13 +216,13 @@ impl Recipe {
     pub fn call<T>(
         &self,
         instance: &mut Instance,
-        limit: Duration,
+        limit: Limit,
         run: impl FnOnce(&mut Instance) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
-        let limit = self.within(limit);
+        let limit = self.limited(limit);
         instance.calls += 1;
         instance.store.data_mut().begin_call();
-        instance.store.set_epoch_deadline(self.runtime.ticks(limit));
+        instance.store.set_epoch_deadline(self.runtime.ticks(limit.time));
         let answer = run(instance);
         instance.store.data_mut().end_call();
         answer.map_err(|error| self.explain(&mut instance.store, &error, limit))
@@ -218,22 +233,35 @@ impl Recipe {
         self.until.map_or(limit, |until| until.saturating_duration_since(Instant::now()).min(limit))
     }
 
+    /// The same, with where it is set.
+    fn limited(&self, limit: Limit) -> Limit {
+        let time = self.within(limit.time);
+        let setting = if time < limit.time { "--plugin-proving-timeout" } else { limit.setting };
+        Limit { time, setting }
+    }
+
+    /// How long a start, and each call of it, may take.
+    fn start_limit(&self) -> Limit {
+        Limit { time: self.runtime.settings.start_timeout, setting: "--plugin-start-timeout" }
+    }
+
     /// Whether the time to prove it is over.
     pub fn is_late(&self) -> bool {
         self.until.is_some_and(|until| until <= Instant::now())
     }
 
-    fn explain(&self, store: &mut Store<GuestState>, error: &wasmtime::Error, limit: Duration) -> CallError {
+    fn explain(&self, store: &mut Store<GuestState>, error: &wasmtime::Error, limit: Limit) -> CallError {
         let state = store.data_mut();
         let said = state.last_words();
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
             return CallError::Deadline {
-                limit,
+                limit: limit.time,
+                setting: limit.setting,
                 said: said.map_or_else(String::new, |said| format!(": {said}")),
             };
         }
         if error.is::<PoolConcurrencyLimitError>() {
-            return CallError::Busy { waited: limit };
+            return CallError::Busy { waited: limit.time };
         }
         let cause = trace::describe(error, said);
         if state.limiter.take_refused() {

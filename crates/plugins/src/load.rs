@@ -16,13 +16,13 @@ use crate::shadow::Differences;
 use crate::source::Source;
 use crate::suspects::Suspects;
 use crate::{
-    BreakerLimits, Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings, budget,
-    component, description, trial,
+    BreakerLimits, CallError, Description, Grant, LoadError, Manifest, Plugin, Runtime, RuntimeSettings,
+    budget, component, description, trial,
 };
 
 /// Reads and loads one file.
 pub(crate) fn from_path(runtime: &Runtime, wasm: &Path) -> Result<Arc<Plugin>, LoadError> {
-    let source = Source::read(wasm, runtime.settings())?;
+    let source = Source::read_named(wasm, runtime.settings())?;
     let manifest = source.manifest(runtime.settings())?;
     load(runtime, &source, manifest)
 }
@@ -41,18 +41,52 @@ pub(crate) fn load_within(
     manifest: Manifest,
     limit: Duration,
 ) -> Result<Arc<Plugin>, LoadError> {
+    let (plugin, proved) = introduced(runtime, source, manifest, limit)?;
+    proved.map(|()| serving(runtime, plugin))
+}
+
+/// A plugin for who tries it out, and wants to see what it does also where it may not serve.
+#[derive(Debug)]
+pub struct Tried {
+    /// It can be called.
+    pub plugin: Arc<Plugin>,
+    /// Why it may not serve: of its trial, its golden cases or its budget. None: it may.
+    pub refusal: Option<LoadError>,
+}
+
+/// Reads and loads one file to try it out.
+pub(crate) fn to_try(runtime: &Runtime, wasm: &Path) -> Result<Tried, LoadError> {
+    let source = Source::read_named(wasm, runtime.settings())?;
+    let manifest = source.manifest(runtime.settings())?;
+    let limit = runtime.settings().proving_timeout;
+    let (plugin, proved) = introduced(runtime, &source, manifest, limit)?;
+    Ok(Tried { plugin: serving(runtime, plugin), refusal: proved.err() })
+}
+
+/// A plugin that starts, and whether it was proved within `limit`.
+fn introduced(
+    runtime: &Runtime,
+    source: &Source,
+    manifest: Manifest,
+    limit: Duration,
+) -> Result<(Plugin, Result<(), LoadError>), LoadError> {
     let recipe = recipe(runtime, source, manifest)?;
     let until = Instant::now() + limit;
-    let proved = prove(runtime, source, Recipe { until: Some(until), ..recipe });
-    let mut plugin = proved.map_err(|at| late(until, runtime.settings(), at))?;
+    let late = |at| late(until, runtime.settings(), at);
+    let mut plugin = start(runtime, source, Recipe { until: Some(until), ..recipe }).map_err(late)?;
+    let proved = prove(runtime, source, &plugin).map_err(late);
     plugin.recipe.until = None;
+    Ok((plugin, proved))
+}
+
+fn serving(runtime: &Runtime, mut plugin: Plugin) -> Arc<Plugin> {
     // What only shows what it costs never serves, and its series would stand beside those of the version that does.
     if !runtime.is_metered() {
         let Description { name, version, .. } = &plugin.description;
         let scope = Scope::open(runtime.settings().scopes.as_ref(), name, version);
         scope.run(|| count(&mut plugin, &scope));
     }
-    Ok(Arc::new(plugin))
+    Arc::new(plugin)
 }
 
 /// From now on what it does is counted.
@@ -81,14 +115,14 @@ fn recipe(runtime: &Runtime, source: &Source, manifest: Manifest) -> Result<Reci
     Ok(Recipe { runtime: Arc::clone(inner), pre, exports, weight, shared, manifest, until: None })
 }
 
-/// Starts it and has it show what it does.
-fn prove(runtime: &Runtime, source: &Source, recipe: Recipe) -> Result<Plugin, LoadError> {
+/// Starts it.
+fn start(runtime: &Runtime, source: &Source, recipe: Recipe) -> Result<Plugin, LoadError> {
     let (instance, description, reads) = introduce(&recipe)?;
     recipe.shared.rename(&description.name);
     let meter = Meter::for_trial(&description.name, &description.version);
     let pool = Pool::default();
     pool.give(&recipe, instance);
-    let plugin = Plugin {
+    Ok(Plugin {
         file: source.file.clone(),
         description,
         reads,
@@ -102,11 +136,14 @@ fn prove(runtime: &Runtime, source: &Source, recipe: Recipe) -> Result<Plugin, L
         breaker: Breaker::for_trial(),
         suspects: Suspects::new(BreakerLimits::default(), runtime.settings().suspect_devices),
         differences: Differences::default(),
-    };
-    trial::run(&plugin)?;
-    trial::golden(&plugin, source)?;
-    budget::check(runtime, source, &plugin)?;
-    Ok(plugin)
+    })
+}
+
+/// Has it show what it does.
+fn prove(runtime: &Runtime, source: &Source, plugin: &Plugin) -> Result<(), LoadError> {
+    trial::run(plugin)?;
+    trial::golden(plugin, source)?;
+    budget::check(runtime, source, plugin)
 }
 
 /// The time for all of it is why it failed, where that is over.
@@ -121,6 +158,14 @@ fn late(until: Instant, settings: &RuntimeSettings, at: LoadError) -> LoadError 
 fn introduce(recipe: &Recipe) -> Result<(Instance, Description, types::Fields), LoadError> {
     let mut instance = recipe.start().map_err(LoadError::Start)?;
     let (description, reads) = description::check(recipe.describe(&mut instance)?)?;
-    recipe.configure(&mut instance).map_err(LoadError::Start)?;
+    recipe.configure(&mut instance).map_err(|error| refused(error, &recipe.manifest))?;
     Ok((instance, description, reads))
+}
+
+/// Names the file that the settings are from.
+fn refused(cause: CallError, manifest: &Manifest) -> LoadError {
+    if !matches!(cause, CallError::Configure(_)) {
+        return LoadError::Start(cause);
+    }
+    LoadError::Config { manifest: manifest.file.clone(), cause, hint: manifest.misplaced() }
 }

@@ -172,6 +172,21 @@ struct RawBudget {
     fuel_per_log: Option<u64>,
 }
 
+/// The keys of [`Raw`], all of which stand before the first table.
+const KEYS: [&str; 11] = [
+    "config",
+    "on_error",
+    "timeout_ms",
+    "memory_mib",
+    "match",
+    "mode",
+    "grants",
+    "instance",
+    "breaker",
+    "canary",
+    "budget",
+];
+
 /// Longest pattern of devices. What is made of much longer ones is refused where nobody expects an error any more.
 const PATTERN_BYTES: usize = 256;
 
@@ -240,7 +255,7 @@ impl Manifest {
     pub fn parse(file: &str, text: &str, settings: &RuntimeSettings) -> Result<Self, ManifestError> {
         let raw: Raw = toml::from_str(text).map_err(|error| ManifestError::Syntax {
             file: file.to_owned(),
-            cause: error.to_string().trim_end().to_owned(),
+            cause: with_hint(error.to_string().trim_end()),
         })?;
         let wrong = |key, rule: String| ManifestError::Value { file: file.to_owned(), key, rule };
         Ok(Self {
@@ -265,11 +280,33 @@ impl Manifest {
         })
     }
 
+    /// What to do about keys of the manifest itself that stand in `[config]`; nothing where there are none. The plugin
+    /// may have a setting of such a name, so it is only a hint.
+    pub(crate) fn misplaced(&self) -> String {
+        let config: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&self.config).unwrap_or_default();
+        let misplaced: Vec<_> = KEYS.into_iter().filter(|key| config.contains_key(*key)).collect();
+        if misplaced.is_empty() { String::new() } else { hint(&misplaced.join(", ")) }
+    }
+
     /// Whether the plugin may use it.
     #[must_use]
     pub fn grants(&self, grant: Grant) -> bool {
         self.grants.contains(&grant)
     }
+}
+
+/// With a hint where a key of the manifest itself stands in a table.
+fn with_hint(cause: &str) -> String {
+    let unknown = cause.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+    match unknown.filter(|(key, _)| KEYS.contains(key)) {
+        Some((key, _)) => format!("{cause}{}", hint(key)),
+        None => cause.to_owned(),
+    }
+}
+
+fn hint(keys: &str) -> String {
+    format!("; if {keys} is meant for the manifest itself, put it before the first [table]")
 }
 
 fn config_json(config: Option<toml::Table>) -> Result<String, String> {

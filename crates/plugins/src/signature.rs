@@ -35,7 +35,10 @@ impl TrustedKey {
     /// When the text is no such key.
     pub fn parse(text: &str) -> Result<Self, TrustedKeysError> {
         let text = text.trim();
-        let wrong = |_| TrustedKeysError::Key { text: text.chars().take(80).collect() };
+        if is_secret(text) {
+            return Err(TrustedKeysError::Secret);
+        }
+        let wrong = |_| TrustedKeysError::Key { text: text.chars().take(KEY_SHOWN).collect() };
         Ok(Self { text: text.to_owned(), key: PublicKey::from_base64(text).map_err(wrong)? })
     }
 }
@@ -45,6 +48,18 @@ impl fmt::Display for TrustedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// How many characters of what is no key are shown: one may have been damaged, and must not get into logs.
+const KEY_SHOWN: usize = 12;
+/// How long a public key is in base64: two bytes say the algorithm, eight are the key's id, 32 the key.
+const PUBLIC_KEY_CHARS: usize = 56;
+
+/// Whether it is a minisign secret key, of whom more follows after the algorithm `Ed`.
+fn is_secret(text: &str) -> bool {
+    text.starts_with("RW")
+        && text.len() > PUBLIC_KEY_CHARS
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 
 /// Keys that could not be read. The message says which and what to give.
@@ -59,6 +74,12 @@ pub enum TrustedKeysError {
         /// The text, cut.
         text: String,
     },
+    /// It is a secret key, which is not shown.
+    #[error(
+        "this is a secret key: give the public one, from the .pub file that `sawpit plugin keygen` made beside it, and keep \
+         the secret one to who signs"
+    )]
+    Secret,
     /// The file cannot be read.
     #[error("cannot read {path}: {cause}")]
     File {
@@ -105,6 +126,7 @@ impl TrustedKeys {
         for text in given {
             match TrustedKey::parse(text) {
                 Ok(key) => keys.push(key),
+                Err(TrustedKeysError::Secret) => return Err(TrustedKeysError::Secret),
                 Err(_) => keys.extend(keys_of_file(text)?),
             }
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::files::open_regular;
 use crate::signature::{self, SignatureError, Signatures, Signed};
-use crate::{LoadError, Manifest, RuntimeSettings, golden};
+use crate::{LoadError, Manifest, RuntimeSettings, component, golden};
 
 /// A file as read, with the texts of its manifest and its golden cases.
 pub(crate) struct Source {
@@ -28,15 +28,30 @@ impl Source {
         Ok(source)
     }
 
+    /// The same for a file that somebody names: where it is no WebAssembly, what lies beside it is no manifest either, and
+    /// need not be complained of.
+    pub fn read_named(wasm: &Path, settings: &RuntimeSettings) -> Result<Self, LoadError> {
+        let source = Self::read(wasm, settings)?;
+        component::check_kind(&source.wasm)?;
+        Ok(source)
+    }
+
     /// The same whoever signed it; a missing manifest, like missing cases, is empty.
     pub fn read_unchecked(wasm: &Path, settings: &RuntimeSettings) -> Result<Self, LoadError> {
         let beside = |extension: &str, limit| read_text(&wasm.with_extension(extension), limit);
-        let manifest = beside("toml", settings.manifest_bytes)?;
-        let cases = beside(golden::CASES_EXTENSION, settings.cases_bytes)?.unwrap_or_default();
-        let signature = |signed| beside(&format!("{signed}.{}", signature::EXTENSION), signature::FILE_BYTES);
+        let (limit, remedy) = (settings.manifest_bytes, "shorten it, or raise --plugin-manifest-bytes");
+        let manifest = beside("toml", Limit { bytes: limit, remedy })?;
+        let (limit, remedy) = (settings.cases_bytes, "take cases out of it, or raise --plugin-cases-bytes");
+        let cases = beside(golden::CASES_EXTENSION, Limit { bytes: limit, remedy })?.unwrap_or_default();
+        let remedy = "that is no signature, so sign the plugin again";
+        let signature = |signed| {
+            let limit = Limit { bytes: signature::FILE_BYTES, remedy };
+            beside(&format!("{signed}.{}", signature::EXTENSION), limit)
+        };
         let signatures = Signatures { wasm: signature("wasm")?, manifest: signature("toml")? };
         let file = wasm.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let wasm = read_limited(wasm, settings.file_bytes)?;
+        let remedy = "strip it, or raise --plugin-file-bytes";
+        let wasm = read_limited(wasm, Limit { bytes: settings.file_bytes, remedy })?;
         let has_manifest = manifest.is_some();
         Ok(Self { file, wasm, manifest: manifest.unwrap_or_default(), cases, has_manifest, signatures })
     }
@@ -66,6 +81,11 @@ impl Source {
             name.strip_suffix(signature::EXTENSION).and_then(|name| name.strip_suffix('.')).unwrap_or(name);
         let cases = name.strip_suffix(golden::CASES_EXTENSION).and_then(|name| name.strip_suffix('.'));
         cases.or_else(|| name.strip_suffix(".wasm")).or_else(|| name.strip_suffix(".toml"))
+    }
+
+    /// Whether there is any signature, whatever it is worth.
+    pub const fn is_signed(&self) -> bool {
+        self.signatures.wasm.is_some() || self.signatures.manifest.is_some()
     }
 
     /// Which trusted key signed what was read.
@@ -103,8 +123,15 @@ impl Source {
     }
 }
 
+/// How large a file may be, and what to do where it is larger.
+#[derive(Clone, Copy)]
+struct Limit {
+    bytes: u64,
+    remedy: &'static str,
+}
+
 /// `None` where there is no such file.
-fn read_text(path: &Path, limit: u64) -> Result<Option<String>, LoadError> {
+fn read_text(path: &Path, limit: Limit) -> Result<Option<String>, LoadError> {
     let bytes = match read_limited(path, limit) {
         Err(LoadError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
@@ -115,9 +142,13 @@ fn read_text(path: &Path, limit: u64) -> Result<Option<String>, LoadError> {
     })
 }
 
-fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
+fn read_limited(path: &Path, Limit { bytes: limit, remedy }: Limit) -> Result<Vec<u8>, LoadError> {
     let wrong = |cause| LoadError::Read { path: path.to_owned(), cause };
     let mut bytes = Vec::new();
     open_regular(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(wrong)?;
-    if bytes.len() as u64 > limit { Err(LoadError::TooLarge { limit }) } else { Ok(bytes) }
+    if bytes.len() as u64 <= limit {
+        return Ok(bytes);
+    }
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Err(LoadError::TooLarge { file, limit, remedy })
 }

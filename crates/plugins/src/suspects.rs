@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn error() -> CallError {
-        CallError::Deadline { limit: Duration::from_millis(5), said: String::new() }
+        CallError::Deadline { limit: Duration::from_millis(5), setting: "", said: String::new() }
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_probe_that_was_not_made_leaves_a_suspects_breaker_open() {
         let suspects = Suspects::new(LIMITS, 2);
-        let late = CallError::Deadline { limit: Duration::from_millis(1), said: String::new() };
+        let late = CallError::Deadline { limit: Duration::from_millis(1), setting: "", said: String::new() };
         suspects.struck(&[&log("a")], false, &late, at(0));
         suspects.struck(&[&log("a")], false, &late, at(1));
         assert!(matches!(suspects.admit(&[&log("a")], at(2)), Standing::Bypass(_)));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use sawpit_plugins::golden::{self, CaseResult, Verdict};
-use sawpit_plugins::{LoadError, Registry, RegistrySettings};
+use sawpit_plugins::{Registry, RegistrySettings};
 use support::*;
 use tempfile::TempDir;
 
@@ -100,6 +100,10 @@ fn policy_and_mode_do_not_hide_what_the_plugin_does() {
     let guest = Guest::new("filter", on_letter('X', TRAP));
     let unmatched = results(&guest, "match = { device_id = \"other\" }", &case("x", "X", "{}"));
     assert_eq!((unmatched[0].passed(), unmatched[0].found.verdict), (true, Verdict::Accept));
+    let wants = case("x", "X", r#"{"set":{"b":1}}"#);
+    let unmatched = results(&guest, "match = { device_id = \"other\" }", &wants)[0].to_string();
+    assert!(unmatched.starts_with("case \"x\" (line 1): the plugin was not called, as "), "{unmatched}");
+    assert!(unmatched.ends_with("; log_data.b: expected 1, found no such member"), "{unmatched}");
 }
 
 struct Folder {
@@ -155,7 +159,10 @@ fn a_file_of_cases_over_the_size_limit_and_one_at_it() {
         |settings| sawpit_plugins::Runtime::new(settings).unwrap().load(&folder.path.join("guest.wasm"));
     assert!(load(settings.clone()).is_ok());
     settings.cases_bytes -= 1;
-    assert!(matches!(load(settings), Err(LoadError::TooLarge { .. })));
+    let error = load(settings).unwrap_err().to_string();
+    assert!(
+        error.starts_with("guest.cases.ndjson is larger than ") && error.ends_with("--plugin-cases-bytes")
+    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn an_endless_loop_ends_at_its_deadline_and_the_others_go_on() {
     let guest = Guest::new("filter", on_letter('X', ENDLESS));
     let started = Instant::now();
     let error = culprit_fails(&guest, "timeout_ms = 20");
-    assert!(error.contains("deadline of 20 ms passed"), "{error}");
+    assert!(error.contains("deadline of 20 ms passed (timeout_ms in the manifest)"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 

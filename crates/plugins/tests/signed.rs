@@ -135,7 +135,7 @@ fn a_signature_that_goes_bad_is_noticed_although_the_plugin_did_not_change() {
     fs::write(&signature, &good).unwrap();
     folder.serves("1.0.0");
     fs::write(&signature, vec![b'x'; 5_000]).unwrap();
-    folder.refuses("larger than 4096 bytes");
+    folder.refuses("guest.wasm.minisig is larger than 4096 bytes: that is no signature");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn inspect_says_who_signed_also_where_no_signature_is_required() {
     fs::write(&wasm, guest("1.0.0")).unwrap();
     let seen = inspect(&runtime(), &wasm);
     assert_eq!((seen.signed_by, seen.refusal), (None, None));
-    assert!(seen.unsigned.unwrap().contains("is not signed"));
+    assert_eq!(seen.unsigned.unwrap(), "not signed", "nothing that should be mended");
     let seen = inspect(&trusting(&[&key]), &wasm);
     assert_eq!(seen.refusal, seen.unsigned);
     assert!(seen.refusal.is_some() && seen.hash.is_some() && seen.description.is_none());
@@ -242,6 +242,16 @@ fn keys_are_read_from_text_and_from_files_and_mistakes_are_named() {
     let wrong = |given: &str| TrustedKeys::read(&[given.to_owned()], true).unwrap_err().to_string();
     fs::write(&file, format!("{text}RWnonsense\n")).unwrap();
     assert!(wrong(&name).contains(", line 6: \"RWnonsense\" is no minisign public key"), "{}", wrong(&name));
+    let mut secret = key().sk.to_box(None).unwrap().into_string();
+    fs::write(&file, &secret).unwrap();
+    let line = secret.split_off(secret.find('\n').unwrap() + 1);
+    for given in [line.trim(), &name] {
+        let told = wrong(given);
+        assert!(told.contains("this is a secret key: give the public one"), "{told}");
+        assert!(!told.contains(&line[..20]), "{told}");
+    }
+    fs::write(&file, format!("{}\n", &line[..40])).unwrap();
+    assert!(!wrong(&name).contains(&line[..20]), "nor is a part of it shown: {}", wrong(&name));
     fs::write(&file, "# none\n").unwrap();
     assert!(wrong(&name).ends_with("holds no public key"), "{}", wrong(&name));
     assert!(wrong("/nowhere/keys").contains("cannot read /nowhere/keys"));

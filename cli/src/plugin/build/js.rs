@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::run::Runner;
 use super::{project, tools};
 
 /// Where npm puts programs.
@@ -28,7 +29,7 @@ fn rules() -> String {
     "rules.js".to_owned()
 }
 
-pub fn build(folder: &Path) -> Result<PathBuf> {
+pub fn build(folder: &Path, runner: Runner) -> Result<PathBuf> {
     let package = fs::read(folder.join("package.json"))?;
     let Package { name, main } = serde_json::from_slice(&package).with_context(|| {
         format!("{} is no package.json with a name", folder.join("package.json").display())
@@ -40,7 +41,7 @@ pub fn build(folder: &Path) -> Result<PathBuf> {
     let made = project::unfinished(folder, &name);
     let mut command = Command::new(tool);
     command.args(["--wit", "wit", "--js", &main, "--world", world, "--sync", "--output"]);
-    tools::run_silently(command.arg(made.file_name().unwrap_or_default()).current_dir(folder), TOOL)?;
+    runner.run_silently(command.arg(made.file_name().unwrap_or_default()).current_dir(folder), TOOL)?;
     project::take(folder, &name, &made)
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::run::Runner;
 use super::{project, tools};
 
 /// Where a virtual environment in the project has its programs.
@@ -14,7 +15,7 @@ const TOOL: &str = "componentize-py";
 /// The module that exports the classes.
 const MODULE: &str = "rules";
 
-pub fn build(folder: &Path) -> Result<PathBuf> {
+pub fn build(folder: &Path, runner: Runner) -> Result<PathBuf> {
     let name = project::name(folder)?;
     ensure!(
         folder.join(format!("{MODULE}.py")).is_file(),
@@ -31,7 +32,7 @@ pub fn build(folder: &Path) -> Result<PathBuf> {
         // So that what is installed beside the tool can be imported.
         command.env("VIRTUAL_ENV", environment);
     }
-    tools::run_silently(&mut command, TOOL)?;
+    runner.run_silently(&mut command, TOOL)?;
     project::take(folder, &name, &made)
 }
 

@@ -7,17 +7,18 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
+use super::run::Runner;
 use super::{project, tools};
 
 /// What plugins are compiled for.
 const TARGET: &str = "wasm32-unknown-unknown";
 
-pub fn build(folder: &Path) -> Result<PathBuf> {
+pub fn build(folder: &Path, runner: Runner) -> Result<PathBuf> {
     ensure_target(folder)?;
     let project = Project::of(folder)?;
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--target", TARGET]).current_dir(folder);
-    tools::run(&mut cargo, "cargo build")?;
+    runner.run(&mut cargo, "cargo build")?;
     project.take(folder)
 }
 
