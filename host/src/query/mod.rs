@@ -1,6 +1,7 @@
 //! `GET /api/logs/{device_id}` and `GET /api/logs`.
 
 mod export;
+mod pairs;
 mod parse;
 
 use std::time::Instant;
@@ -19,6 +20,7 @@ use crate::cached::{self, Looked, OpenObject, Source};
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::query::parse::{Asked, Form, parse};
 
+pub(crate) use pairs::pairs;
 pub(crate) use parse::{levels, search};
 
 /// The newest rows, without `source`, which is added where it is known.

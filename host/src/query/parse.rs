@@ -3,6 +3,7 @@
 use sawpit_model::{Level, Timestamp, UnknownLevel};
 use sawpit_store::{Cursor, LogQuery, ParsePluginFilterError, Search};
 
+use super::pairs;
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::settings::HostSettings;
 
@@ -46,8 +47,11 @@ pub(super) fn parse(
     };
     let mut parser =
         Parser { settings, seen: Vec::new(), errors: Vec::new(), limit: None, export: None, query };
-    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-        parser.parameter(&name, &value);
+    for pair in pairs(text) {
+        match pair {
+            Ok((name, value)) => parser.parameter(&name, &value),
+            Err(problem) => parser.errors.push(problem),
+        }
     }
     parser.finish()
 }
