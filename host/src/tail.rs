@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use globset::GlobMatcher;
-use sawpit_model::{Level, MessageId, RawObject};
+use sawpit_model::{Level, Limits, MessageId, RawObject};
 use sawpit_queue::{Heard, Listener};
 use sawpit_service::Shutdown;
 use sawpit_store::Search;
@@ -53,6 +53,8 @@ struct Wanted {
     /// Empty for all.
     levels: Vec<Level>,
     search: Search,
+    /// `q` was given.
+    has_words: bool,
 }
 
 /// What the filters look at in a row's JSON.
@@ -168,9 +170,11 @@ impl Wanted {
     /// Adds what one parameter asks for; what is wrong with it.
     fn parameter(&mut self, name: &str, value: String, settings: &HostSettings) -> Result<(), FieldProblem> {
         let added = match name {
-            "device_id" => self.device(value),
+            "device_id" => self.device(value, &settings.limits),
+            "q" if self.has_words => Err("must be given once".to_owned()),
             "log_level" => crate::query::levels(&value).map(|levels| self.levels.extend(levels)),
             name if name == "q" || name.starts_with("data.") => {
+                self.has_words |= name == "q";
                 crate::query::search(&mut self.search, name, &value, settings.query_terms)
             }
             _ => {
@@ -182,13 +186,17 @@ impl Wanted {
     }
 
     /// Adds a device, or those of a pattern; the rule that it breaks.
-    fn device(&mut self, text: String) -> Result<(), String> {
+    fn device(&mut self, text: String, limits: &Limits) -> Result<(), String> {
         if !text.contains('*') {
+            crate::query::device(&text, limits)?;
             self.devices.push(text);
             return Ok(());
         }
         if self.patterns.len() >= MOST_PATTERNS {
             return Err(format!("must have a * in at most {MOST_PATTERNS} of its values"));
+        }
+        if text.contains('\0') {
+            return Err("must not contain NUL".to_owned());
         }
         self.patterns.push(device_pattern(&text)?);
         Ok(())

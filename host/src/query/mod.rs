@@ -290,14 +290,19 @@ fn fresh_generation(app: &Shared) -> String {
 }
 
 fn check_device(device_id: &str, limits: &Limits) -> Result<(), Problem> {
-    let rule = if device_id.is_empty() || device_id.len() > limits.device_id_bytes {
-        format!("must be 1 to {} bytes of UTF-8", limits.device_id_bytes)
+    device(device_id, limits)
+        .map_err(|rule| Problem::fields(Kind::BadPath, vec![FieldProblem::new("device_id", rule)]))
+}
+
+/// The rule that keeps any log from being of this device.
+pub(crate) fn device(device_id: &str, limits: &Limits) -> Result<(), String> {
+    if device_id.is_empty() || device_id.len() > limits.device_id_bytes {
+        Err(format!("must be 1 to {} bytes of UTF-8", limits.device_id_bytes))
     } else if device_id.contains('\0') {
-        "must not contain NUL".to_owned()
+        Err("must not contain NUL".to_owned())
     } else {
-        return Ok(());
-    };
-    Err(Problem::fields(Kind::BadPath, vec![FieldProblem::new("device_id", rule)]))
+        Ok(())
+    }
 }
 
 /// The cache key: `cache:logs:{device_id}:{limit}`, and the filters in one order, however they were written.
