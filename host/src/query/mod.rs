@@ -1,5 +1,6 @@
 //! `GET /api/logs/{device_id}` and `GET /api/logs`.
 
+mod cursor;
 mod export;
 mod pairs;
 mod parse;
@@ -241,7 +242,7 @@ async fn ask(app: &Shared, query: &LogQuery) -> Result<OpenObject, Problem> {
         total_relation,
         count: page.rows.len(),
         data: &page.rows,
-        next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
+        next_cursor: page.next_cursor.map(|place| cursor::write(query, place)),
         indexed_since,
     })
 }
@@ -308,6 +309,15 @@ pub(crate) fn device(device_id: &str, limits: &Limits) -> Result<(), String> {
 /// The cache key: `cache:logs:{device_id}:{limit}`, and the filters in one order, however they were written.
 fn key(device_id: &str, query: &LogQuery) -> String {
     let mut key = format!("cache:logs:{}:{}", cached::key_part(device_id), query.limit);
+    filters(query, &mut key);
+    if let Some(cursor) = &query.cursor {
+        key.push_str(&format!(":cursor={cursor}"));
+    }
+    key
+}
+
+/// What tells the rows that are wanted, but for their device.
+fn filters(query: &LogQuery, key: &mut String) {
     if !query.levels.is_empty() {
         let levels: Vec<&str> = query.levels.iter().map(|level| level.as_str()).collect();
         key.push_str(&format!(":levels={}", levels.join(",")));
@@ -323,8 +333,4 @@ fn key(device_id: &str, query: &LogQuery) -> String {
     if !query.search.is_empty() {
         key.push_str(&format!(":search={}", query.search));
     }
-    if let Some(cursor) = &query.cursor {
-        key.push_str(&format!(":cursor={cursor}"));
-    }
-    key
 }
