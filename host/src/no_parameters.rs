@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::problem::{FieldProblem, Kind, Problem};
+use crate::query::pairs;
 
 /// Is there when the request has no parameters.
 pub(crate) struct NoParameters;
@@ -13,8 +14,11 @@ impl<S: Send + Sync> FromRequestParts<S> for NoParameters {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let text = parts.uri.query().unwrap_or_default();
-        let errors: Vec<FieldProblem> = form_urlencoded::parse(text.as_bytes())
-            .map(|(name, _)| FieldProblem::unknown(&name, "is not a parameter; there are none here"))
+        let errors: Vec<FieldProblem> = pairs(text)
+            .map(|pair| match pair {
+                Ok((name, _)) => FieldProblem::unknown(&name, "is not a parameter; there are none here"),
+                Err(problem) => problem,
+            })
             .collect();
         if errors.is_empty() { Ok(Self) } else { Err(Problem::fields(Kind::BadQuery, errors)) }
     }

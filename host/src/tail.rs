@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use globset::GlobMatcher;
-use sawpit_model::{Level, MessageId, RawObject};
+use sawpit_model::{Level, Limits, MessageId, RawObject};
 use sawpit_queue::{Heard, Listener};
 use sawpit_service::Shutdown;
 use sawpit_store::Search;
@@ -28,6 +28,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::access::{Caller, device_pattern};
 use crate::app::App;
 use crate::problem::{FieldProblem, Kind, Problem};
+use crate::query::pairs;
+use crate::settings::HostSettings;
 
 /// A comment is sent in a silence of this length, so that proxies see a living connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -51,6 +53,8 @@ struct Wanted {
     /// Empty for all.
     levels: Vec<Level>,
     search: Search,
+    /// `q` was given.
+    has_words: bool,
 }
 
 /// What the filters look at in a row's JSON.
@@ -99,7 +103,7 @@ pub(crate) async fn get_tail(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let wanted = parse(query.as_deref().unwrap_or(""), app.settings.query_terms)?;
+    let wanted = parse(query.as_deref().unwrap_or(""), &app.settings)?;
     let Ok(place) = Arc::clone(&app.tails).try_acquire_owned() else {
         metrics::counter!("sawpit_http_refused_total", "limit" => "tail_clients").increment(1);
         let detail = format!("{} clients follow new logs, the limit.", app.settings.tail_clients);
@@ -163,14 +167,36 @@ fn gap() -> Event {
 }
 
 impl Wanted {
+    /// Adds what one parameter asks for; what is wrong with it.
+    fn parameter(&mut self, name: &str, value: String, settings: &HostSettings) -> Result<(), FieldProblem> {
+        let added = match name {
+            "device_id" => self.device(value, &settings.limits),
+            "q" if self.has_words => Err("must be given once".to_owned()),
+            "log_level" => crate::query::levels(&value).map(|levels| self.levels.extend(levels)),
+            name if name == "q" || name.starts_with("data.") => {
+                self.has_words |= name == "q";
+                crate::query::search(&mut self.search, name, &value, settings.query_terms)
+            }
+            _ => {
+                let rule = "is not a parameter; known are device_id, log_level, q and data.KEY";
+                return Err(FieldProblem::unknown(name, rule));
+            }
+        };
+        added.map_err(|rule| FieldProblem::new(name, rule))
+    }
+
     /// Adds a device, or those of a pattern; the rule that it breaks.
-    fn device(&mut self, text: Cow<'_, str>) -> Result<(), String> {
+    fn device(&mut self, text: String, limits: &Limits) -> Result<(), String> {
         if !text.contains('*') {
-            self.devices.push(text.into_owned());
+            crate::query::device(&text, limits)?;
+            self.devices.push(text);
             return Ok(());
         }
         if self.patterns.len() >= MOST_PATTERNS {
             return Err(format!("must have a * in at most {MOST_PATTERNS} of its values"));
+        }
+        if text.contains('\0') {
+            return Err("must not contain NUL".to_owned());
         }
         self.patterns.push(device_pattern(&text)?);
         Ok(())
@@ -207,28 +233,18 @@ impl Wanted {
     }
 }
 
-fn parse(text: &str, most_terms: usize) -> Result<Wanted, Problem> {
+fn parse(text: &str, settings: &HostSettings) -> Result<Wanted, Problem> {
     let (mut wanted, mut errors) = (Wanted::default(), Vec::new());
-    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-        match &*name {
-            "device_id" => {
-                if let Err(rule) = wanted.device(value) {
-                    errors.push(FieldProblem::new("device_id", rule));
-                }
+    for pair in pairs(text) {
+        let (name, value) = match pair {
+            Ok(pair) => pair,
+            Err(problem) => {
+                errors.push(problem);
+                continue;
             }
-            "log_level" => match crate::query::levels(&value) {
-                Ok(levels) => wanted.levels.extend(levels),
-                Err(rule) => errors.push(FieldProblem::new("log_level", rule)),
-            },
-            name if name == "q" || name.starts_with("data.") => {
-                if let Err(rule) = crate::query::search(&mut wanted.search, name, &value, most_terms) {
-                    errors.push(FieldProblem::new(name, rule));
-                }
-            }
-            _ => errors.push(FieldProblem::unknown(
-                &name,
-                "is not a parameter; known are device_id, log_level, q and data.KEY",
-            )),
+        };
+        if let Err(problem) = wanted.parameter(&name, value, settings) {
+            errors.push(problem);
         }
     }
     if errors.is_empty() { Ok(wanted) } else { Err(Problem::fields(Kind::BadQuery, errors)) }

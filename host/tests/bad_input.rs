@@ -286,3 +286,23 @@ async fn a_batch_that_is_all_bad_is_422_with_each_reason() {
     assert_eq!(answer.json["rejected"].as_array().unwrap().len(), 2);
     nothing_queued(&host).await;
 }
+
+#[tokio::test]
+async fn a_query_that_is_not_utf8_or_badly_encoded_names_the_parameter() {
+    let host = host().await;
+    for path in ["/api/logs", "/api/logs/d", "/api/tail"] {
+        for (query, field) in [
+            ("data.%FF=1", "data.%FF"),
+            ("data.a=%FF", "data.a"),
+            ("q=%zz", "q"),
+            ("q=%FF", "q"),
+            ("q=a%2", "q"),
+            ("log_level=%C3", "log_level"),
+        ] {
+            let answer = host.get(&format!("{path}?{query}")).await.problem(400, "bad-query");
+            answer.field(field, "must be UTF-8, percent-encoded");
+        }
+    }
+    host.get("/api/tail?device_id=%FF").await.problem(400, "bad-query").field("device_id", "UTF-8");
+    host.get("/api/stats?a=%FF").await.problem(400, "bad-query").field("a", "UTF-8");
+}

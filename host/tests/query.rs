@@ -361,3 +361,42 @@ async fn the_limit_of_words_is_obeyed() {
     host.get("/api/logs?q=a+b+c&data.d=e").await.problem(400, "bad-query").field("data.d", "3 words");
     host.get("/api/tail?q=a+b+c+d").await.problem(400, "bad-query").field("q", "3 words");
 }
+
+#[tokio::test]
+async fn a_cursor_of_another_query_is_refused() {
+    let host = host().await;
+    host.store.note_indexes(host.clock.now()).await.unwrap();
+    host.store_rows("d", 1..=5, Level::Info).await;
+    let first = host.get("/api/logs/d?limit=2&log_level=info,error").await.ok(200).json;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    for path in [
+        "/api/logs/e?log_level=info,error",
+        "/api/logs?log_level=info,error",
+        "/api/logs/d?log_level=info",
+        "/api/logs/d?q=message&log_level=info,error",
+        "/api/logs/d?since=1970-01-01T00:00:00Z&log_level=info,error",
+        "/api/logs/d?format=csv&log_level=critical",
+    ] {
+        let answer = host.get(&format!("{path}&cursor={cursor}")).await.problem(400, "bad-query");
+        answer.field("cursor", "of a page of the same device and filters");
+    }
+    // However the same is written, and on pages of any size and form.
+    for same in ["log_level=ERROR&log_level=INFO&limit=1", "log_level=error,info,info&format=csv"] {
+        host.get(&format!("/api/logs/d?cursor={cursor}&{same}")).await.ok(200);
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_that_was_never_given_out_is_refused() {
+    let host = host().await;
+    host.store_rows("d", 1..=5, Level::Info).await;
+    let first = host.get("/api/logs/d?limit=2").await.ok(200).json;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let (place, digest) = cursor.rsplit_once('_').unwrap();
+    for text in ["-1_-1_-1_-1", "0_0_0_0", place, &format!("-1_-1_-1_-1_{digest}"), &format!("{cursor}_"), ""]
+    {
+        let answer = host.get(&format!("/api/logs/d?cursor={text}")).await.problem(400, "bad-query");
+        answer.field("cursor", "must be the next_cursor of a page before, unchanged");
+    }
+    host.get(&format!("/api/logs/d?cursor={cursor}")).await.ok(200);
+}

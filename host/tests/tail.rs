@@ -132,3 +132,26 @@ async fn a_bad_filter_is_named() {
     host.get(&many(17)).await.problem(400, "bad-query").field("device_id", "at most 16");
     drop(follow(&host, many(16).strip_prefix("/api/tail").unwrap()).await);
 }
+
+#[tokio::test]
+async fn a_device_that_cannot_be_is_refused_as_in_a_query() {
+    let host = host().await;
+    let (long, longest) = ("x".repeat(65), "x".repeat(64));
+    for (device, rule) in
+        [("", "1 to 64 bytes"), (&*long, "1 to 64 bytes"), ("a%00", "NUL"), ("a%00*", "NUL")]
+    {
+        let path = format!("/api/tail?device_id=a&device_id={device}");
+        host.get(&path).await.problem(400, "bad-query").field("device_id", rule);
+    }
+    drop(follow(&host, &format!("?device_id={longest}")).await);
+}
+
+#[tokio::test]
+async fn words_are_given_once_as_in_a_query() {
+    let host = host().await;
+    for path in ["/api/tail", "/api/logs"] {
+        let answer = host.get(&format!("{path}?q=a&q=b")).await.problem(400, "bad-query");
+        answer.field("q", "must be given once");
+    }
+    drop(follow(&host, "?q=a+b&data.a=1&data.b=2").await);
+}

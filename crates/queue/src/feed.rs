@@ -59,7 +59,7 @@ struct Channel {
 pub enum Heard {
     /// A message, as it was published.
     Message(Bytes),
-    /// Messages may be missing here: the listener was too slow, or the connection broke.
+    /// Messages may be missing here: the listener was too slow, or the connection broke and is there again.
     Gap,
 }
 
@@ -166,26 +166,35 @@ impl Drop for Channel {
 }
 
 /// Hands on what the channel says while anybody listens, and connects anew when the connection breaks.
+///
+/// An outage is one gap, told when it is over: who then asks for what is stored misses nothing, and who was told at each
+/// try would ask in vain at each.
 async fn relay(remote: Arc<Remote>, here: Sender<Heard>, wanted: Arc<Notify>) {
+    let mut was_away = false;
     loop {
         // A listener counts itself before it notifies, and a notification is kept until it is waited for.
         if here.receiver_count() == 0 {
             wanted.notified().await;
+            // Who comes now has missed nothing yet.
+            was_away = false;
             continue;
         }
-        if let Err(error) = hear(&remote, &here).await {
+        if let Err(error) = hear(&remote, &here, &mut was_away).await {
             tracing::debug!(%error, "the feed of new rows is away; it is connected anew");
-            drop(here.send(Heard::Gap));
+            was_away = true;
             tokio::time::sleep(RECONNECT_PAUSE).await;
         }
     }
 }
 
 /// Ends without an error when nobody listens any more.
-async fn hear(remote: &Remote, here: &Sender<Heard>) -> Result<(), redis::RedisError> {
+async fn hear(remote: &Remote, here: &Sender<Heard>, was_away: &mut bool) -> Result<(), redis::RedisError> {
     let away = || redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::NotConnected));
     let mut connection = remote.master(CHANNEL).ok_or_else(away)?.client.get_async_pubsub().await?;
     connection.subscribe(CHANNEL).await?;
+    if std::mem::take(was_away) {
+        drop(here.send(Heard::Gap));
+    }
     let mut messages = connection.on_message();
     loop {
         match tokio::time::timeout(LOOK_EVERY, messages.next()).await {

@@ -176,8 +176,10 @@ impl FromStr for Cursor {
             seq: number()?,
             part: i32::try_from(number()?).map_err(|_| ParseCursorError)?,
         };
-        // Only the text that we gave out: no sign, no leading zeros, no time that was clamped.
-        if cursor.to_string() == text { Ok(cursor) } else { Err(ParseCursorError) }
+        // Only a text that we may have given out: no leading zeros, no time that was clamped, no place that no row has.
+        // Only a time may be below zero: before 1970.
+        let is_place = cursor.ms >= 0 && cursor.seq >= 0 && cursor.part >= 0;
+        if is_place && cursor.to_string() == text { Ok(cursor) } else { Err(ParseCursorError) }
     }
 }
 
@@ -349,6 +351,10 @@ mod tests {
             "+1_2_3_4",
             "1_2_3_99999999999",
             "1_2_3_4 ",
+            "-1_-1_-1_-1",
+            "1_-2_3_4",
+            "1_2_-3_4",
+            "1_2_3_-4",
             "9223372036854775807_0_0_0",
         ] {
             assert_eq!(text.parse::<Cursor>(), Err(ParseCursorError), "{text:?}");

@@ -1,6 +1,8 @@
 //! `GET /api/logs/{device_id}` and `GET /api/logs`.
 
+mod cursor;
 mod export;
+mod pairs;
 mod parse;
 
 use std::time::Instant;
@@ -21,6 +23,7 @@ use crate::cached::{self, Looked, OpenObject, Source};
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::query::parse::{Asked, Form, parse};
 
+pub(crate) use pairs::pairs;
 pub(crate) use parse::{levels, search};
 
 /// The newest rows, without `source`, which is added where it is known.
@@ -245,7 +248,7 @@ async fn ask(app: &Shared, query: &LogQuery) -> Result<OpenObject, Problem> {
         total_relation,
         count: page.rows.len(),
         data: &page.rows,
-        next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
+        next_cursor: page.next_cursor.map(|place| cursor::write(query, place)),
         indexed_since,
     })
 }
@@ -294,19 +297,33 @@ fn fresh_generation(app: &Shared) -> String {
 }
 
 fn check_device(device_id: &str, limits: &Limits) -> Result<(), Problem> {
-    let rule = if device_id.is_empty() || device_id.len() > limits.device_id_bytes {
-        format!("must be 1 to {} bytes of UTF-8", limits.device_id_bytes)
+    device(device_id, limits)
+        .map_err(|rule| Problem::fields(Kind::BadPath, vec![FieldProblem::new("device_id", rule)]))
+}
+
+/// The rule that keeps any log from being of this device.
+pub(crate) fn device(device_id: &str, limits: &Limits) -> Result<(), String> {
+    if device_id.is_empty() || device_id.len() > limits.device_id_bytes {
+        Err(format!("must be 1 to {} bytes of UTF-8", limits.device_id_bytes))
     } else if device_id.contains('\0') {
-        "must not contain NUL".to_owned()
+        Err("must not contain NUL".to_owned())
     } else {
-        return Ok(());
-    };
-    Err(Problem::fields(Kind::BadPath, vec![FieldProblem::new("device_id", rule)]))
+        Ok(())
+    }
 }
 
 /// The cache key: `cache:logs:{device_id}:{limit}`, and the filters in one order, however they were written.
 fn key(device_id: &str, query: &LogQuery) -> String {
     let mut key = format!("cache:logs:{}:{}", cached::key_part(device_id), query.limit);
+    filters(query, &mut key);
+    if let Some(cursor) = &query.cursor {
+        key.push_str(&format!(":cursor={cursor}"));
+    }
+    key
+}
+
+/// What tells the rows that are wanted, but for their device.
+fn filters(query: &LogQuery, key: &mut String) {
     if !query.levels.is_empty() {
         let levels: Vec<&str> = query.levels.iter().map(|level| level.as_str()).collect();
         key.push_str(&format!(":levels={}", levels.join(",")));
@@ -322,8 +339,4 @@ fn key(device_id: &str, query: &LogQuery) -> String {
     if !query.search.is_empty() {
         key.push_str(&format!(":search={}", query.search));
     }
-    if let Some(cursor) = &query.cursor {
-        key.push_str(&format!(":cursor={cursor}"));
-    }
-    key
 }

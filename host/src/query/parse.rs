@@ -1,8 +1,9 @@
 //! The parameters of a query.
 
 use sawpit_model::{Level, Timestamp, UnknownLevel};
-use sawpit_store::{Cursor, LogQuery, ParsePluginFilterError, Search};
+use sawpit_store::{LogQuery, ParsePluginFilterError, Search};
 
+use super::{cursor, pairs};
 use crate::problem::{FieldProblem, Kind, Problem};
 use crate::settings::HostSettings;
 
@@ -44,10 +45,20 @@ pub(super) fn parse(
         time_limit: settings.query_timeout,
         ..LogQuery::default()
     };
-    let mut parser =
-        Parser { settings, seen: Vec::new(), errors: Vec::new(), limit: None, export: None, query };
-    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-        parser.parameter(&name, &value);
+    let mut parser = Parser {
+        settings,
+        seen: Vec::new(),
+        errors: Vec::new(),
+        limit: None,
+        export: None,
+        cursor: None,
+        query,
+    };
+    for pair in pairs(text) {
+        match pair {
+            Ok((name, value)) => parser.parameter(&name, &value),
+            Err(problem) => parser.errors.push(problem),
+        }
     }
     parser.finish()
 }
@@ -59,6 +70,7 @@ struct Parser<'a> {
     errors: Vec<FieldProblem>,
     limit: Option<u64>,
     export: Option<Export>,
+    cursor: Option<String>,
     query: LogQuery,
 }
 
@@ -149,11 +161,15 @@ impl Parser<'_> {
 
     fn cursor(&mut self, value: &str) {
         self.once("cursor");
-        match value.parse::<Cursor>() {
-            Ok(cursor) => self.query.cursor = Some(cursor),
-            Err(_) => {
-                self.errors.push(FieldProblem::new("cursor", "must be the next_cursor of a page before"))
-            }
+        self.cursor = Some(value.to_owned());
+    }
+
+    /// Read when all filters are: it is of a page of the same ones. Where one is wrong nobody can tell.
+    fn place(&mut self) {
+        let Some(text) = self.cursor.take() else { return };
+        match cursor::read(&self.query, &text) {
+            Ok(place) => self.query.cursor = Some(place),
+            Err(rule) => self.errors.push(FieldProblem::new("cursor", rule)),
         }
     }
 
@@ -170,11 +186,14 @@ impl Parser<'_> {
             self.errors.push(FieldProblem::new("until", "must be after since"));
         }
         let form = self.form();
+        self.query.levels.sort_unstable();
+        self.query.levels.dedup();
+        if self.errors.is_empty() {
+            self.place();
+        }
         if !self.errors.is_empty() {
             return Err(Problem::fields(Kind::BadQuery, self.errors));
         }
-        self.query.levels.sort_unstable();
-        self.query.levels.dedup();
         Ok(Asked { query: self.query, form })
     }
 
