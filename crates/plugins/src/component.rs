@@ -62,6 +62,7 @@ impl Kind {
             [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Self::Core),
             [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Self::Component),
             [0, b'a', b's', b'm', ..] => not("of another version, or cut off"),
+            [0x1f, 0x8b, ..] => not("the file is packed by gzip"),
             bytes if bytes.is_ascii() => not("the file is text"),
             _ => not("the file is something else"),
         }
@@ -77,9 +78,18 @@ impl Kind {
                 wit_component::ComponentEncoder::default()
                     .module(bytes)
                     .and_then(|encoder| encoder.validate(true).encode())
-                    .map_err(|error| LoadError::Encode { cause: format!("{error:#}") })
+                    .map_err(|error| LoadError::Encode { cause: no_component(&format!("{error:#}")) })
             }
         }
+    }
+}
+
+/// What to do about a core module, by what wit-component says of it. Its error has no type that could be asked for.
+fn no_component(cause: &str) -> String {
+    let import = cause.split_once("failed to resolve import `").and_then(|(_, rest)| rest.split_once('`'));
+    match import {
+        Some((import, _)) => format!(": it imports {import}, which no host has; take out what uses it"),
+        None => format!("; build it for wasm32-unknown-unknown with the SDK: {cause}"),
     }
 }
 

@@ -113,21 +113,22 @@ pub enum LoadError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A core module that cannot be made a component.
-    #[error(
-        "this core module cannot be made a component; build it for wasm32-unknown-unknown with the SDK: {cause}"
-    )]
+    #[error("this core module cannot be made a component{cause}")]
     Encode {
-        /// In wit-component's words.
+        /// What to do, and why, in wit-component's words where they are clear enough.
         cause: String,
     },
     /// WebAssembly that does not compile.
-    #[error("the file is damaged or uses what the engine does not support: {cause}")]
+    #[error("the file is damaged (copy it again) or uses what the engine does not support: {cause}")]
     Compile {
         /// In wasmtime's words.
         cause: String,
     },
     /// It is not a plugin, or one for another version of the interface.
-    #[error("not a plugin of this version: wanted exports {wanted}; found {found}")]
+    #[error(
+        "not a plugin of this version: wanted exports {wanted}; found {found}; build it with the SDK of this Sawpit, or run \
+         a Sawpit of its version"
+    )]
     Exports {
         /// What a plugin exports.
         wanted: String,

@@ -143,7 +143,7 @@ fn read_text(path: &Path, limit: Limit) -> Result<Option<String>, LoadError> {
 }
 
 fn read_limited(path: &Path, Limit { bytes: limit, remedy }: Limit) -> Result<Vec<u8>, LoadError> {
-    let wrong = |cause| LoadError::Read { path: path.to_owned(), cause };
+    let wrong = |cause| LoadError::Read { path: path.to_owned(), cause: clearer(path, cause) };
     let mut bytes = Vec::new();
     open_regular(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(wrong)?;
     if bytes.len() as u64 <= limit {
@@ -151,4 +151,14 @@ fn read_limited(path: &Path, Limit { bytes: limit, remedy }: Limit) -> Result<Ve
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Err(LoadError::TooLarge { file, limit, remedy })
+}
+
+/// What the system says does not tell of these what to do.
+fn clearer(path: &Path, cause: io::Error) -> io::Error {
+    let text = match cause.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => "it is a link, and what it leads to is not there",
+        io::ErrorKind::InvalidFilename => "the name is too long: give the plugin a shorter one",
+        _ => return cause,
+    };
+    io::Error::new(cause.kind(), text)
 }

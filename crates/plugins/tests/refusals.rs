@@ -16,6 +16,20 @@ fn what_is_not_webassembly() {
     assert!(refused(b"hello, I am a text").to_string().contains("the file is text"));
     assert!(refused(b"\0asm\x07\0\0\0").to_string().contains("not WebAssembly"));
     assert!(refused(b"\x7fELF\x02\xff").to_string().contains("not WebAssembly"));
+    assert!(refused(b"\x1f\x8b\x08\0").to_string().contains("packed by gzip"));
+}
+
+#[test]
+fn files_that_cannot_be_read_say_why() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let link = folder.path().join("link.wasm");
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+    let error = runtime().load(&link).unwrap_err().to_string();
+    assert!(error.contains("link.wasm: it is a link, and what it leads to is not there"), "{error}");
+    let long = folder.path().join(format!("{}.wasm", "x".repeat(250)));
+    std::fs::write(&long, Guest::new("filter", answer()).wasm()).unwrap();
+    let error = runtime().load(&long).unwrap_err().to_string();
+    assert!(error.contains("the name is too long: give the plugin a shorter one"), "{error}");
 }
 
 #[test]
@@ -36,6 +50,10 @@ fn a_core_module_that_is_no_plugin() {
     assert!(matches!(error, LoadError::Exports { .. } | LoadError::Encode { .. }), "{error}");
     let error = refused(&wat::parse_str("(module (import \"env\" \"print\" (func)))").unwrap());
     assert!(matches!(error, LoadError::Encode { .. }), "{error}");
+    let mut guest = Guest::new("filter", answer());
+    guest.imports = "(import \"env\" \"magic\" (func))".to_owned();
+    let error = refusal(&guest, "");
+    assert!(error.ends_with(": it imports env::magic, which no host has; take out what uses it"), "{error}");
 }
 
 #[test]
@@ -50,6 +68,7 @@ fn a_plugin_for_another_version_of_the_interface() {
     guest.package = "0.2.0";
     let error = refusal(&guest, "");
     assert!(error.contains("wanted exports sawpit:plugin/meta@0.1.0"), "{error}");
+    assert!(error.contains("build it with the SDK of this Sawpit"), "{error}");
     assert!(error.contains("found") && error.contains("sawpit:plugin/filter@0.2.0"), "{error}");
 }
 
