@@ -306,3 +306,21 @@ async fn a_query_that_is_not_utf8_or_badly_encoded_names_the_parameter() {
     host.get("/api/tail?device_id=%FF").await.problem(400, "bad-query").field("device_id", "UTF-8");
     host.get("/api/stats?a=%FF").await.problem(400, "bad-query").field("a", "UTF-8");
 }
+
+#[tokio::test]
+async fn an_answer_tells_of_so_many_problems_and_how_many_more_there_are() {
+    let host = host().await;
+    let unknown = |count: usize| (0..count).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
+    for path in ["/api/logs", "/api/tail", "/api/stats"] {
+        let many = host.get(&format!("{path}?{}", unknown(2_000))).await.problem(400, "bad-query");
+        let told = many.json["errors"].as_array().unwrap().len();
+        assert_eq!((told, many.json["more_errors"].as_u64()), (50, Some(1_950)), "{path}");
+        assert!(
+            many.json["detail"].as_str().unwrap().ends_with("and 1950 more problems, which are not told")
+        );
+        assert!(many.text.len() < 20_000, "{path}: {} bytes", many.text.len());
+        let all = host.get(&format!("{path}?{}", unknown(50))).await.problem(400, "bad-query");
+        let told = all.json["errors"].as_array().unwrap().len();
+        assert_eq!((told, all.json.get("more_errors")), (50, None), "{path}");
+    }
+}
