@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::Write;
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use bytes::Bytes;
@@ -323,4 +325,50 @@ async fn an_answer_tells_of_so_many_problems_and_how_many_more_there_are() {
         let told = all.json["errors"].as_array().unwrap().len();
         assert_eq!((told, all.json.get("more_errors")), (50, None), "{path}");
     }
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(codings: &[&str], body: Vec<u8>) -> Request<Body> {
+    let mut request = json_post("/api/log", body);
+    for coding in codings {
+        request.headers_mut().append("content-encoding", coding.parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_coding_is_known_in_any_case_and_by_its_old_name() {
+    let host = host().await;
+    for coding in ["GZIP", "GZip", "x-gzip", "X-GZIP"] {
+        host.send(packed(&[coding], gzip(&with_data("{}")))).await.ok(202);
+    }
+    host.send(packed(&["ZSTD"], zstd::encode_all(with_data("{}").as_bytes(), 3).unwrap())).await.ok(202);
+    host.send(packed(&["IDENTITY"], with_data("{}").into())).await.ok(202);
+    for codings in [&["gzip", "gzip"][..], &["identity", "br"], &["gzip,zstd"]] {
+        host.send(packed(codings, gzip(&with_data("{}")))).await.problem(415, "wrong-content-encoding");
+    }
+    nothing_queued_but(&host, 6).await;
+}
+
+#[tokio::test]
+async fn gzip_of_several_members_is_read_to_its_last_byte() {
+    let limits = Limits { body_bytes: 1_000, ..Limits::default() };
+    let host = host_with(HostSettings { limits, ..HostSettings::default() }).await;
+    let body = with_data("{}");
+    let (one, two) = body.split_at(20);
+    let members = [gzip(one), gzip(""), gzip(two)].concat();
+    host.send(packed(&["gzip"], members.clone())).await.ok(202);
+    let garbage = [members.clone(), b"garbage".to_vec()].concat();
+    let answer = host.send(packed(&["gzip"], garbage)).await.problem(400, "body-unreadable");
+    assert!(answer.json["detail"].as_str().unwrap().contains("to its last byte"), "{}", answer.text);
+    let cut = members[..members.len() - 3].to_vec();
+    host.send(packed(&["gzip"], cut)).await.problem(400, "body-unreadable");
+    let large = [members, gzip(&" ".repeat(1_000))].concat();
+    host.send(packed(&["gzip"], large)).await.problem(413, "body-too-large");
+    nothing_queued_but(&host, 1).await;
 }
