@@ -1,7 +1,7 @@
 //! Reads a request's body within its limits: type, length, time, and bytes held over all requests.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -11,8 +11,9 @@ use crate::admission::Held;
 use crate::app::Shared;
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
+use crate::unpack::Coding;
 
-/// How a body may be compressed: what the layer in [`crate::manners`] takes apart.
+/// How a body may be compressed: what [`crate::unpack`] takes apart.
 const CODINGS: &str = "gzip, zstd";
 
 /// A whole body. Its bytes count as in flight for as long as this lives.
@@ -36,8 +37,7 @@ pub(crate) fn check_headers(headers: &HeaderMap, settings: &HostSettings) -> Res
             "Send the header Content-Type: application/json (charset utf-8, or none).",
         ));
     }
-    if headers.get(CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
+    if Coding::of(headers) != Coding::Identity {
         let detail = "Send the body as it is, or with Content-Encoding: gzip or zstd.";
         return Err(Problem::new(Kind::WrongContentEncoding, detail).accept_encoding(CODINGS));
     }
@@ -119,7 +119,7 @@ async fn next(
             Problem::new(
                 Kind::BodyUnreadable,
                 "The connection broke off within the body, its chunks are malformed, or it is not compressed as its \
-                 Content-Encoding says.",
+                 Content-Encoding says, to its last byte.",
             )
         })?;
         let Ok(data) = frame.into_data() else { continue };

@@ -31,6 +31,7 @@ mod stats;
 mod tail;
 mod tls;
 mod traced;
+mod unpack;
 mod verdicts;
 
 pub use access::Access;

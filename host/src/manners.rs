@@ -9,7 +9,6 @@ use axum::http::{HeaderValue, Method, Response};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::ingest::key::KEY;
 use crate::ingest::once::REPLAYED;
@@ -44,12 +43,6 @@ pub enum CorsOrigins {
 /// Answers are compressed for who takes that.
 pub(crate) fn compression() -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESSED_FROM)))
-}
-
-/// A body that is compressed is taken apart as it is read, so its limits hold for what comes out. One in an unknown
-/// encoding is left for the route to refuse.
-pub(crate) fn decompression() -> RequestDecompressionLayer {
-    RequestDecompressionLayer::new().pass_through_unaccepted(true)
 }
 
 /// Adds the usual headers to an answer that has none of its own.

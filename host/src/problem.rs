@@ -15,6 +15,10 @@ use utoipa::ToSchema;
 /// The content type of problems.
 pub(crate) const CONTENT: &str = "application/problem+json";
 
+/// Problems that an answer tells of at most: who sends more mistakes than these mends them by reading the manual, and an
+/// answer is not many times as long as its request.
+const MOST_ERRORS: usize = 50;
+
 /// What kind of error, which decides `type`, `title` and `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -168,6 +172,9 @@ pub struct ProblemBody {
     /// The fields at fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldProblem>,
+    /// How many more problems there are than `errors` tells of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more_errors: Option<usize>,
     /// The plugin that refused or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<String>,
@@ -204,6 +211,7 @@ impl Problem {
             status: code.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            more_errors: None,
             plugin: None,
             reason: None,
             line: None,
@@ -216,10 +224,16 @@ impl Problem {
     }
 
     /// One that names fields; the detail lists them for a reader of the log of a device.
-    pub(crate) fn fields(kind: Kind, errors: Vec<FieldProblem>) -> Self {
-        let listed: Vec<String> = errors.iter().map(|e| format!("{} {}", e.field, e.rule)).collect();
+    pub(crate) fn fields(kind: Kind, mut errors: Vec<FieldProblem>) -> Self {
+        let more = errors.len().saturating_sub(MOST_ERRORS);
+        errors.truncate(MOST_ERRORS);
+        let mut listed: Vec<String> = errors.iter().map(|e| format!("{} {}", e.field, e.rule)).collect();
+        if more > 0 {
+            listed.push(format!("and {more} more problems, which are not told"));
+        }
         let mut problem = Self::new(kind, listed.join("; "));
         problem.0.errors = errors;
+        problem.0.more_errors = (more > 0).then_some(more);
         problem
     }
 

@@ -17,10 +17,11 @@ use crate::app::App;
 use crate::come_back::ComeBack;
 use crate::host::Ops;
 use crate::ingest::{batch, single};
-use crate::manners::{CorsOrigins, compression, cross_origin, decompression, usual};
+use crate::manners::{CorsOrigins, compression, cross_origin, usual};
 use crate::observe::{Around, ERRORS_EVERY, RequestIds, observe};
 use crate::problem::{Kind, Problem};
 use crate::settings::HostSettings;
+use crate::unpack::unpack;
 use crate::verdicts::Verdicts;
 use crate::{chain_page, docs, openapi, plugins_page, query, stats, tail};
 
@@ -106,7 +107,7 @@ fn finish(router: Router, origins: &CorsOrigins, of_listener: Guard, around: Arc
         .map_response(usual)
         .layer(from_fn_with_state(of_listener, guard))
         .layer(compression())
-        .layer(decompression());
+        .map_request(unpack);
     router.method_not_allowed_fallback(wrong_method).layer(layers)
 }
 

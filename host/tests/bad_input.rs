@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::Write;
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use bytes::Bytes;
@@ -305,4 +307,68 @@ async fn a_query_that_is_not_utf8_or_badly_encoded_names_the_parameter() {
     }
     host.get("/api/tail?device_id=%FF").await.problem(400, "bad-query").field("device_id", "UTF-8");
     host.get("/api/stats?a=%FF").await.problem(400, "bad-query").field("a", "UTF-8");
+}
+
+#[tokio::test]
+async fn an_answer_tells_of_so_many_problems_and_how_many_more_there_are() {
+    let host = host().await;
+    let unknown = |count: usize| (0..count).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
+    for path in ["/api/logs", "/api/tail", "/api/stats"] {
+        let many = host.get(&format!("{path}?{}", unknown(2_000))).await.problem(400, "bad-query");
+        let told = many.json["errors"].as_array().unwrap().len();
+        assert_eq!((told, many.json["more_errors"].as_u64()), (50, Some(1_950)), "{path}");
+        assert!(
+            many.json["detail"].as_str().unwrap().ends_with("and 1950 more problems, which are not told")
+        );
+        assert!(many.text.len() < 20_000, "{path}: {} bytes", many.text.len());
+        let all = host.get(&format!("{path}?{}", unknown(50))).await.problem(400, "bad-query");
+        let told = all.json["errors"].as_array().unwrap().len();
+        assert_eq!((told, all.json.get("more_errors")), (50, None), "{path}");
+    }
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(codings: &[&str], body: Vec<u8>) -> Request<Body> {
+    let mut request = json_post("/api/log", body);
+    for coding in codings {
+        request.headers_mut().append("content-encoding", coding.parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_coding_is_known_in_any_case_and_by_its_old_name() {
+    let host = host().await;
+    for coding in ["GZIP", "GZip", "x-gzip", "X-GZIP"] {
+        host.send(packed(&[coding], gzip(&with_data("{}")))).await.ok(202);
+    }
+    host.send(packed(&["ZSTD"], zstd::encode_all(with_data("{}").as_bytes(), 3).unwrap())).await.ok(202);
+    host.send(packed(&["IDENTITY"], with_data("{}").into())).await.ok(202);
+    for codings in [&["gzip", "gzip"][..], &["identity", "br"], &["gzip,zstd"]] {
+        host.send(packed(codings, gzip(&with_data("{}")))).await.problem(415, "wrong-content-encoding");
+    }
+    nothing_queued_but(&host, 6).await;
+}
+
+#[tokio::test]
+async fn gzip_of_several_members_is_read_to_its_last_byte() {
+    let limits = Limits { body_bytes: 1_000, ..Limits::default() };
+    let host = host_with(HostSettings { limits, ..HostSettings::default() }).await;
+    let body = with_data("{}");
+    let (one, two) = body.split_at(20);
+    let members = [gzip(one), gzip(""), gzip(two)].concat();
+    host.send(packed(&["gzip"], members.clone())).await.ok(202);
+    let garbage = [members.clone(), b"garbage".to_vec()].concat();
+    let answer = host.send(packed(&["gzip"], garbage)).await.problem(400, "body-unreadable");
+    assert!(answer.json["detail"].as_str().unwrap().contains("to its last byte"), "{}", answer.text);
+    let cut = members[..members.len() - 3].to_vec();
+    host.send(packed(&["gzip"], cut)).await.problem(400, "body-unreadable");
+    let large = [members, gzip(&" ".repeat(1_000))].concat();
+    host.send(packed(&["gzip"], large)).await.problem(413, "body-too-large");
+    nothing_queued_but(&host, 1).await;
 }
