@@ -506,8 +506,8 @@ fn build_with(path: &TempFolder, project: &Path) -> Output {
 #[test]
 fn build_says_which_tool_is_missing_and_how_to_get_it() {
     let (nothing, node) = (programs(&[]), programs(&[("node", String::new())]));
-    // Apple's clang has no target for WebAssembly.
-    let clang = programs(&[("clang", "echo x86_64".to_owned())]);
+    // Apple's clang has no target for WebAssembly, and others no linker.
+    let clang = programs(&[("clang", "exit 1".to_owned())]);
     for (lang, path, why) in [
         ("js", &nothing, "apt-get install nodejs npm"),
         ("js", &node, "run `npm install` in ."),
