@@ -153,6 +153,9 @@ impl GuestState {
     }
 
     fn line(&mut self, level: Level, mut message: String) {
+        if message.starts_with(USELESS) {
+            return;
+        }
         convert::cut(&mut message, self.shared.text_bytes);
         self.lines = self.lines.saturating_add(1);
         if self.lines > self.shared.log_lines {
@@ -163,7 +166,7 @@ impl GuestState {
                 emit(&self.shared.name(), level, &message);
             }
         }
-        if message.trim().is_empty() || message.starts_with(USELESS) {
+        if message.trim().is_empty() {
             return;
         }
         if self.last_lines.len() == LAST_LINES {
