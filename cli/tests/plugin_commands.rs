@@ -10,32 +10,8 @@ use std::process::Output;
 
 use sawpit_testkit::{TempFolder, plugins_dir, workspace_root};
 use serde_json::Value;
-use support::{example_plugins, run};
-
-const DONE: Option<i32> = Some(0);
-const FAILED: Option<i32> = Some(1);
-const USAGE: Option<i32> = Some(64);
-
-/// Runs `sawpit plugin …`.
-fn plugin(args: &[&str]) -> Output {
-    run(&[&["plugin"], args].concat())
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", out(output), err(output)))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use support::example_plugins;
+use support::typed::{DONE, FAILED, USAGE, err, json, out, plugin, text};
 
 #[test]
 fn inspect_tells_what_each_example_is() {

@@ -11,32 +11,8 @@ use std::time::{Duration, Instant};
 
 use sawpit_testkit::{Guest, TRAP, TempFolder, on_letter};
 use serde_json::Value;
-use support::{example_plugins, run};
-
-const DONE: Option<i32> = Some(0);
-const FAILED: Option<i32> = Some(1);
-const USAGE: Option<i32> = Some(64);
-
-/// Runs `sawpit plugin …`.
-fn plugin(args: &[&str]) -> Output {
-    run(&[&["plugin"], args].concat())
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", out(output), err(output)))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use support::example_plugins;
+use support::typed::{DONE, FAILED, USAGE, err, json, out, plugin, text};
 
 fn log(message: &str) -> String {
     format!("{{\"device_id\":\"d\",\"log_level\":\"INFO\",\"message\":\"{message}\"}}\n")
@@ -56,14 +32,7 @@ fn speaker() -> Guest {
     let body = "(call $write (i32.const 1) (i32.const 3000) (i32.const 5))
         (call $add (i32.const 3010) (i32.const 4) (i64.const 3))
         (call $add (i32.const 3020) (i32.const 4) (i64.const 1))";
-    let mut guest = Guest::new("filter", on_letter('X', body));
-    guest.imports = r#"(import "sawpit:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))
-        (import "sawpit:plugin/counters@0.1.0" "add" (func $add (param i32 i32 i64)))"#
-        .to_owned();
-    guest.items =
-        r#"(data (i32.const 3000) "hello") (data (i32.const 3010) "seen") (data (i32.const 3020) "Seen")"#
-            .to_owned();
-    guest
+    Guest::new("filter", on_letter('X', body)).speaking()
 }
 
 const HEARD: &str = "    log INFO: hello\n    counter seen +3\n    counter \"Seen\" does not count: its name must be 1 to 64 \

@@ -1,6 +1,8 @@
 //! The `sawpit` program in processes of its own, and what a device or an operator does with it.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod typed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;

@@ -1,14 +1,11 @@
 //! `NAME.toml` beside `NAME.wasm`: how the operator wants the plugin to run.
 
-use std::fmt;
 use std::time::Duration;
 
-use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
-use sawpit_model::{Level, Log};
-
-use crate::{BreakerLimits, CanaryLimits, RuntimeSettings};
+use crate::matches::RawMatch;
+use crate::{BreakerLimits, CanaryLimits, Match, RuntimeSettings};
 
 /// What becomes of a log that the plugin fails on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,37 +84,6 @@ pub enum ManifestError {
     },
 }
 
-/// Which logs a plugin gets.
-#[derive(Clone, Default)]
-pub struct Match {
-    devices: Option<Vec<GlobMatcher>>,
-    levels: Option<[bool; Level::ALL.len()]>,
-}
-
-impl Match {
-    /// Whether the plugin gets this log.
-    #[must_use]
-    pub fn takes(&self, log: &Log) -> bool {
-        let level =
-            self.levels.is_none_or(|levels| levels.get(usize::from(log.log_level.code())) == Some(&true));
-        level
-            && self
-                .devices
-                .as_ref()
-                .is_none_or(|globs| globs.iter().any(|glob| glob.is_match(&log.device_id)))
-    }
-}
-
-impl fmt::Debug for Match {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let globs = self
-            .devices
-            .as_ref()
-            .map(|globs| globs.iter().map(|glob| glob.glob().glob()).collect::<Vec<_>>());
-        f.debug_struct("Match").field("device_id", &globs).field("log_level", &self.levels).finish()
-    }
-}
-
 /// A manifest that was checked, with the runtime's defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Manifest {
@@ -187,9 +153,6 @@ const KEYS: [&str; 11] = [
     "budget",
 ];
 
-/// Longest pattern of devices. What is made of much longer ones is refused where nobody expects an error any more.
-const PATTERN_BYTES: usize = 256;
-
 /// `canary = 5`, or a table.
 #[derive(Deserialize)]
 #[serde(
@@ -221,29 +184,6 @@ struct RawBreaker {
     rest_ms: Option<u64>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawMatch {
-    device_id: Option<OneOrMany>,
-    log_level: Option<OneOrMany>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "it must be a text or a list of texts")]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    fn as_slice(&self) -> &[String] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
-}
-
 impl Manifest {
     /// Longest `timeout_ms`, in milliseconds: a request waits for it.
     pub const TIMEOUT_MS_MAX: u64 = 60_000;
@@ -265,12 +205,7 @@ impl Manifest {
             on_error: raw.on_error,
             timeout: timeout(raw.timeout_ms, settings).map_err(|rule| wrong("timeout_ms", rule))?,
             memory_mib: memory(raw.memory_mib, settings).map_err(|rule| wrong("memory_mib", rule))?,
-            matches: Match {
-                devices: devices(raw.r#match.device_id.as_ref())
-                    .map_err(|rule| wrong("match.device_id", rule))?,
-                levels: levels(raw.r#match.log_level.as_ref())
-                    .map_err(|rule| wrong("match.log_level", rule))?,
-            },
+            matches: Match::of(&raw.r#match).map_err(|(key, rule)| wrong(key, rule))?,
             mode: raw.mode,
             grants: raw.grants,
             instance: raw.instance,
@@ -383,37 +318,4 @@ fn canary(raw: Option<&RawCanary>, mode: Mode) -> Result<Option<CanaryLimits>, (
         return Err(("canary", rule.to_owned()));
     }
     limits.check().map(|()| Some(limits))
-}
-
-fn devices(patterns: Option<&OneOrMany>) -> Result<Option<Vec<GlobMatcher>>, String> {
-    let Some(patterns) = patterns.map(OneOrMany::as_slice) else { return Ok(None) };
-    let globs = patterns.iter().map(|pattern| device(pattern)).collect::<Result<Vec<_>, _>>()?;
-    if globs.is_empty() {
-        return Err("must name at least one pattern: leave it out for all".to_owned());
-    }
-    Ok(Some(globs))
-}
-
-fn device(pattern: &str) -> Result<GlobMatcher, String> {
-    let rule = "must be glob patterns such as \"sensor-*\"";
-    if pattern.len() > PATTERN_BYTES {
-        return Err(format!("{rule}, of at most {PATTERN_BYTES} bytes, but one has {}", pattern.len()));
-    }
-    let glob = Glob::new(pattern).map_err(|error| format!("{rule}: {error}"))?;
-    Ok(glob.compile_matcher())
-}
-
-fn levels(names: Option<&OneOrMany>) -> Result<Option<[bool; Level::ALL.len()]>, String> {
-    let Some(names) = names.map(OneOrMany::as_slice) else { return Ok(None) };
-    if names.is_empty() {
-        return Err("must name at least one level: leave it out for all".to_owned());
-    }
-    let mut wanted = [false; Level::ALL.len()];
-    for name in names {
-        let level: Level = name.parse().map_err(|error| format!("has an {error}"))?;
-        if let Some(slot) = wanted.get_mut(usize::from(level.code())) {
-            *slot = true;
-        }
-    }
-    Ok(Some(wanted))
 }

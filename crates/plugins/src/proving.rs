@@ -188,7 +188,7 @@ mod tests {
     fn stamp() -> Stamp {
         let folder = tempfile::TempDir::new().unwrap();
         std::fs::write(folder.path().join("a.wasm"), "x").unwrap();
-        crate::scan::scan(folder.path()).unwrap().remove("a.wasm").unwrap()
+        crate::scan::scan(folder.path()).unwrap().files.remove("a.wasm").unwrap()
     }
 
     /// As after these were asked for and begun, one after the other.

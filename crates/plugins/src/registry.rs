@@ -21,7 +21,7 @@ use crate::meter::{self, Refusals};
 use crate::proving::Proving;
 use crate::scan::{self, Stamp};
 use crate::slot::Slot;
-use crate::watch::{self, BLIND_POLL, FolderWatch, Waker};
+use crate::watch::{self, BLIND_POLL, FolderWatch, IDENTITY_POLL, Waker};
 use crate::{Chain, Difference, PluginStatus, RegistryError, Runtime, status};
 
 /// How the folder is watched.
@@ -112,7 +112,7 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         let wrong = |cause| RegistryError::Folder { path: folder.clone(), cause };
         fs::create_dir_all(&folder).map_err(wrong)?;
-        let found = scan::limited(scan::scan(&folder).map_err(wrong)?, settings.files, |_| false);
+        let found = scan::limited(scan::scan(&folder).map_err(wrong)?.files, settings.files, |_| false);
         let kept = Kept::open(runtime.settings(), &folder);
         if let Some(kept) = &kept {
             kept.retain(|file| found.contains_key(file));
@@ -225,16 +225,17 @@ impl Watched {
             }
         };
         if self.is_lost.swap(false, Ordering::Relaxed) {
-            tracing::info!(folder = %self.folder.display(), files = found.len(), "the plugin folder is back");
+            tracing::info!(folder = %self.folder.display(), files = found.files.len(), "the plugin folder is back");
         }
-        let found = self.limited(found);
+        let links = (found.has_links && self.settings.watch == Watch::Events).then_some(IDENTITY_POLL);
+        let found = self.limited(found.files);
         let (ready, again) = self.settle(&found);
         self.take_up(ready);
         self.prove_waiting();
         self.judge();
         let has_canary = self.slots().values().any(|slot| slot.canary.is_some());
         let (judge, retry) = (has_canary.then_some(JUDGE_EVERY), self.is_stuck().then_some(BLIND_POLL));
-        [again, judge, retry].into_iter().flatten().min()
+        [again, judge, links, retry].into_iter().flatten().min()
     }
 
     /// As many files as may be; those that serve before those that do not.

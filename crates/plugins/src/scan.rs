@@ -109,12 +109,22 @@ impl FileStamp {
     }
 }
 
-/// All plugins in the folder by file name, which is their order. Hidden files, as editors and copying tools
+/// What is in the folder.
+pub(crate) struct Found {
+    /// By file name, which is their order.
+    pub files: BTreeMap<String, Stamp>,
+    /// Whether anything is a link: what happens to its target elsewhere, the folder's events do not tell.
+    pub has_links: bool,
+}
+
+/// All plugins in the folder. Hidden files, as editors and copying tools
 /// make them, are left out; what looks like a plugin and cannot be one is in it, to be refused.
-pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
-    let mut found = BTreeMap::new();
+pub(crate) fn scan(folder: &Path) -> io::Result<Found> {
+    let mut found = Found { files: BTreeMap::new(), has_links: false };
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+        let entry = entry?;
+        found.has_links |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let path = entry.path();
         let name = path.file_name().unwrap_or_default();
         let (text, shown) = (name.to_str(), name.to_string_lossy());
         let is_wasm = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wasm"));
@@ -127,16 +137,10 @@ pub(crate) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Stamp>> {
             Some(_) => None,
         };
         if let Some(wasm) = FileStamp::of(&path) {
-            found.insert(shown.into_owned(), stamp(&path, wasm, fault));
+            found.files.insert(shown.into_owned(), stamp(&path, wasm, fault));
         }
     }
     Ok(found)
-}
-
-/// Whether something in the folder is a link: what happens to its target elsewhere, the folder's events do not tell.
-pub(crate) fn has_links(folder: &Path) -> bool {
-    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.any(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
 }
 
 fn stamp(path: &Path, wasm: FileStamp, fault: Option<FileFault>) -> Stamp {

@@ -8,7 +8,7 @@ use sawpit_model::{Level, Log, RawObject, Timestamp};
 use crate::call::Terms;
 use crate::golden::{self, CaseResult, GoldenError};
 use crate::source::Source;
-use crate::{LoadError, Plugin, Stage, call, ingest};
+use crate::{LoadError, Plugin, Stage, call, settle};
 
 /// Runs every stage of the plugin over the sample logs.
 pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
@@ -18,7 +18,7 @@ pub fn run(plugin: &Plugin) -> Result<(), LoadError> {
         let tried = match stage {
             Stage::Filter => call::filter(plugin, &logs, Terms::Whole).map(drop),
             Stage::Enrich => call::enrich(plugin, &logs, Terms::Whole)
-                .and_then(|answer| ingest::check_patches(plugin, &logs, &answer)),
+                .and_then(|answer| settle::check_patches(plugin, &logs, &answer)),
             Stage::Transform => call::transform(plugin, &logs, Terms::Whole, Ok).map(drop),
         };
         tried.map_err(|cause| LoadError::Trial { stage, cause })?;

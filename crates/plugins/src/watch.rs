@@ -12,13 +12,13 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::registry::{Watch, Watched};
-use crate::scan::{folder_identity, has_links};
+use crate::scan::folder_identity;
 
 /// How often a folder is looked at that is missing or cannot be watched.
 pub(crate) const BLIND_POLL: Duration = Duration::from_millis(250);
 /// How often a watched folder is asked whether it still is the one at its path, and is looked at if there are symbolic
 /// links in it: one that is swapped, or what it leads to, sends no event.
-const IDENTITY_POLL: Duration = Duration::from_millis(500);
+pub(crate) const IDENTITY_POLL: Duration = Duration::from_millis(500);
 /// Shortest time between two looks, so that a file that is being written does not keep a core busy.
 const BREATH: Duration = Duration::from_millis(10);
 
@@ -102,12 +102,11 @@ pub(crate) fn run(
         let sees = watch.ensure();
         let Some(registry) = watched.upgrade().filter(|registry| !registry.is_closed()) else { return };
         let again = registry.look();
-        let links = (sees && has_links(&registry.folder)).then_some(IDENTITY_POLL);
         drop(registry);
         // A folder that should send events and does not is looked at as often as need be.
         let asked_for = poll.filter(|_| watch.by == Watch::Poll);
         let blind = (!sees).then_some(asked_for.unwrap_or(BLIND_POLL));
-        let wait = [again, blind, links, poll].into_iter().flatten().min();
+        let wait = [again, blind, poll].into_iter().flatten().min();
         match wait_for(wakes, &watch, wait) {
             Ok(()) => std::thread::sleep(BREATH),
             Err(RecvTimeoutError::Timeout) => {}

@@ -12,14 +12,7 @@ fn speaker() -> Guest {
     let line = "(call $write (i32.const 2) (i32.const 3000) (i32.const 5))";
     let add = |at: u32, by: u32| format!("(call $add (i32.const {at}) (i32.const 4) (i64.const {by}))");
     let body = line.repeat(2) + &add(3010, 1) + &add(3010, 2) + &add(3020, 1);
-    let mut guest = Guest::new("filter", on_letter('X', &body));
-    guest.imports = r#"(import "sawpit:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))
-        (import "sawpit:plugin/counters@0.1.0" "add" (func $add (param i32 i32 i64)))"#
-        .to_owned();
-    guest.items =
-        r#"(data (i32.const 3000) "hello") (data (i32.const 3010) "seen") (data (i32.const 3020) "Seen")"#
-            .to_owned();
-    guest
+    Guest::new("filter", on_letter('X', &body)).speaking()
 }
 
 fn heard(lines: u32, grants: &str) -> Heard {

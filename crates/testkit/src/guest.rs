@@ -68,6 +68,16 @@ impl Guest {
         Self { name, version, ..self }
     }
 
+    /// With what the host grants a plugin to speak: `$write` writes to the log, `$add` counts. At 3000 stands `hello`, at 3010
+    /// `seen`, and at 3020 `Seen`, which is no name of a counter.
+    #[must_use]
+    pub fn speaking(self) -> Self {
+        let imports = r#"(import "sawpit:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))
+            (import "sawpit:plugin/counters@0.1.0" "add" (func $add (param i32 i32 i64)))"#;
+        let items = r#"(data (i32.const 3000) "hello") (data (i32.const 3010) "seen") (data (i32.const 3020) "Seen")"#;
+        Self { imports: imports.to_owned(), items: items.to_owned(), ..self }
+    }
+
     fn stage(&self) -> &'static str {
         self.world.strip_suffix("-plugin").unwrap()
     }

@@ -7,8 +7,8 @@ use sawpit_model::{Log, Verdict};
 use super::{Instead, differs, same_as_left};
 use crate::call::Terms;
 use crate::convert::{Decision, Enriched, Filtered};
-use crate::ingest::{self, Step};
-use crate::{Chain, Ingested, Plugin, Stage, call};
+use crate::ingest::Step;
+use crate::{Chain, Ingested, Plugin, Stage, call, settle};
 
 /// A copy of a log as it stood at a shadow's place.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ fn try_out(plugin: &Plugin, stage: Stage, piece: &[&Aside], ends: &[Ingested]) -
         }),
     };
     counts.unwrap_or_else(|error| {
-        ingest::report(plugin, piece.len(), &error);
+        settle::report(plugin, piece.len(), &error);
         piece.len()
     })
 }
@@ -93,7 +93,7 @@ fn filtered(plugin: &Plugin, answer: &Filtered, at: usize, aside: &Aside, ends: 
     if let Some(error) = answer.errors.get(&at) {
         return Err(error.clone());
     }
-    let (name, reason) = (plugin.name(), ingest::reason(plugin, answer.reason(at)));
+    let (name, reason) = (plugin.name(), settle::reason(plugin, answer.reason(at)));
     let decided = match answer.decision(at) {
         Decision::Accept => return Ok(None),
         Decision::Drop => Ingested::Dropped { plugin: name, reason },
@@ -110,12 +110,12 @@ fn filtered(plugin: &Plugin, answer: &Filtered, at: usize, aside: &Aside, ends: 
 }
 
 fn enriched(plugin: &Plugin, answer: &Enriched, at: usize, aside: &Aside, ends: &[Ingested]) -> Would {
-    let text = ingest::patch_of(answer, at)?;
+    let text = settle::patch_of(answer, at)?;
     if text.is_empty() {
         return Ok(None);
     }
     let mut made = aside.log.clone();
-    ingest::set(plugin, &mut made, text, at).map_err(|error| error.to_string())?;
+    settle::set(plugin, &mut made, text, at).map_err(|error| error.to_string())?;
     // Where the log went no further, no patch would have changed that.
     let Some(Ingested::Accepted(left)) = ends.get(aside.row) else { return Ok(None) };
     Ok(differs(&aside.log, &made, left).then(|| Instead::Changed { logs: vec![made] }))

@@ -14,8 +14,8 @@ pub use shadow::{Aside, run_shadow};
 use crate::call::Terms;
 use crate::chain::devices;
 use crate::convert::Changed;
-use crate::ingest::{report, said_failed};
 use crate::member::Member;
+use crate::settle::{report, said_failed};
 use crate::{
     CallError, CallVerdict, Cause, Dropped, Failed, OnError, Output, OutputError, Plugin, Recorder, Stage,
     Transformed, call, convert, isolate,

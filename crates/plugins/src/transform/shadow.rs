@@ -7,8 +7,8 @@ use sawpit_model::{Log, Verdict};
 use super::next::Next;
 use super::{Change, attempt, pieces};
 use crate::call::Terms;
-use crate::ingest::report;
 use crate::member::Member;
+use crate::settle::report;
 use crate::shadow::{Instead, differs};
 use crate::{Output, Plugin, Recorder, Stage, Transformed};
 
