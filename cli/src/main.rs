@@ -18,8 +18,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 use sawpit_service::Exit;
 
-/// A request of a host is a hundred small allocations, made on one thread and often freed on another: with the one of glibc
-/// they were a fifth of its time.
+/// A request makes many small allocations, on one thread, and often frees them on another: with glibc's allocator that was
+/// a fifth of a host's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -155,9 +155,7 @@ async fn list(store: &Store, now: Timestamp) -> Result<Exit> {
 async fn revoke(store: &Store, flags: &ArgMatches) -> Result<Exit> {
     let mut exit = Exit::Done;
     for text in flags.get_many::<String>(ID).unwrap_or_default() {
-        // Who gives the whole token shall not find it in a log of the terminal.
-        let secret = text.parse::<Secret>().ok();
-        let id = secret.as_ref().map_or(text.as_str(), Secret::id);
+        let id = Secret::id_in(text);
         match store.revoke_token(id).await? {
             Revoked::Now => writeln!(io::stdout(), "{id} is revoked")?,
             Revoked::Unknown => {

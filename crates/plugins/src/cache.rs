@@ -1,8 +1,8 @@
 //! Compiled plugins on disk, so that a restart does not compile.
 //!
 //! A compiled file is machine code that runs unchecked. So the folder must be ours alone, files appear in it
-//! complete (written aside, then renamed) and with a digest, and their names hold the engine's compatibility hash. It may hold so many
-//! bytes: beyond that those files go that were not used for longest.
+//! complete (written aside, then renamed) and with a digest, and their names hold the engine's compatibility hash. It
+//! may hold so many bytes: beyond that those files go that were not used for longest.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;

@@ -49,10 +49,9 @@ impl Watched {
         if let Some(fault) = stamp.fault {
             return Outcome::Unread(fault.into(), None);
         }
-        let unread = |error| Outcome::Unread(error, before.is_none().then(|| self.restore(file)).flatten());
         let source = match Source::read(&self.folder.join(file), self.runtime.settings()) {
             Ok(source) => source,
-            Err(error) => return unread(error),
+            Err(error) => return Outcome::Unread(error, self.former(file, before)),
         };
         let note = rollback::read(&self.folder, file);
         let hash = format!("{}{}{note}", source.hash(), source.cases_hash());
@@ -68,7 +67,7 @@ impl Watched {
             Ok(Proved::Off(_) | Proved::Canary(_)) => false,
             Err(_) => true,
         };
-        let restored = if needs_former && before.is_none() { self.restore(file) } else { None };
+        let restored = if needs_former { self.former(file, before) } else { None };
         Outcome::Tried(Box::new(Tried { source, hash, proved, restored }))
     }
 
@@ -128,7 +127,10 @@ impl Watched {
     }
 
     /// At the first sight of a file: the version of it that served in a process before this one.
-    fn restore(&self, file: &str) -> Option<Arc<Plugin>> {
+    fn former(&self, file: &str, before: Option<&Slot>) -> Option<Arc<Plugin>> {
+        if before.is_some() {
+            return None;
+        }
         let settings = self.runtime.settings();
         let load = |kept: Source| load::load(&self.runtime, &kept, kept.manifest(settings)?);
         match self.kept.as_ref()?.read(file, settings)?.and_then(load) {

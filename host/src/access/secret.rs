@@ -44,6 +44,14 @@ impl Secret {
         &self.id
     }
 
+    /// The id in the text of a token, whole or not; else the text. So that who is asked for an id and gives more need not
+    /// see a secret again.
+    #[must_use]
+    pub fn id_in(text: &str) -> &str {
+        let id = text.strip_prefix(PREFIX).and_then(|rest| rest.split('_').next());
+        id.unwrap_or(text)
+    }
+
     /// What is kept of the secret.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
@@ -104,6 +112,15 @@ mod tests {
             shown.contains(token.id()) && !token.text().contains(&shown) && shown.chars().count() < 25,
             "{shown}"
         );
+    }
+
+    #[test]
+    fn of_a_token_that_was_not_copied_whole_the_id_is_known_and_no_more() {
+        let token = secret(3);
+        let text = token.text();
+        for given in [text.as_str(), &text[..text.len() - 1], &text[..30], token.id()] {
+            assert_eq!(Secret::id_in(given), token.id());
+        }
     }
 
     #[test]
